@@ -1,0 +1,122 @@
+package wire
+
+import (
+	"cmp"
+	"encoding/base64"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// Key is a grouping key: the label job and the labels of the path, sorted by
+// name, each name once. The zero value is no key: it has no job. A Key is
+// immutable and safe for concurrent use.
+type Key struct {
+	labels []labels.Label
+	id     string
+}
+
+// NewKey returns the key of the given labels, job among them. Of a name given
+// more than once the last value stands, as in a Pushgateway.
+func NewKey(ls ...labels.Label) Key {
+	sorted := slices.Clone(ls)
+	slices.SortStableFunc(sorted, func(a, b labels.Label) int { return cmp.Compare(a.Name, b.Name) })
+	out := sorted[:0]
+	for _, l := range sorted {
+		if n := len(out); n > 0 && out[n-1].Name == l.Name {
+			out[n-1] = l
+			continue
+		}
+		out = append(out, l)
+	}
+	return Key{labels: out, id: identity(out)}
+}
+
+// identity separates names and values by a byte that no valid UTF-8 holds, so
+// that two keys share an identity only if they are equal.
+func identity(ls []labels.Label) string {
+	var b strings.Builder
+	for _, l := range ls {
+		b.WriteString(l.Name)
+		b.WriteByte('\xff')
+		b.WriteString(l.Value)
+		b.WriteByte('\xff')
+	}
+	return b.String()
+}
+
+// ID is a string that two keys share exactly if they are equal; a map's key,
+// not for people.
+func (k Key) ID() string { return k.id }
+
+// Job returns the value of the label job, empty for the zero Key.
+func (k Key) Job() string {
+	v, _ := k.Get("job")
+	return v
+}
+
+// Get returns the value of a label and whether the key has it.
+func (k Key) Get(name string) (string, bool) {
+	for _, l := range k.labels {
+		if l.Name == name {
+			return l.Value, true
+		}
+	}
+	return "", false
+}
+
+// Labels returns every label, job among them, sorted by name. The caller must
+// not change the slice.
+func (k Key) Labels() []labels.Label { return k.labels }
+
+// Equal reports whether both keys hold the same labels.
+func (k Key) Equal(other Key) bool { return k.id == other.id }
+
+// Canonical returns the key without the labels whose value is empty. Prometheus
+// takes an empty label for no label at all, and a Pushgateway adds an empty
+// instance to every series of a group that has none: two groups with one
+// canonical key expose the same push_time_seconds, and break every scrape.
+func (k Key) Canonical() Key {
+	if !slices.ContainsFunc(k.labels, func(l labels.Label) bool { return l.Value == "" }) {
+		return k
+	}
+	return NewKey(slices.DeleteFunc(slices.Clone(k.labels), func(l labels.Label) bool { return l.Value == "" })...)
+}
+
+// String renders the key as people write label sets, for messages.
+func (k Key) String() string {
+	return labels.New(k.labels...).String()
+}
+
+// Path renders the key as the escaped path of its group below the route prefix,
+// job first. Every Pushgateway, whatever its Go version's path cleaning does,
+// reads it back as this very key: a value that is empty, a dot segment or holds
+// a slash travels as base64, as does a job of that kind.
+func (k Key) Path() string {
+	var b strings.Builder
+	b.WriteString("/metrics")
+	writeComponent(&b, "job", k.Job())
+	for _, l := range k.labels {
+		if l.Name != "job" {
+			writeComponent(&b, l.Name, l.Value)
+		}
+	}
+	return b.String()
+}
+
+func writeComponent(b *strings.Builder, name, value string) {
+	b.WriteByte('/')
+	b.WriteString(url.PathEscape(name))
+	switch {
+	case value == "":
+		b.WriteString("@base64/=")
+	case value == "." || value == ".." || strings.Contains(value, "/"):
+		b.WriteString("@base64/")
+		b.WriteString(base64.RawURLEncoding.EncodeToString([]byte(value)))
+	default:
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(value))
+	}
+}
