@@ -1,0 +1,168 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"unicode/utf8"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+)
+
+// The families that a Pushgateway writes for every group itself.
+const (
+	pushTime        = "push_time_seconds"
+	pushFailureTime = "push_failure_time_seconds"
+)
+
+// Reserved reports whether a family is one that the Pushgateway writes itself.
+// It overwrites a pushed one, but not reliably: a pushed failure time with
+// labels of its own can come to stand beside another group's and break every
+// scrape.
+func Reserved(family string) bool { return family == pushTime || family == pushFailureTime }
+
+// checkFamily refuses the families that a Pushgateway accepts and cannot expose.
+func (p *Push) checkFamily(f *Family) error {
+	switch {
+	case f.Name == "":
+		return &Error{
+			Reason: "metric family without a name",
+			Fix:    "give every MetricFamily a name: without one the gateway's page ends there, for every job",
+		}
+	case f.Type < dto.MetricType_COUNTER || f.Type > dto.MetricType_HISTOGRAM:
+		return &Error{
+			Reason: fmt.Sprintf("metric %.100q is of type %s, which a Pushgateway cannot expose", f.Name, f.Type),
+			Fix:    "push a counter, gauge, summary, untyped or histogram",
+		}
+	case !p.validName(f.Name):
+		return &Error{
+			Reason: fmt.Sprintf("invalid metric name %.100q", f.Name),
+			Fix:    nameFix("metric", "[a-zA-Z_:][a-zA-Z0-9_:]*"),
+		}
+	}
+	return nil
+}
+
+func nameFix(what, pattern string) string {
+	return fmt.Sprintf("name the %s by %s, or run gateway and guard with --push.enable-utf8-names", what, pattern)
+}
+
+func (p *Push) validName(name string) bool {
+	if p.utf8Names {
+		return utf8.ValidString(name)
+	}
+	return model.LegacyValidation.IsValidMetricName(name)
+}
+
+// checkPairs refuses label sets that a Pushgateway takes and cannot expose.
+func (w *metricWalk) checkPairs() error {
+	for i, lp := range w.pairs {
+		if err := w.checkPair(lp); err != nil {
+			return err
+		}
+		for _, other := range w.pairs[:i] {
+			if bytes.Equal(other.name, lp.name) {
+				return &Error{
+					Reason: fmt.Sprintf("duplicate label %.100q in metric %.100q", lp.name, w.family.Name),
+					Fix:    "give each label once",
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (w *metricWalk) checkPair(lp labelPair) error {
+	switch {
+	case !w.validLabelName(lp.name):
+		return &Error{
+			Reason: fmt.Sprintf("invalid label name %.100q in metric %.100q", lp.name, w.family.Name),
+			Fix:    nameFix("label", "[a-zA-Z_][a-zA-Z0-9_]*"),
+		}
+	case !utf8.Valid(lp.value):
+		return &Error{
+			Reason: fmt.Sprintf("invalid label value %.100q of label %.100q in metric %.100q: not valid UTF-8", lp.value, lp.name, w.family.Name),
+			Fix:    "encode label values as UTF-8",
+		}
+	case string(lp.name) == boundName(w.family.Type):
+		return &Error{
+			Reason: fmt.Sprintf("label %q on %s %.100q, which makes that label itself", lp.name, typeWord(w.family.Type), w.family.Name),
+			Fix:    "rename the label: a series with two labels of one name makes Prometheus lose the whole scrape",
+		}
+	}
+	return nil
+}
+
+func typeWord(t dto.MetricType) string {
+	if t == dto.MetricType_SUMMARY {
+		return "summary"
+	}
+	return "histogram"
+}
+
+func (w *metricWalk) validLabelName(name []byte) bool {
+	if string(name) == model.MetricNameLabel || len(name) == 0 {
+		return false
+	}
+	if w.utf8Names {
+		return utf8.Valid(name)
+	}
+	for i, c := range name {
+		if !isLabelChar(c) || i == 0 && c >= '0' && c <= '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// check refuses what only shows against the grouping key, or across the labels
+// of one metric.
+func (p *Push) check(key Key) error {
+	if err := p.checkBounds(key); err != nil {
+		return err
+	}
+	if !p.utf8Names {
+		return nil
+	}
+	return p.checkEscapes(key)
+}
+
+// checkBounds refuses le or quantile in the grouping key of histograms or
+// summaries: the group's label would stand beside the bucket's own.
+func (p *Push) checkBounds(key Key) error {
+	for i := range p.Families {
+		f := &p.Families[i]
+		name := boundName(f.Type)
+		if name == "" || f.Metrics == 0 {
+			continue
+		}
+		if _, ok := key.Get(name); ok {
+			return &Error{
+				Reason: fmt.Sprintf("label %q in the grouping key of %s %.100q", name, typeWord(f.Type), f.Name),
+				Fix:    "rename the label in the path: a series with two labels of one name makes Prometheus lose the whole scrape",
+			}
+		}
+	}
+	return nil
+}
+
+// checkEscapes refuses label names that are different and become the same where
+// a scraper asks for escaped names.
+func (p *Push) checkEscapes(key Key) error {
+	for i := range p.Metrics {
+		ls := p.Labels(nil, i)
+		ls = append(ls, key.Labels()...)
+		seen := map[string]string{}
+		for _, l := range ls {
+			escaped := model.EscapeName(l.Name, model.UnderscoreEscaping)
+			if other, ok := seen[escaped]; ok && other != l.Name {
+				return &Error{
+					Reason: fmt.Sprintf("labels %.100q and %.100q of one series are both exposed as %.100q", other, l.Name, escaped),
+					Fix:    "rename one of them: a series with two labels of one name makes Prometheus lose the whole scrape",
+				}
+			}
+			seen[escaped] = l.Name
+		}
+	}
+	return nil
+}

@@ -1,0 +1,294 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"google.golang.org/protobuf/proto"
+)
+
+// MergeError is a set of metrics that a rule made equal and that cannot be added.
+type MergeError struct {
+	Family string
+	Labels []labels.Label
+	Err    error
+}
+
+// Error names the metric and the reason.
+func (e *MergeError) Error() string {
+	return fmt.Sprintf("metric %.100q: %v", e.Family, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *MergeError) Unwrap() error { return e.Err }
+
+// Fingerprint is a hash of labels in whatever order. Equal label sets have equal
+// fingerprints; Merge compares the labels themselves too.
+func Fingerprint(ls []labels.Label) uint64 {
+	sorted := slices.Clone(ls)
+	slices.SortFunc(sorted, func(a, b labels.Label) int { return strings.Compare(a.Name, b.Name) })
+	return xxhash.Sum64String(identity(sorted))
+}
+
+// Merge joins the metrics that relabelling made equal: the first of them stands
+// for all, the others' fates become LeaveOut. Metrics that were equal as pushed
+// are left for the upstream to refuse. The error is a *MergeError.
+func Merge(p *Push, fates []Fate) error {
+	if !slices.ContainsFunc(fates, func(f Fate) bool { return f.Act == Relabel }) {
+		return nil
+	}
+	sets := p.collisions(fates)
+	if len(sets) == 0 {
+		return p.checkFragments(fates)
+	}
+	values, err := p.values(sets)
+	if err != nil {
+		return err
+	}
+	for _, set := range sets {
+		if err := p.join(set, fates, values); err != nil {
+			return err
+		}
+	}
+	return p.checkFragments(fates)
+}
+
+// collisions returns the sets of metrics of one family with equal output labels.
+func (p *Push) collisions(fates []Fate) [][]int32 {
+	type slot struct {
+		family int32
+		output uint64
+	}
+	first := make(map[slot]int32, len(fates))
+	at := map[int32]int{}
+	var sets [][]int32
+	for i := range fates {
+		if fates[i].Act == LeaveOut {
+			continue
+		}
+		k := slot{p.Metrics[i].Family, fates[i].Output}
+		m := int32(i)
+		f, taken := first[k]
+		if !taken {
+			first[k] = m
+			continue
+		}
+		if !sameLabels(fates[f].Labels, fates[m].Labels) {
+			continue // two fingerprints met; the upstream sees two series
+		}
+		if n, ok := at[f]; ok {
+			sets[n] = append(sets[n], m)
+			continue
+		}
+		at[f] = len(sets)
+		sets = append(sets, []int32{f, m})
+	}
+	return slices.DeleteFunc(sets, p.equalAsPushed)
+}
+
+func sameLabels(a, b []labels.Label) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(l labels.Label) bool { return !slices.Contains(b, l) })
+}
+
+// equalAsPushed reports whether some of the metrics were equal before any rule.
+func (p *Push) equalAsPushed(set []int32) bool {
+	seen := make(map[uint64]struct{}, len(set))
+	for _, m := range set {
+		fp := Fingerprint(p.Labels(nil, int(m)))
+		if _, ok := seen[fp]; ok {
+			return true
+		}
+		seen[fp] = struct{}{}
+	}
+	return false
+}
+
+// join merges one set into its first metric.
+func (p *Push) join(set []int32, fates []Fate, values map[int32]*dto.Metric) error {
+	family := &p.Families[p.Metrics[set[0]].Family]
+	fate := &fates[set[0]]
+	metrics := make([]*dto.Metric, len(set))
+	for i, m := range set {
+		metrics[i] = values[m]
+		fates[m].Act = LeaveOut
+	}
+	merged, err := mergeMetrics(family.Type, p.additive(family), metrics)
+	if err != nil {
+		return &MergeError{Family: strings.Clone(family.Name), Labels: fate.Labels, Err: err}
+	}
+	fate.Act = Relabel
+	if p.Encoding == Text {
+		fate.merged = appendTextMetric(nil, family.Name, AppendLabels(nil, Text, fate.Labels), family.Type, merged)
+		return nil
+	}
+	merged.Label = nil
+	rest, err := proto.Marshal(merged)
+	if err != nil {
+		return &MergeError{Family: strings.Clone(family.Name), Labels: fate.Labels, Err: err}
+	}
+	fate.merged = append(AppendLabels(nil, Protobuf, fate.Labels), rest...)
+	return nil
+}
+
+// additive reports whether the samples of an untyped family are parts of a sum:
+// its name says counter, or it is a part of a histogram pushed without a TYPE.
+func (p *Push) additive(f *Family) bool {
+	if strings.HasSuffix(f.Name, "_total") {
+		return true
+	}
+	for _, suffix := range []string{"_bucket", "_count", "_sum"} {
+		if base, ok := strings.CutSuffix(f.Name, suffix); ok && p.untypedHistogram(base) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Push) untypedHistogram(base string) bool {
+	has := func(suffix string) bool {
+		return slices.ContainsFunc(p.Families, func(f Family) bool {
+			name, ok := strings.CutSuffix(f.Name, suffix)
+			return ok && name == base && f.Type == dto.MetricType_UNTYPED && f.Metrics > 0
+		})
+	}
+	return has("_bucket") && has("_sum") && has("_count")
+}
+
+// checkFragments holds histograms pushed without a TYPE, whose buckets are
+// metrics of their own, to what mergeMetrics asks of typed ones: those that a
+// rule adds up must have the same bounds.
+func (p *Push) checkFragments(fates []Fate) error {
+	for i := range p.Families {
+		f := &p.Families[i]
+		base, ok := strings.CutSuffix(f.Name, "_bucket")
+		if !ok || f.Type != dto.MetricType_UNTYPED || !p.untypedHistogram(base) {
+			continue
+		}
+		if err := p.checkBucketFamily(int32(i), fates); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Push) checkBucketFamily(family int32, fates []Fate) error {
+	bounds := map[uint64]map[string]int{} // output labels without le → bound → sources
+	sources := map[uint64]map[uint64]bool{}
+	for i := range p.Metrics {
+		if p.Metrics[i].Family != family {
+			continue
+		}
+		raw, _ := cutBound(p.Labels(nil, i))
+		out, le := cutBound(slices.Clone(fates[i].Labels))
+		k := Fingerprint(out)
+		if bounds[k] == nil {
+			bounds[k], sources[k] = map[string]int{}, map[uint64]bool{}
+		}
+		bounds[k][le]++
+		sources[k][Fingerprint(raw)] = true
+	}
+	for k, counts := range bounds {
+		for _, n := range counts {
+			if len(sources[k]) > 1 && n != len(sources[k]) {
+				return &MergeError{
+					Family: strings.Clone(p.Families[family].Name),
+					Err:    &UnmergeableError{Reason: "unlike bucket bounds"},
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func cutBound(ls []labels.Label) ([]labels.Label, string) {
+	i := slices.IndexFunc(ls, func(l labels.Label) bool { return l.Name == model.BucketLabel })
+	if i < 0 {
+		return ls, ""
+	}
+	le := ls[i].Value
+	return slices.Delete(ls, i, i+1), le
+}
+
+// values reads the metrics of the sets as messages.
+func (p *Push) values(sets [][]int32) (map[int32]*dto.Metric, error) {
+	out := map[int32]*dto.Metric{}
+	for _, set := range sets {
+		for _, m := range set {
+			out[m] = &dto.Metric{}
+		}
+	}
+	if p.Encoding == Text {
+		for i := range p.Samples {
+			if m, ok := out[p.Samples[i].Metric]; ok {
+				p.addSample(m, &p.Samples[i])
+			}
+		}
+		return out, nil
+	}
+	for i, m := range out {
+		if err := proto.Unmarshal(p.bytes(p.Metrics[i].Message), m); err != nil {
+			return nil, errors.Join(errWire, err)
+		}
+	}
+	return out, nil
+}
+
+// addSample adds the value of a text line to its metric as expfmt would.
+func (p *Push) addSample(m *dto.Metric, s *Sample) {
+	if pm := &p.Metrics[s.Metric]; pm.hasTimestamp {
+		m.TimestampMs = proto.Int64(pm.timestamp)
+	}
+	v := proto.Float64(s.Value)
+	switch p.Families[p.Metrics[s.Metric].Family].Type {
+	case dto.MetricType_COUNTER:
+		m.Counter = &dto.Counter{Value: v}
+	case dto.MetricType_GAUGE:
+		m.Gauge = &dto.Gauge{Value: v}
+	case dto.MetricType_SUMMARY:
+		addSummarySample(m, s)
+	case dto.MetricType_HISTOGRAM:
+		addHistogramSample(m, s)
+	default:
+		m.Untyped = &dto.Untyped{Value: v}
+	}
+}
+
+func addSummarySample(m *dto.Metric, s *Sample) {
+	if m.Summary == nil {
+		m.Summary = &dto.Summary{}
+	}
+	switch s.part {
+	case partCount:
+		m.Summary.SampleCount = proto.Uint64(uint64(s.Value))
+	case partSum:
+		m.Summary.SampleSum = proto.Float64(s.Value)
+	default:
+		m.Summary.Quantile = append(m.Summary.Quantile, &dto.Quantile{Quantile: proto.Float64(s.Bound), Value: proto.Float64(s.Value)})
+	}
+}
+
+func addHistogramSample(m *dto.Metric, s *Sample) {
+	if m.Histogram == nil {
+		m.Histogram = &dto.Histogram{}
+	}
+	whole := s.Value == math.Trunc(s.Value)
+	switch {
+	case s.part == partSum:
+		m.Histogram.SampleSum = proto.Float64(s.Value)
+	case s.part == partCount && whole:
+		m.Histogram.SampleCount = proto.Uint64(uint64(s.Value))
+	case s.part == partCount:
+		m.Histogram.SampleCountFloat = proto.Float64(s.Value)
+	case whole:
+		m.Histogram.Bucket = append(m.Histogram.Bucket, &dto.Bucket{UpperBound: proto.Float64(s.Bound), CumulativeCount: proto.Uint64(uint64(s.Value))})
+	default:
+		m.Histogram.Bucket = append(m.Histogram.Bucket, &dto.Bucket{UpperBound: proto.Float64(s.Bound), CumulativeCountFloat: proto.Float64(s.Value)})
+	}
+}

@@ -1,0 +1,238 @@
+// Package wire speaks the protocol of the Prometheus Pushgateway: the path of a
+// group, the bodies of pushes in both encodings, and how a judged push is
+// written again.
+//
+// A body is walked once into flat tables of spans (families, metrics, samples),
+// the same for text and protobuf. Whatever is not changed is copied from the
+// body byte for byte, so that exemplars, native histograms, help texts and
+// unknown fields survive.
+package wire
+
+import (
+	"fmt"
+	"hash/maphash"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// Encoding is how the body of a Push is written. The zero value is none.
+type Encoding uint8
+
+// The encodings.
+const (
+	Text     Encoding = iota + 1 // text format 0.0.4
+	Protobuf                     // varint-delimited io.prometheus.client.MetricFamily
+)
+
+// The media types in which a rendered body goes on.
+const (
+	TextType     = "text/plain; version=0.0.4; charset=utf-8"
+	ProtobufType = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+)
+
+// ContentType is the media type of a body in this encoding.
+func (e Encoding) ContentType() string {
+	if e == Protobuf {
+		return ProtobufType
+	}
+	return TextType
+}
+
+// Limits are the hard caps of one body; they hold in every mode and are checked
+// while walking, before anything is kept. Zero is no cap.
+type Limits struct {
+	Samples    int // series after expansion of histograms and summaries
+	Labels     int // labels of one series
+	LabelValue int // bytes of one label value
+}
+
+// Span is a range of Push.Body.
+type Span struct{ Start, End uint32 }
+
+// Family is one metric family of a push.
+type Family struct {
+	Name string // valid until the Push is reset
+	Type dto.MetricType
+	// Message is the family's whole MetricFamily message; protobuf only.
+	Message Span
+	// Metrics counts the metrics of the family.
+	Metrics int32
+
+	typed, helped bool
+}
+
+// Metric is one metric of a family: a histogram or a summary is one metric, its
+// buckets and quantiles are samples.
+type Metric struct {
+	// Identity is what tells the metric from others of its family: the bytes of
+	// its labels as pushed, without le and quantile where they make samples.
+	Identity []byte
+	// Message is the Metric message; protobuf only.
+	Message Span
+	// Family is an index into Push.Families.
+	Family int32
+	// Samples is how many series the metric makes in an exposition.
+	Samples int32
+
+	timestamp    int64
+	hasTimestamp bool
+	parts        part
+}
+
+// part says which samples of a histogram or summary were seen.
+type part uint8
+
+const (
+	partSum part = 1 << iota
+	partCount
+	partInf
+	partBound
+)
+
+// Sample is one line of a text body.
+type Sample struct {
+	Value float64
+	// Bound is the value of le or quantile, for a sample that has one.
+	Bound float64
+	// Metric is an index into Push.Metrics.
+	Metric int32
+	// Line is the whole line, its newline included; Block the label block with
+	// its braces, empty and in place where the line has none; BoundLabel the pair
+	// le="…" or quantile="…" inside it.
+	Line, Block, BoundLabel Span
+
+	part part
+}
+
+// Push is the body of one push as flat tables. The zero value is ready for
+// Parse; a Push is reused by parsing again, which invalidates all it held. Not
+// safe for concurrent use.
+type Push struct {
+	// Body is what the tables point into: the body as parsed, or its rendition
+	// as protobuf where only expfmt could decide on the text.
+	Body     []byte
+	Encoding Encoding
+	Families []Family
+	Metrics  []Metric
+	Samples  []Sample // text only
+	// Expanded is the number of series an exposition of the push would have.
+	Expanded int
+
+	limits    Limits
+	utf8Names bool
+	byName    map[string]int32
+	bySeries  map[uint64]int32
+	seed      maphash.Seed
+	scratch   []byte
+	rendition []byte
+	pairs     []labelPair
+}
+
+// Error is a body or path that no Pushgateway should get. Its text is the
+// Pushgateway's own where the Pushgateway refuses it too.
+type Error struct {
+	Reason string // what is wrong
+	Fix    string // how to mend it; may be empty
+}
+
+// Error returns the reason, and the fix on a line of its own.
+func (e *Error) Error() string {
+	if e.Fix == "" {
+		return e.Reason
+	}
+	return e.Reason + "\n" + e.Fix
+}
+
+// LimitError is a body over one of the hard caps.
+type LimitError struct {
+	What  string // samples, labels, label value bytes
+	Where string // the metric or label, may be empty
+	Limit int
+}
+
+// Error names the cap and where it was passed.
+func (e *LimitError) Error() string {
+	if e.Where == "" {
+		return fmt.Sprintf("too many %s, limit: %d", e.What, e.Limit)
+	}
+	return fmt.Sprintf("too many %s in %.50q, limit: %d", e.What, e.Where, e.Limit)
+}
+
+// Reset empties the push and keeps its memory.
+func (p *Push) Reset() {
+	p.Body, p.Encoding, p.Expanded = nil, 0, 0
+	clear(p.Families)
+	clear(p.Metrics)
+	p.Families, p.Metrics, p.Samples = p.Families[:0], p.Metrics[:0], p.Samples[:0]
+	clear(p.byName)
+	clear(p.bySeries)
+	p.scratch, p.rendition = p.scratch[:0], p.rendition[:0]
+}
+
+// Parse walks a decoded body into the tables, as a Pushgateway would read it.
+// The body must stay unchanged as long as the tables are used. What a
+// Pushgateway refuses is an *Error with its words; what would break one, its
+// scrape or other jobs is an *Error too, whatever the Pushgateway thinks of it;
+// a body over the limits is a *LimitError.
+func (p *Push) Parse(body []byte, enc Encoding, key Key, opts Options) error {
+	p.Reset()
+	if p.byName == nil {
+		p.byName, p.bySeries, p.seed = map[string]int32{}, map[uint64]int32{}, maphash.MakeSeed()
+	}
+	p.limits, p.utf8Names = opts.Limits, opts.UTF8Names
+	if err := p.walk(body, enc); err != nil {
+		return err
+	}
+	return p.check(key)
+}
+
+// Options are what a Push is parsed under.
+type Options struct {
+	Limits
+	// UTF8Names permits metric and label names of any valid UTF-8, as an upstream
+	// with --push.enable-utf8-names does.
+	UTF8Names bool
+}
+
+func (p *Push) walk(body []byte, enc Encoding) error {
+	if enc == Protobuf {
+		return p.walkProtobuf(body)
+	}
+	sure, err := p.walkText(body)
+	if sure || err != nil {
+		return err
+	}
+	// textparse and expfmt may differ on this body. A Pushgateway has expfmt
+	// inside, so expfmt decides, and what it read is walked instead.
+	p.Reset()
+	if err := prescan(body, p.limits); err != nil {
+		return err
+	}
+	rendition, err := renderByExpfmt(p.rendition, body, p.utf8Names)
+	if err != nil {
+		return err
+	}
+	p.rendition = rendition
+	return p.walkProtobuf(rendition)
+}
+
+// Labels appends the labels of a metric to dst, le and quantile left out where
+// they make samples, in the order they were pushed.
+func (p *Push) Labels(dst []labels.Label, metric int) []labels.Label {
+	if p.Encoding == Protobuf {
+		return protobufLabels(dst, p.Metrics[metric].Identity)
+	}
+	return textLabels(dst, p.Metrics[metric].Identity)
+}
+
+func (p *Push) bytes(s Span) []byte { return p.Body[s.Start:s.End] }
+
+// bill counts the series of a metric against the cap.
+func (p *Push) bill(n int) error {
+	p.Expanded += n
+	if p.limits.Samples > 0 && p.Expanded > p.limits.Samples {
+		return &LimitError{What: "samples", Limit: p.limits.Samples}
+	}
+	return nil
+}
