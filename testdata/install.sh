@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs what the end-to-end tests run against, as root on a Debian, and only
+# what is missing. With the argument pushgateway it is no more than a Pushgateway
+# and curl, which make run needs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=()
+need() { # need PACKAGE COMMAND...: the package is missing unless the command succeeds
+  "${@:2}" >/dev/null 2>&1 || packages+=("$1")
+}
+
+need prometheus-pushgateway test -x /usr/bin/prometheus-pushgateway
+need curl command -v curl
+if [ "${1:-all}" = all ]; then
+  need prometheus test -x /usr/bin/prometheus -a -x /usr/bin/promtool
+  # By its path: another Python may come first on PATH, without Debian's modules.
+  need python3-prometheus-client /usr/bin/python3 -c 'import prometheus_client'
+  need nodejs command -v node
+  need npm command -v npm
+fi
+
+if [ ${#packages[@]} -gt 0 ]; then
+  echo "install.sh: installing ${packages[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q
+  apt-get install -y -q --no-install-recommends "${packages[@]}"
+else
+  echo "install.sh: every package is there"
+fi
+
+if [ "${1:-all}" = all ]; then
+  node=testdata/clients/node
+  # npm leaves this file behind when node_modules is what the lock file says.
+  if [ "$node/node_modules/.package-lock.json" -nt "$node/package-lock.json" ]; then
+    echo "install.sh: prom-client is there"
+  else
+    echo "install.sh: installing prom-client"
+    npm ci --prefix "$node" --no-audit --no-fund
+  fi
+fi
