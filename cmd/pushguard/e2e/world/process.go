@@ -1,0 +1,252 @@
+package world
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Process is a server that was started for one test and answers on Addr.
+type Process struct {
+	Name string
+	Addr string // host:port
+	URL  string // http://host:port and the route prefix, without a final slash
+
+	cmd  *exec.Cmd
+	logs *buffer
+	done chan struct{} // closed when the process has ended
+	once sync.Once
+}
+
+// buffer collects what a process writes, and may be read meanwhile.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// GuardOptions say how a guard is to be started. Everything but Upstream may be
+// left out.
+type GuardOptions struct {
+	Upstream *Process // the Pushgateway behind
+	Policy   string   // the path of a policy file; empty is the open one
+	Audit    string   // the path of the audit log; empty is none
+	Prefix   string   // --web.route-prefix
+	Addr     string   // host:port to listen on; empty is a free port
+	Flags    []string // more flags, as written on a command line
+}
+
+// OpenPolicy permits everything.
+const OpenPolicy = "version: v1\ndefault: {mode: open}\n"
+
+// Guard starts pushguard and waits until it is ready.
+func Guard(t testing.TB, o GuardOptions) *Process {
+	t.Helper()
+	if o.Policy == "" {
+		o.Policy = Write(t, "policy.yml", OpenPolicy)
+	}
+	args := []string{"serve", "--pushgateway.url=" + o.Upstream.URL, "--policy.file=" + o.Policy}
+	if o.Audit != "" {
+		args = append(args, "--audit.file="+o.Audit)
+	}
+	if o.Prefix != "" {
+		args = append(args, "--web.route-prefix="+o.Prefix)
+	}
+	return start(t, "pushguard", Binary(t), o.Addr, o.Prefix, append(args, o.Flags...))
+}
+
+// Pushgateway starts Debian's Pushgateway, empty and without a file.
+func Pushgateway(t testing.TB, flags ...string) *Process {
+	t.Helper()
+	Need(t, PushgatewayPath)
+	prefix := ""
+	for _, f := range flags {
+		if p, found := strings.CutPrefix(f, "--web.route-prefix="); found {
+			prefix = p
+		}
+	}
+	return start(t, "pushgateway", PushgatewayPath, "", prefix, append([]string{"--persistence.file="}, flags...))
+}
+
+// Prometheus starts a Prometheus of the given configuration.
+func Prometheus(t testing.TB, config string) *Process {
+	t.Helper()
+	Need(t, PrometheusPath)
+	return start(t, "prometheus", PrometheusPath, "", "", []string{
+		"--config.file=" + Write(t, "prometheus.yml", config),
+		"--storage.tsdb.path=" + t.TempDir(),
+	})
+}
+
+// start runs a server, waits for its /-/ready and promises to stop it. Between
+// choosing a port and the server's taking it another process may come first:
+// a server that ends by itself is given other ports, three times at most.
+func start(t testing.TB, name, path, addr, prefix string, args []string) *Process {
+	t.Helper()
+	var p *Process
+	for range 3 {
+		p = launch(t, name, path, addr, prefix, args)
+		if p.ready() {
+			t.Cleanup(func() { p.end(t) })
+			return p
+		}
+		p.Kill()
+		if addr != "" || !strings.Contains(p.Logs(), "address already in use") {
+			break
+		}
+	}
+	t.Fatalf("%s did not become ready:\n%s", name, p.Logs())
+	return nil
+}
+
+func launch(t testing.TB, name, path, addr, prefix string, args []string) *Process {
+	t.Helper()
+	if addr == "" {
+		addr = FreeAddr(t)
+	}
+	p := &Process{Name: name, Addr: addr, URL: "http://" + addr + prefix, logs: &buffer{}, done: make(chan struct{})}
+	p.cmd = exec.Command(path, append(args, "--web.listen-address="+addr)...)
+	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
+	// A test process that is killed must not leave servers behind.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.done)
+		_ = p.cmd.Wait() // the state is read from cmd.ProcessState
+	}()
+	return p
+}
+
+// ready reports whether the server answers 200 to /-/ready before it ends or 20
+// seconds are over.
+func (p *Process) ready() bool {
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		if resp, err := client.Get(p.URL + "/-/ready"); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return true
+			}
+		}
+		select {
+		case <-p.done:
+			return false
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return false
+}
+
+// FreeAddr is an address on which nothing listens at the moment.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Logs is everything the process has written so far.
+func (p *Process) Logs() string { return p.logs.String() }
+
+// Signal sends SIGTERM and returns at once.
+func (p *Process) Signal(t testing.TB) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("%s: SIGTERM: %v", p.Name, err)
+	}
+}
+
+// Kill ends the process at once, as a power cut would.
+func (p *Process) Kill() {
+	p.once.Do(func() {}) // its end is no longer held to be orderly
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// Stop sends SIGTERM, and fails the test unless the process then exits 0.
+func (p *Process) Stop(t testing.TB) {
+	t.Helper()
+	p.once.Do(func() {
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Errorf("%s: SIGTERM: %v", p.Name, err)
+		}
+		if code, err := p.Wait(30 * time.Second); err != nil || code != 0 {
+			t.Errorf("%s: exit %d, %v, want exit 0", p.Name, code, err)
+		}
+	})
+}
+
+// Wait waits for the process to end and returns its exit code.
+func (p *Process) Wait(patience time.Duration) (int, error) {
+	select {
+	case <-p.done:
+		return p.cmd.ProcessState.ExitCode(), nil
+	case <-time.After(patience):
+		_ = p.cmd.Process.Kill()
+		<-p.done
+		return -1, fmt.Errorf("%s is still running after %s", p.Name, patience)
+	}
+}
+
+func (p *Process) end(t testing.TB) {
+	p.Stop(t)
+	if logs := p.Logs(); strings.Contains(logs, "WARNING: DATA RACE") || strings.Contains(logs, "panic:") {
+		t.Errorf("%s: a data race or a panic", p.Name)
+	}
+	if t.Failed() {
+		t.Logf("%s at %s wrote:\n%s", p.Name, p.Addr, tail(p.Logs(), 8<<10))
+	}
+}
+
+func tail(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return "…" + s[len(s)-n:]
+}
+
+// PeakMemory is the most memory the process ever held, in bytes (VmHWM).
+func (p *Process) PeakMemory(t testing.TB) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, found := strings.CutPrefix(line, "VmHWM:"); found {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	t.Fatal("/proc says nothing of VmHWM")
+	return 0
+}
