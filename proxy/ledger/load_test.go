@@ -1,0 +1,172 @@
+package ledger
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+func load(t *testing.T, b *Book, groups ...Group) {
+	t.Helper()
+	if err := b.Load(func() ([]Group, error) { return groups, nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLoadKeepsWriters(t *testing.T) {
+	b := NewBook(Config{})
+	replay(t, b, []step{{method: http.MethodPut, raw: rawA, families: []string{"x", "gone"}, outcome: Applied}})
+	load(t, b, Group{Key: group1, Families: []string{"x"}})
+	replay(t, b, []step{
+		{method: http.MethodDelete, raw: rawB, wantSkip: true},
+		{method: http.MethodPut, raw: rawA, families: []string{"x"}, outcome: Untouched},
+	})
+	load(t, b, Group{Key: group1, Families: []string{"x", "strange"}})
+	replay(t, b, []step{{method: http.MethodPut, raw: rawA, families: []string{"x"}, outcome: Untouched, wantMethod: http.MethodPost}})
+}
+
+func TestLoadedFamiliesAreNobodys(t *testing.T) {
+	b := NewBook(Config{})
+	load(t, b, Group{Key: group1, Families: []string{"x", "y"}})
+	replay(t, b, []step{
+		{method: http.MethodDelete, raw: rawA, outcome: Untouched}, // nobody knows the last writer
+		{method: http.MethodPut, raw: rawA, families: []string{"x"}, unfolded: true, outcome: Untouched},
+		{method: http.MethodPut, raw: rawA, families: []string{"x"}, outcome: Applied, wantMethod: http.MethodPost},
+		{method: http.MethodPut, raw: rawA, families: []string{"x", "y"}, outcome: Applied, wantMethod: http.MethodPost},
+		{method: http.MethodPut, raw: rawA, families: []string{"x"}, outcome: Applied},
+	})
+}
+
+func TestLoadForgetsWhatIsNotListed(t *testing.T) {
+	b := NewBook(Config{})
+	load(t, b, Group{Key: group1}, Group{Key: twin1}, Group{Key: rawA})
+	if b.Len() != 3 {
+		t.Fatalf("Len = %d, want 3: twins that exist are known", b.Len())
+	}
+	load(t, b, Group{Key: twin1})
+	if b.Has(group1) || !b.Has(twin1) || b.Has(rawA) || b.Len() != 1 || len(b.groups) != 1 {
+		t.Errorf("after the second listing: %d groups", b.Len())
+	}
+}
+
+func TestLoadFailing(t *testing.T) {
+	b := NewBook(Config{})
+	load(t, b, Group{Key: group1})
+	broken := errors.New("broken")
+	if err := b.Load(func() ([]Group, error) { return nil, broken }); !errors.Is(err, broken) {
+		t.Errorf("Load = %v", err)
+	}
+	if !b.Has(group1) {
+		t.Error("a listing that failed emptied the table")
+	}
+}
+
+// TestLoadIsOlderThanTheBook reads a listing and lets requests be settled
+// before the book gets it.
+func TestLoadIsOlderThanTheBook(t *testing.T) {
+	request := func(t *testing.T, b *Book, method string, k wire.Key, families ...string) *Grant {
+		return admit(t, b, Claim{Group: k, Raw: k, Method: method, Families: families, Folds: true})
+	}
+	for name, c := range map[string]struct {
+		before, meanwhile func(*testing.T, *Book)
+		listing           []Group
+		want              bool
+		wantPut           string // what a PUT by group1 itself becomes; "" is not asked
+	}{
+		"a new group is kept": {
+			meanwhile: func(t *testing.T, b *Book) { request(t, b, http.MethodPut, group1, "x").Settle(Applied) },
+			want:      true, wantPut: http.MethodPut,
+		},
+		"a deleted group does not come back": {
+			before:    func(t *testing.T, b *Book) { request(t, b, http.MethodPut, group1, "x").Settle(Applied) },
+			meanwhile: func(t *testing.T, b *Book) { request(t, b, http.MethodDelete, group1).Settle(Applied) },
+			listing:   []Group{{Key: group1, Families: []string{"x"}}},
+		},
+		"a replaced family does not come back": {
+			meanwhile: func(t *testing.T, b *Book) { request(t, b, http.MethodPut, group1, "x").Settle(Applied) },
+			listing:   []Group{{Key: group1, Families: []string{"y"}}},
+			want:      true, wantPut: http.MethodPut,
+		},
+		"nor does it after one push more": {
+			meanwhile: func(t *testing.T, b *Book) {
+				request(t, b, http.MethodPut, group1, "x").Settle(Applied)
+				request(t, b, http.MethodPost, group1, "x").Settle(Refused)
+			},
+			listing: []Group{{Key: group1, Families: []string{"y"}}},
+			want:    true, wantPut: http.MethodPut,
+		},
+		"a POST learns of the families beside its own": {
+			meanwhile: func(t *testing.T, b *Book) { request(t, b, http.MethodPost, group1, "x").Settle(Applied) },
+			listing:   []Group{{Key: group1, Families: []string{"y"}}},
+			want:      true, wantPut: http.MethodPost,
+		},
+		"an untouched group is as listed": {
+			before:    func(t *testing.T, b *Book) { request(t, b, http.MethodPut, group1, "x").Settle(Applied) },
+			meanwhile: func(t *testing.T, b *Book) { request(t, b, http.MethodPut, group1, "x").Settle(Untouched) },
+		},
+		"a wipe makes the listing void": {
+			meanwhile: func(_ *testing.T, b *Book) { b.Wipe() },
+			listing:   []Group{{Key: group1}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := NewBook(Config{})
+			if c.before != nil {
+				c.before(t, b)
+			}
+			err := b.Load(func() ([]Group, error) { c.meanwhile(t, b); return c.listing, nil })
+			if err != nil || b.Has(group1) != c.want {
+				t.Errorf("Load = %v, Has = %v, want %v", err, b.Has(group1), c.want)
+			}
+			if c.wantPut != "" {
+				g := request(t, b, http.MethodPut, group1, "x")
+				g.Settle(Untouched)
+				if g.Method != c.wantPut {
+					t.Errorf("a PUT becomes %s, want %s", g.Method, c.wantPut)
+				}
+			}
+		})
+	}
+}
+
+func TestLoadDuringAPush(t *testing.T) {
+	claim := Claim{Group: group1, Raw: rawA, Method: http.MethodPost, Families: []string{"x"}, Folds: true}
+	again := []step{{method: http.MethodPut, raw: rawA, families: []string{"x"}, outcome: Untouched, wantMethod: http.MethodPost}}
+	t.Run("listed", func(t *testing.T) {
+		b := NewBook(Config{})
+		pending := admit(t, b, claim)
+		load(t, b, Group{Key: group1, Families: []string{"y"}})
+		pending.Settle(Applied)
+		replay(t, b, again) // y is another's
+	})
+	t.Run("not listed", func(t *testing.T) {
+		b := NewBook(Config{})
+		load(t, b, Group{Key: group1, Families: []string{"y"}})
+		pending := admit(t, b, claim)
+		load(t, b)
+		if !b.Has(group1) {
+			t.Error("a group that is taken was forgotten")
+		}
+		pending.Settle(Applied)
+		replay(t, b, again)
+	})
+}
+
+func TestWipe(t *testing.T) {
+	b := NewBook(Config{})
+	load(t, b, Group{Key: group1}, Group{Key: twin1}, Group{Key: rawB})
+	pending := admit(t, b, Claim{Group: rawB, Raw: rawB, Method: http.MethodPut})
+	b.Wipe()
+	if b.Len() != 0 || len(b.groups) != 1 {
+		t.Errorf("after Wipe: %d groups, %d entries", b.Len(), len(b.groups))
+	}
+	if _, err := b.Admit(t.Context(), Claim{Group: rawB, Raw: rawB, Method: http.MethodPut}); !errors.Is(err, ErrBusy) {
+		t.Errorf("Wipe freed a group that is taken: %v", err)
+	}
+	pending.Settle(Applied)
+	if !b.Has(rawB) || b.Len() != 1 {
+		t.Error("a push settled after Wipe is not booked")
+	}
+}
