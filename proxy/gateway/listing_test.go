@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+)
+
+// show renders groups for comparison.
+func show(groups []Group) []string {
+	out := []string{}
+	for _, g := range groups {
+		slices.Sort(g.Families)
+		out = append(out, fmt.Sprintf("%s %q", g.Key, g.Families))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestReadGroups(t *testing.T) {
+	for name, c := range map[string]struct {
+		in   string
+		want []string
+		err  error
+	}{
+		"empty":                    {`{"status":"success","data":[]}`, []string{}, nil},
+		"none":                     {`{"status":"success","data":null}`, []string{}, nil},
+		"a group":                  {`{"status":"success","data":[{"labels":{"job":"j","x":""},"last_push_successful":true,"a":{"metrics":[{"labels":{"l":"v"},"value":"1"}]},"push_time_seconds":{},"push_failure_time_seconds":{}}]}`, []string{`{job="j", x=""} ["a"]`}, nil},
+		"labels last":              {`{"data":[{"b":[{}],"a":1,"labels":{"job":"j"}},{"labels":{"job":"k"}}],"status":"success"}`, []string{`{job="j"} ["a" "b"]`, `{job="k"} []`}, nil},
+		"a family named labels":    {`{"data":[{"labels":{"help":"h","metrics":[{"labels":{"job":"j"}}],"type":"GAUGE"},"a":{}},{"labels":{"job":"k"}}]}`, []string{`{job="k"} []`}, nil},
+		"a group without a job":    {`{"data":[{"labels":{"x":"y"}}]}`, []string{}, nil},
+		"an error":                 {`{"status":"error","error":"x"}`, nil, errListing},
+		"not an object":            {`[]`, nil, errListing},
+		"data of another kind":     {`{"data":"x"}`, nil, errListing},
+		"a group of another kind":  {`{"data":["x"]}`, nil, errListing},
+		"labels of another kind":   {`{"data":[{"labels":"x"}]}`, nil, errListing},
+		"nothing":                  {``, nil, io.ErrUnexpectedEOF},
+		"cut off between groups":   {`{"data":[{"labels":{"job":"j"}},`, nil, io.ErrUnexpectedEOF},
+		"cut off within a group":   {`{"data":[{"labels":{"job":"j"},"a":{"metrics":[`, nil, io.ErrUnexpectedEOF},
+		"cut off after the groups": {`{"data":[]`, nil, io.ErrUnexpectedEOF},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := readGroups(strings.NewReader(c.in))
+			if !errors.Is(err, c.err) {
+				t.Fatalf("error %v, want %v", err, c.err)
+			}
+			if diff := gocmp.Diff(c.want, show(got)); err == nil && diff != "" {
+				t.Errorf("groups (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// FuzzReadGroups reads listings that encoding/json wrote, as a Pushgateway's
+// are, whole and cut off.
+func FuzzReadGroups(f *testing.F) {
+	f.Add("x", "y", "family", "help", uint(10))
+	f.Add("job", "", "labels", "h", uint(0))
+	f.Add("a", "\"\\\n\u2028", "last_push_successful", "\xff", uint(70))
+	f.Add("metrics", "[{", "push_time_seconds", "}]", uint(99))
+	f.Fuzz(func(t *testing.T, name, value, family, help string, cut uint) {
+		labels := map[string]string{"job": "j", name: value}
+		metrics := map[string]any{"help": help, "metrics": []any{map[string]any{"labels": labels, "value": value}}}
+		group := map[string]any{"labels": labels, "last_push_successful": true, family: metrics}
+		listing, err := json.Marshal(map[string]any{"status": "success", "data": []any{group, group}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := readGroups(bytes.NewReader(listing))
+		if err != nil {
+			t.Fatalf("%s: %v", listing, err)
+		}
+		want := 2
+		if family == "labels" || labels["job"] == "" {
+			want = 0
+		}
+		if len(got) != want {
+			t.Fatalf("%s: %d groups, want %d", listing, len(got), want)
+		}
+		for _, g := range got {
+			v, ok := g.Key.Get(strings.ToValidUTF8(name, "\ufffd"))
+			if utf8.ValidString(name) && utf8.ValidString(value) && (!ok || v != value) {
+				t.Errorf("%s: label %q is %q", listing, name, v)
+			}
+			own := family == "last_push_successful" || family == "push_time_seconds" || family == "push_failure_time_seconds"
+			if own != (len(g.Families) == 0) || utf8.ValidString(family) && !own && g.Families[0] != family {
+				t.Errorf("%s: families %q", listing, g.Families)
+			}
+		}
+		part := listing[:cut%uint(len(listing))]
+		if _, err := readGroups(bytes.NewReader(part)); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%s: %v, want an unexpected EOF", part, err)
+		}
+	})
+}
+
+func TestListingOfARealPushgateway(t *testing.T) {
+	for _, prefix := range []string{"", "/pgw"} {
+		up := gatewaytest.Start(t, "--web.route-prefix=/"+strings.TrimPrefix(prefix, "/"))
+		u := open(t, Config{URL: up})
+		want := []string{}
+		for i, k := range nastyKeys() {
+			family := fmt.Sprintf("family_%d", i)
+			a, err := u.Do(t.Context(), Request{Method: http.MethodPut, Key: k, Body: []byte(family + " 1\n")})
+			if err != nil || a.Status != http.StatusOK {
+				t.Fatalf("%s: %d %s %v", k, a.Status, a.Body, err)
+			}
+			want = append(want, fmt.Sprintf("%s %q", k, []string{family}))
+		}
+		slices.SortFunc(want, cmp.Compare[string])
+		got, err := u.Groups(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := gocmp.Diff(want, show(got)); diff != "" {
+			t.Errorf("groups (-pushed +listed):\n%s", diff)
+		}
+		for _, k := range nastyKeys() {
+			if a, err := u.Do(t.Context(), Request{Method: http.MethodDelete, Key: k}); err != nil || a.Status != http.StatusAccepted {
+				t.Errorf("delete %s: %d %v", k, a.Status, err)
+			}
+		}
+		if got, err := u.Groups(t.Context()); err != nil || len(got) != 0 {
+			t.Errorf("after the deletes: %q, %v", show(got), err)
+		}
+		if on, err := u.UTF8Names(t.Context()); err != nil || on {
+			t.Errorf("UTF8Names = %v, %v", on, err)
+		}
+	}
+}
+
+func TestUTF8Names(t *testing.T) {
+	for _, c := range []struct {
+		body string
+		want bool
+		bad  bool
+	}{
+		{`{"status":"success","data":{"flags":{"push.enable-utf8-names":"true"}}}`, true, false},
+		{`{"status":"success","data":{"flags":{"push.enable-utf8-names":"false"}}}`, false, false},
+		{`{"status":"success","data":{"flags":{}}}`, false, false},
+		{`{}`, false, false},
+		{`<html>`, false, true},
+	} {
+		u := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.RequestURI != "/api/v1/status" || r.UserAgent() != "pushguard/test" {
+				t.Errorf("asked %s as %q", r.RequestURI, r.UserAgent())
+			}
+			_, _ = io.WriteString(w, c.body)
+		})
+		if got, err := u.UTF8Names(t.Context()); got != c.want || (err != nil) != c.bad {
+			t.Errorf("%s: %v, %v", c.body, got, err)
+		}
+	}
+}
+
+func TestListingNotFound(t *testing.T) {
+	u := serve(t, http.NotFound)
+	if _, err := u.Groups(t.Context()); err == nil {
+		t.Error("a 404 is a listing")
+	}
+	if _, err := u.UTF8Names(t.Context()); err == nil {
+		t.Error("a 404 is a status")
+	}
+}
+
+func TestListingIsNotKept(t *testing.T) {
+	const size, limit = 16 << 20, 6 << 20
+	u := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"data":[{"labels":{"job":"j"},"a":{"metrics":[`)
+		sample := `{"labels":{"instance":"x","id":"` + strings.Repeat("v", 400) + `"},"value":"1"}`
+		for n := 0; n < size; n += len(sample) + 1 {
+			_, _ = io.WriteString(w, sample+",")
+		}
+		_, _ = io.WriteString(w, `{}]}}]}`)
+	})
+	before := live()
+	peak, stop, done := uint64(0), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				peak = max(peak, live())
+			}
+		}
+	}()
+	groups, err := u.Groups(t.Context())
+	close(stop)
+	<-done
+	if err != nil || len(groups) != 1 {
+		t.Fatalf("%d groups, %v", len(groups), err)
+	}
+	t.Logf("peak %d KiB above the start", (int64(peak)-int64(before))>>10)
+	if peak > before+limit {
+		t.Errorf("a listing of %d bytes kept %d alive, limit: %d", size, peak-before, limit)
+	}
+}
+
+// live returns the bytes that survive a collection.
+func live() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// The errors of a write. Each wraps its cause.
+var (
+	// ErrUnreachable says that nothing was sent: the upstream has certainly not
+	// acted.
+	ErrUnreachable = errors.New("upstream unreachable")
+	// ErrTimeout says that the request was sent and no answer came in time: the
+	// upstream may have acted, or may yet.
+	ErrTimeout = errors.New("upstream timed out")
+	// ErrBroken says that the request was sent, at least in part, and the
+	// connection broke or the caller gave up before an answer came: the upstream
+	// may have acted.
+	ErrBroken = errors.New("upstream broke off")
+	// ErrRedirect says that the upstream answered by a redirect, which a write
+	// does not follow: it has not acted.
+	ErrRedirect = errors.New("upstream redirects")
+)
+
+// Request is one write.
+type Request struct {
+	Method string
+	// Key is the group concerned.
+	Key wire.Key
+	// Header is the client's. It is forwarded without the fields that concern
+	// its own connection only; it is not changed.
+	Header http.Header
+	// RemoteAddr is the client's address as in http.Request, for
+	// X-Forwarded-For. May be empty.
+	RemoteAddr string
+	// Body is sent as it is.
+	Body []byte
+	// ContentType is that of a body which is not the client's: its
+	// Content-Encoding and digests then go. Empty is the client's own body.
+	ContentType string
+}
+
+// Answer is what the upstream said to a write.
+type Answer struct {
+	Status int
+	// Header lacks the fields of the connection and Content-Length.
+	Header http.Header
+	// Body is cut at 1 MiB.
+	Body []byte
+}
+
+// Do sends a push or a delete of one group. A redirect, and no answer, are
+// errors; every other status is an Answer.
+//
+// Where a kept-alive connection turns out to be closed, the request is sent once
+// more on another: until its group is released, a write does the same twice as
+// once. If that fails, too, the error still counts the first.
+func (u *Upstream) Do(ctx context.Context, r Request) (Answer, error) {
+	return u.Forward(ctx, r.Key.Path(), r)
+}
+
+// Forward is Do to an escaped path below the upstream's prefix, whatever r.Key
+// is. The caller lists the paths it permits.
+func (u *Upstream) Forward(ctx context.Context, escapedPath string, r Request) (Answer, error) {
+	if u.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, u.timeout)
+		defer cancel()
+	}
+	sent := false // there was a connection to send on; the transport calls this before it returns
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent = true }})
+	req, err := http.NewRequestWithContext(ctx, r.Method, "", bytes.NewReader(r.Body))
+	if err != nil {
+		return Answer{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	req.URL, req.Header = u.at(escapedPath), r.header()
+	resp, err := u.transport.RoundTrip(req)
+	if err != nil {
+		return Answer{}, fmt.Errorf("%w: %w", class(err, sent), err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		return Answer{}, fmt.Errorf("%w: status %d to %.100q", ErrRedirect, resp.StatusCode, resp.Header.Get("Location"))
+	}
+	// The status has decided what became of the write. A body that breaks off
+	// does not change that, it is handed on as far as it came.
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	removeHopByHop(resp.Header)
+	resp.Header.Del("Content-Length")
+	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
+}
+
+func (r Request) header() http.Header {
+	h := forwarded(r.Header, r.RemoteAddr)
+	if r.ContentType != "" {
+		h.Set("Content-Type", r.ContentType)
+		for _, name := range []string{"Content-Encoding", "Content-Md5", "Content-Digest", "Digest", "Repr-Digest"} {
+			h.Del(name)
+		}
+	}
+	if _, ok := h["Idempotency-Key"]; !ok {
+		h["Idempotency-Key"] = nil // tells net/http, not the upstream, that the request may be sent again
+	}
+	return h
+}
+
+// class tells the errors of a round trip apart by what the upstream can know of
+// the request.
+func class(err error, sent bool) error {
+	var timeout net.Error
+	switch {
+	case !sent:
+		return ErrUnreachable
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.As(err, &timeout) && timeout.Timeout():
+		return ErrTimeout
+	default:
+		return ErrBroken
+	}
+}
