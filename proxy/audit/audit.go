@@ -1,0 +1,210 @@
+// Package audit is the decision log: one JSON line for each push that was
+// decided, written where operators can search it.
+//
+// The log never stands in the way of a push. A record that cannot be written is
+// counted, reported and gone. And a client cannot write anything into it but
+// the values of its own record: what came from outside is bounded in length,
+// is valid UTF-8, and holds no control character unescaped, so that a record is
+// always exactly one line.
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/pushguard/pushguard/rules/finding"
+)
+
+const (
+	maxText     = 512 // bytes of a text kept
+	maxFindings = 20  // of a record
+	reportEvery = time.Minute
+)
+
+// Record is what was decided about one push, and why. Text over 512 bytes is
+// cut, and findings over 20 are left out and counted.
+type Record struct {
+	// Time is when the push came. It is written in UTC.
+	Time time.Time `json:"time"`
+	// Job is the job as it was sent, Governed as the policy sees it.
+	Job      string `json:"job"`
+	Governed string `json:"governed,omitempty"`
+	// Group is the grouping key as the upstream stores it.
+	Group string `json:"group,omitempty"`
+	// Owner is who answers for the job, by the policy.
+	Owner  string `json:"owner,omitempty"`
+	Method string `json:"method"`
+	// Client is the address the push came from.
+	Client string `json:"client,omitempty"`
+	// Mode is the policy's for this job, Policy the digest of the policy.
+	Mode   string `json:"mode,omitempty"`
+	Policy string `json:"policy,omitempty"`
+	// Outcome is what became of the push. Would is what enforcement would have
+	// made of it, where the mode only reports.
+	Outcome string `json:"outcome"`
+	Would   string `json:"would,omitempty"`
+	// Status is what the client was answered, UpstreamStatus what the upstream
+	// answered; 0 if it was not asked or did not answer.
+	Status         int `json:"status"`
+	UpstreamStatus int `json:"upstream_status,omitempty"`
+	// Findings are what was noticed, MoreFindings how many more there were.
+	Findings     []finding.Finding `json:"findings,omitempty"`
+	MoreFindings int               `json:"more_findings,omitempty"`
+	// Samples and Bytes are the size of the push, unpacked.
+	Samples int   `json:"samples"`
+	Bytes   int64 `json:"bytes"`
+	// MS is how many milliseconds the push took.
+	MS float64 `json:"ms"`
+}
+
+// Log writes records. It is safe for concurrent use. A nil *Log writes nothing.
+type Log struct {
+	onError func(error)
+	now     func() time.Time
+
+	mu       sync.Mutex
+	w        io.Writer
+	line     bytes.Buffer
+	encoder  *json.Encoder
+	torn     bool // the last line is there in part, without its end
+	lost     uint64
+	reported uint64 // of the lost
+	report   time.Time
+}
+
+// New returns a log that writes to w, each record by one call of Write. If
+// records are lost, onError is told of it: of the first at once, then at most
+// once a minute, with how many were lost since. It may be nil.
+func New(w io.Writer, onError func(error)) *Log {
+	l := &Log{w: w, onError: onError, now: time.Now}
+	l.encoder = json.NewEncoder(&l.line)
+	l.encoder.SetEscapeHTML(false)
+	return l
+}
+
+// Write writes a record. It does not fail: see New and Lost.
+func (l *Log) Write(r Record) {
+	if l == nil {
+		return
+	}
+	if err := l.write(r.bounded()); err != nil && l.onError != nil {
+		l.onError(err)
+	}
+}
+
+// Lost returns how many records could not be written.
+func (l *Log) Lost() uint64 {
+	if l == nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
+}
+
+// write returns the error that is due to be reported.
+func (l *Log) write(r Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.put(r)
+	if err == nil {
+		return nil
+	}
+	l.lost++
+	if now := l.now(); l.report.IsZero() || now.Sub(l.report) >= reportEvery {
+		n := l.lost - l.reported
+		l.report, l.reported = now, l.lost
+		return fmt.Errorf("audit log: %d records lost: %w", n, err)
+	}
+	return nil
+}
+
+// put writes one line. A line that was written in part is ended before the
+// next, so that no record ever continues another.
+func (l *Log) put(r Record) error {
+	l.line.Reset()
+	if l.torn {
+		l.line.WriteByte('\n')
+	}
+	if err := l.encoder.Encode(r); err != nil {
+		return err
+	}
+	line := escapeControls(l.line.Bytes())
+	n, err := l.w.Write(line)
+	switch {
+	case n == len(line):
+		l.torn = false
+		return nil
+	case n > 0:
+		l.torn = line[n-1] != '\n'
+	}
+	if err == nil {
+		err = io.ErrShortWrite
+	}
+	return err
+}
+
+// bounded returns the record with everything in it cut to its bounds.
+func (r Record) bounded() Record {
+	r.Time = r.Time.UTC()
+	for _, s := range []*string{
+		&r.Job, &r.Governed, &r.Group, &r.Owner, &r.Method, &r.Client, &r.Mode, &r.Policy, &r.Outcome, &r.Would,
+	} {
+		*s = text(*s)
+	}
+	if n := len(r.Findings); n > maxFindings {
+		r.Findings = r.Findings[:maxFindings]
+		r.MoreFindings += n - maxFindings
+	}
+	findings := make([]finding.Finding, 0, len(r.Findings))
+	for _, f := range r.Findings {
+		f.ID, f.Metric, f.Label, f.Sample, f.Fix = text(f.ID), text(f.Metric), text(f.Label), text(f.Sample), text(f.Fix)
+		findings = append(findings, f)
+	}
+	r.Findings = findings
+	if math.IsNaN(r.MS) || math.IsInf(r.MS, 0) {
+		r.MS = 0 // JSON has no such number
+	}
+	return r
+}
+
+// text cuts s to maxText bytes and makes it valid UTF-8.
+func text(s string) string {
+	if len(s) > maxText {
+		end := maxText
+		for end > maxText-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+			end--
+		}
+		s = s[:end] + "…"
+	}
+	return strings.ToValidUTF8(s, "\ufffd")
+}
+
+// escapeControls escapes the control characters that encoding/json leaves as
+// they are: DEL and U+0080 to U+009F, which terminals obey and of which some
+// readers take U+0085 for the end of a line. They occur in strings only.
+func escapeControls(line []byte) []byte {
+	if bytes.IndexByte(line, 0x7f) < 0 && bytes.IndexByte(line, 0xc2) < 0 {
+		return line
+	}
+	out := make([]byte, 0, len(line)+16)
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == 0x7f:
+			out = append(out, `\u007f`...)
+		case c == 0xc2 && line[i+1] < 0xa0: // a string is valid UTF-8 and never the end of a line
+			i++
+			out = fmt.Appendf(out, `\u%04x`, line[i])
+		default:
+			out = append(out, c)
+		}
+	}
+	return out
+}
