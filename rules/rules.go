@@ -1,5 +1,10 @@
 // Package rules decides what happens to the labels of one metric and of one
 // grouping key. It is pure: no I/O, no clock, no lock.
+//
+// A [Config] is what a policy states, a [Set] what runs. Labels are held
+// against the limits, then the allowlist, then the rules, where the first that
+// matches a label decides about it. The labels job, le, quantile and __name__
+// carry the protocol; limits count them, nothing else touches them.
 package rules
 
 import (
@@ -20,28 +25,36 @@ const (
 	Keep     Action = "keep"     // the value stays and no later rule sees it
 )
 
-// Limits are the limits of one push, under Prometheus' own names. Zero is no limit.
+// Limits are the limits of one push, under Prometheus' own names. Zero is no
+// limit. Lengths are in bytes.
 type Limits struct {
-	BodySize         int64
-	Samples          int
-	Labels           int
+	BodySize         int64 // of the decoded body
+	Samples          int   // of the push, histograms and summaries expanded
+	Labels           int   // of one metric, or of the grouping key with its job; the name is none
 	LabelNameLength  int
 	LabelValueLength int
 }
 
-// Rule is one rule as the policy states it.
+// Rule is one rule as the policy states it. It matches a label by its name, by
+// the shape of its value, or by both; at least one must be stated.
 type Rule struct {
-	ID          string
-	Labels      []string // anchored RE2 patterns of label names; empty matches every name
-	Shapes      []string // names of shapes, or "all"; empty matches every value
-	Action      Action
+	// ID is what findings carry: letters, digits and . _ - / :, at most 64 bytes,
+	// unique among the rules and none of package finding's own.
+	ID     string
+	Labels []string // anchored RE2 patterns of label names; empty matches every name
+	Shapes []string // names of shapes, or "all"; empty matches every value
+	// Action is required. Template without Shapes means all of them; a value
+	// without a shape is left to the next rule.
+	Action Action
+	// Replacement is the new value for Replace, and for it alone.
 	Replacement string
 }
 
-// Config is what Compile turns into a Set.
+// Config is what Compile turns into a Set. The zero value permits everything.
 type Config struct {
 	Limits Limits
-	// Labels is the allowlist of label names, anchored RE2 patterns; nil permits every label.
+	// Labels is the allowlist of label names, anchored RE2 patterns; nil permits
+	// every label, empty none.
 	Labels []string
 	Rules  []Rule
 }
@@ -58,10 +71,23 @@ const (
 
 // Verdict is what the rules decided about one metric or one grouping key.
 type Verdict struct {
-	Outcome  Outcome
-	Labels   []labels.Label
+	Outcome Outcome
+	// Labels are the labels as they shall be, in the order of the input. If
+	// Permitted they are the input itself, if Rejected nil. Names and values that
+	// did not change share the input's memory.
+	Labels []labels.Label
+	// Findings say why: one for each label changed or, if Rejected, one for each
+	// reason to refuse, and nothing else. Empty if Permitted. They share no memory
+	// with the input's values, but with its names.
 	Findings []finding.Finding
 }
 
-// Set is a compiled Config.
-type Set struct{}
+// isProtected reports whether no rule ever touches the label: it carries the
+// protocol, not the job's data.
+func isProtected(label string) bool {
+	switch label {
+	case "job", "le", "quantile", "__name__":
+		return true
+	}
+	return false
+}
