@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -93,7 +94,9 @@ func (k Key) String() string {
 // Path renders the key as the escaped path of its group below the route prefix,
 // job first. Every Pushgateway, whatever its Go version's path cleaning does,
 // reads it back as this very key: a value that is empty, a dot segment or holds
-// a slash travels as base64, as does a job of that kind.
+// a slash travels as base64, as does a job of that kind. A label name outside
+// the legacy charset is escaped for a Pushgateway with --push.enable-utf8-names,
+// the only one that can have such a group.
 func (k Key) Path() string {
 	var b strings.Builder
 	b.WriteString("/metrics")
@@ -108,15 +111,40 @@ func (k Key) Path() string {
 
 func writeComponent(b *strings.Builder, name, value string) {
 	b.WriteByte('/')
-	b.WriteString(url.PathEscape(name))
-	switch {
-	case value == "":
-		b.WriteString("@base64/=")
-	case value == "." || value == ".." || strings.Contains(value, "/"):
-		b.WriteString("@base64/")
-		b.WriteString(base64.RawURLEncoding.EncodeToString([]byte(value)))
-	default:
-		b.WriteByte('/')
-		b.WriteString(url.PathEscape(value))
+	b.WriteString(url.PathEscape(escapeName(name)))
+	if value == "" || value == "." || value == ".." || strings.Contains(value, "/") {
+		b.WriteString(base64Suffix + "/" + base64Value(value))
+		return
 	}
+	b.WriteByte('/')
+	b.WriteString(url.PathEscape(value))
+}
+
+// base64Value writes a value for a label or job marked @base64. The empty one is
+// all padding, so that its segment of the path is not empty.
+func base64Value(value string) string {
+	if value == "" {
+		return "="
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(value))
+}
+
+// escapeName writes a label name for a path. Names outside the legacy charset
+// come from and go to Pushgateways that unescape names; what would be taken for
+// a separator, a dot segment, a mark or an escape is escaped, the rest is not,
+// as UnescapeName knows no escape for the highest code points.
+func escapeName(name string) string {
+	if model.LegacyValidation.IsValidLabelName(name) {
+		return name
+	}
+	return "U__" + nameEscaper.Replace(name)
+}
+
+var nameEscaper = strings.NewReplacer("_", "__", "/", "_2f_", ".", "_2e_", "@", "_40_")
+
+// escapable reports whether a Pushgateway that unescapes names reads this one
+// back from a path. A name of the legacy charset is written as it is, since
+// other Pushgateways take it literally: it must not look like an escaped one.
+func escapable(name string) bool {
+	return model.UnescapeName(escapeName(name), model.ValueEncodingEscaping) == name
 }
