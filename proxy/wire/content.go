@@ -16,20 +16,13 @@ import (
 	"github.com/klauspost/compress/snappy"
 )
 
-// Caps are the sizes in bytes that one body may have. There is no word for
-// "unlimited": under the zero value only an empty body passes.
-type Caps struct {
-	Received int64 // as it is on the wire, chunks joined, still compressed
-	Decoded  int64 // after Content-Encoding is undone
-}
-
-// TooLargeError is a body over one of the Caps.
+// TooLargeError is a body over its limit, as received or when decoded.
 type TooLargeError struct {
 	What  string // "body" or "decoded body"
 	Limit int64  // bytes
 }
 
-// Error names the cap that was passed.
+// Error names the limit that was passed.
 func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("%s too large, limit: %d bytes", e.What, e.Limit)
 }
@@ -41,9 +34,10 @@ const trustedLength = 1 << 20
 
 // ReadBody reads a request's body whole into the memory of dst, what dst held
 // being overwritten, and grows it as needed. The length is the one claimed,
-// negative if there is none. A body over the limit is a *TooLargeError, before
-// anything is read if its length says so, otherwise at the first byte too many;
-// one shorter than its length is io.ErrUnexpectedEOF; other errors are r's.
+// negative if there is none; the limit is in bytes, and under zero only an empty
+// body passes. A body over the limit is a *TooLargeError, before anything is
+// read if its length says so, otherwise at the first byte too many; one shorter
+// than its length is io.ErrUnexpectedEOF; other errors are r's.
 func ReadBody(dst []byte, r io.Reader, length, limit int64) ([]byte, error) {
 	if length > limit {
 		return nil, &TooLargeError{What: "body", Limit: limit}
