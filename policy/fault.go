@@ -1,0 +1,106 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Fault is one thing wrong with a policy file and the place where it stands.
+type Fault struct {
+	// File is the name the policy was read under.
+	File string
+	// Line and Column count from 1; a column is a character, not a byte.
+	Line, Column int
+	// Msg says what is wrong, in lower case, led by the entry and rule it is in.
+	Msg string
+}
+
+// Error renders the fault as compilers do: file:line:column: message.
+func (f Fault) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Column, f.Msg)
+}
+
+// Faults are all the faults of one policy file, sorted by place and without
+// repetition. A Faults that Load or Parse return is never empty.
+type Faults []Fault
+
+// Error renders one fault a line.
+func (fs Faults) Error() string {
+	lines := make([]string, len(fs))
+	for i, f := range fs {
+		lines[i] = f.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// sorted returns the faults by place; a fault met twice, through an alias or an
+// inherited rule, is kept once.
+func (fs Faults) sorted() Faults {
+	slices.SortStableFunc(fs, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Msg, b.Msg))
+	})
+	return slices.Compact(fs)
+}
+
+// unknown words the complaint about a word that is not one of known, with the
+// nearest one when it looks like a slip of the pen.
+func unknown(noun, word string, known []string) string {
+	msg := fmt.Sprintf("unknown %s %q", noun, cut(word))
+	best, distance := "", min(2, len(word)/2)+1
+	for _, k := range known {
+		if d := editDistance(word, k); d < distance {
+			best, distance = k, d
+		}
+	}
+	if best != "" && len(known) > 1 {
+		msg += fmt.Sprintf(" (did you mean %s?)", best)
+	}
+	return msg + ": want " + listed(known)
+}
+
+// listed joins words as a sentence does: a, b or c.
+func listed(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// maxQuoted is how many characters of an offending value a message repeats.
+const maxQuoted = 50
+
+// cut shortens what a message quotes.
+func cut(s string) string {
+	r := []rune(s[:min(len(s), 4*(maxQuoted+1))])
+	if len(r) <= maxQuoted {
+		return s
+	}
+	return string(r[:maxQuoted]) + "…"
+}
+
+// editDistance is Levenshtein's distance in bytes. Words longer than maxQuoted
+// are no slip of the pen and not worth comparing.
+func editDistance(a, b string) int {
+	if max(len(a), len(b)) > maxQuoted {
+		return maxQuoted
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

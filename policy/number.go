@@ -1,0 +1,81 @@
+package policy
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// number reads a whole number. Octal, hexadecimal and underscored forms are
+// refused: too few readers know what they mean in YAML.
+func (d *decoder) number(n *yaml.Node, where string) number {
+	n = d.follow(n)
+	value, ok := int64(0), false
+	if n.ShortTag() == "!!int" {
+		value, ok = decimal(n.Value)
+	}
+	return d.checked(n, where, "a whole number", value, ok)
+}
+
+// size reads a number of bytes, with a unit or without.
+func (d *decoder) size(n *yaml.Node, where string) number {
+	n = d.follow(n)
+	value, ok := int64(0), false
+	switch n.ShortTag() {
+	case "!!int":
+		value, ok = decimal(n.Value)
+	case "!!str":
+		value, ok = parseSize(n.Value)
+	}
+	return d.checked(n, where, "a size such as 1MiB or 500000", value, ok)
+}
+
+// checked wants value, which stands at n, to be understood and no less than 0
+// and to fit an int on every machine.
+func (d *decoder) checked(n *yaml.Node, where, want string, value int64, ok bool) number {
+	switch {
+	case !ok:
+		d.fault(at(n), where, "want %s, got %s", want, describe(n))
+	case value < 0:
+		d.fault(at(n), where, "must not be negative, got %s", cut(n.Value))
+	case value > math.MaxInt32:
+		d.fault(at(n), where, "%s is too large: at most %d", cut(n.Value), math.MaxInt32)
+	default:
+		return number{at(n), value}
+	}
+	return number{}
+}
+
+// decimal parses what a person writes: no sign but minus, no leading zero.
+func decimal(s string) (int64, bool) {
+	v, err := strconv.ParseInt(s, 10, 64)
+	return v, err == nil && strconv.FormatInt(v, 10) == s
+}
+
+// parseSize parses a whole number and a unit.
+func parseSize(s string) (int64, bool) {
+	unit := strings.TrimLeft(s, "-0123456789")
+	v, ok := decimal(strings.TrimSuffix(s, unit))
+	shift, known := unitShift(unit)
+	if v < 0 || v > math.MaxInt32 {
+		shift = 0 // refused either way, and must not wrap around into what is allowed
+	}
+	return v << shift, ok && known
+}
+
+// unitShift returns which power of two a unit is. KB is KiB, as in Prometheus.
+func unitShift(unit string) (uint, bool) {
+	switch unit {
+	case "B":
+		return 0, true
+	case "KiB", "KB":
+		return 10, true
+	case "MiB", "MB":
+		return 20, true
+	case "GiB", "GB":
+		return 30, true
+	}
+	return 0, false
+}

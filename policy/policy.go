@@ -1,0 +1,126 @@
+// Package policy reads what the platform team writes: one YAML file that says,
+// for every job, who owns it, what a push of it may hold, what happens to the
+// rest, and whether that is enforced or only reported.
+//
+// A policy is accepted whole or not at all, and every fault in it is reported
+// with its line and column. The file is described in docs/policy.md.
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pushguard/pushguard/rules"
+)
+
+// Mode is how far an entry's rules and limits reach. The zero value is no mode
+// and never permits anything.
+type Mode string
+
+// The modes.
+const (
+	Open    Mode = "open"    // nothing is judged
+	Report  Mode = "report"  // everything is judged, nothing is changed
+	Enforce Mode = "enforce" // everything is judged and acted upon
+)
+
+// Entry is what holds for the jobs that one pattern matches, with everything it
+// inherits filled in. It is not changed after the policy is read; share it freely.
+type Entry struct {
+	// Name is the job pattern as written, or "default".
+	Name string
+	// Line is where the entry stands in the file, from 1; 0 for a default that
+	// is not written.
+	Line int
+	// Owner is who answers for these jobs; empty if nobody is named.
+	Owner string
+	// Mode is Open, Report or Enforce.
+	Mode Mode
+	// Rules judge a push. Entries that say the same may share one Set.
+	Rules *rules.Set
+	// ID is the entry's index in Policy.Entries.
+	ID int
+}
+
+// Policy is a whole policy, ready to use. It never changes, and may be used by
+// many goroutines at once.
+type Policy struct {
+	digest string
+	// entries are in file order, default last, so that a lower ID goes first.
+	entries []*Entry
+	// literals are the entries whose pattern is a plain job name.
+	literals map[string]*Entry
+	// patterns are the others, in file order.
+	patterns []pattern
+}
+
+// pattern is an entry whose job pattern is more than a plain name.
+type pattern struct {
+	entry *Entry
+	// prefix begins every job name that re matches; it spares most calls of re.
+	prefix string
+	re     *regexp.Regexp
+}
+
+func (p *pattern) matches(job string) bool {
+	return strings.HasPrefix(job, p.prefix) && p.re.MatchString(job)
+}
+
+// Load reads the policy in a file. The error is Faults if the file can be read.
+func Load(file string) (*Policy, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("read policy: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read policy: %w", err)
+	}
+	return Parse(file, data)
+}
+
+// Parse reads a policy. The error is Faults, which call the file name.
+func Parse(name string, data []byte) (*Policy, error) {
+	d := &decoder{source: name}
+	var p *Policy
+	if root := d.document(data); root != nil {
+		p = d.compile(d.file(root))
+	}
+	if len(d.faults) > 0 {
+		return nil, d.faults.sorted()
+	}
+	sum := sha256.Sum256(data)
+	p.digest = hex.EncodeToString(sum[:6])
+	return p, nil
+}
+
+// Entry returns the entry that governs a job: the first in file order whose
+// pattern matches the whole name, or default. It is never nil.
+func (p *Policy) Entry(job string) *Entry {
+	found, ok := p.literals[job]
+	if !ok {
+		found = p.entries[len(p.entries)-1]
+	}
+	for i := range p.patterns {
+		if p.patterns[i].entry.ID > found.ID {
+			break
+		}
+		if p.patterns[i].matches(job) {
+			return p.patterns[i].entry
+		}
+	}
+	return found
+}
+
+// Digest is 12 hexadecimal digits that tell this file's bytes from another's.
+func (p *Policy) Digest() string { return p.digest }
+
+// Entries returns all entries in file order, default last.
+func (p *Policy) Entries() []*Entry { return slices.Clone(p.entries) }

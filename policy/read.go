@@ -1,0 +1,131 @@
+package policy
+
+import (
+	"fmt"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/pushguard/pushguard/rules"
+)
+
+// file reads the whole policy.
+func (d *decoder) file(root *yaml.Node) file {
+	f := file{fallback: entry{where: "default"}}
+	d.mapping(root, "", []field{
+		{"version", "want version: v1", func(n *yaml.Node, _ string) {
+			f.version = d.oneOf(n, "", "version", "v1")
+		}},
+		{"default", "", func(n *yaml.Node, where string) { f.fallback = d.entry(n, where) }},
+		{"jobs", "", func(n *yaml.Node, where string) {
+			d.items(n, where, "a list of entries", func(i int, item *yaml.Node) {
+				f.jobs = append(f.jobs, d.jobEntry(item, i))
+			})
+		}},
+	})
+	return f
+}
+
+// jobEntry reads the i-th entry of jobs.
+func (d *decoder) jobEntry(n *yaml.Node, i int) entry {
+	where := fmt.Sprintf("entry %d of jobs", i+1)
+	if name := value(n, "job"); name != "" {
+		where = fmt.Sprintf("job %q", cut(name))
+	}
+	var job word
+	e := d.entry(n, where, field{"job", "want a pattern of job names", func(n *yaml.Node, where string) {
+		job = d.name(n, where)
+	}})
+	e.job = job
+	return e
+}
+
+// entry reads what default and the entries of jobs have in common, and the
+// fields in own.
+func (d *decoder) entry(n *yaml.Node, where string, own ...field) entry {
+	e := entry{where: where, spot: at(target(n))}
+	d.mapping(n, where, append(own, []field{
+		{"owner", "", func(n *yaml.Node, where string) { e.owner = d.string(n, where) }},
+		{"mode", "", func(n *yaml.Node, _ string) {
+			e.mode = d.oneOf(n, where, "mode", string(Open), string(Report), string(Enforce))
+		}},
+		{"limits", "", func(n *yaml.Node, where string) { e.limits = d.limits(n, where) }},
+		{"labels", "", func(n *yaml.Node, where string) {
+			e.labels = d.strings(n, where, "a list of patterns of label names")
+		}},
+		{"rules", "", func(n *yaml.Node, list string) {
+			e.rules.spot = d.items(n, list, "a list of rules", func(i int, item *yaml.Node) {
+				if r, ok := d.rule(item, where, i); ok {
+					e.rules.list = append(e.rules.list, r)
+				}
+			})
+		}},
+	}...))
+	return e
+}
+
+func (d *decoder) limits(n *yaml.Node, where string) limits {
+	var l limits
+	d.mapping(n, where, []field{
+		{"body_size_limit", "", func(n *yaml.Node, where string) { l.bodySize = d.size(n, where) }},
+		{"sample_limit", "", func(n *yaml.Node, where string) { l.samples = d.number(n, where) }},
+		{"label_limit", "", func(n *yaml.Node, where string) { l.labels = d.number(n, where) }},
+		{"label_name_length_limit", "", func(n *yaml.Node, where string) { l.nameLength = d.number(n, where) }},
+		{"label_value_length_limit", "", func(n *yaml.Node, where string) { l.valueLength = d.number(n, where) }},
+	})
+	return l
+}
+
+// rule reads the i-th rule of an entry; false if it is none. What a rule lacks
+// is left to rules.Compile.
+func (d *decoder) rule(n *yaml.Node, where string, i int) (rule, bool) {
+	name := fmt.Sprintf("rule %d", i+1)
+	if id := value(n, "id"); id != "" {
+		name = fmt.Sprintf("rule %q", cut(id))
+	}
+	r := rule{where: prefix(where, name), spot: at(target(n)), faulty: make(map[string]bool)}
+	fields := []field{
+		{"id", "", func(n *yaml.Node, where string) { r.id = d.name(n, where) }},
+		{"labels", "", func(n *yaml.Node, where string) {
+			d.notEmpty(n, where, "label name")
+			r.labels = d.strings(n, where, "a list of patterns of label names")
+		}},
+		{"shapes", "", func(n *yaml.Node, where string) {
+			d.notEmpty(n, where, "value")
+			r.shapes = d.shapes(n, where)
+		}},
+		{"action", "", func(n *yaml.Node, _ string) { r.action = d.oneOf(n, r.where, "action", actions()...) }},
+		{"replacement", "", func(n *yaml.Node, where string) { r.replacement = d.name(n, where) }},
+	}
+	for i := range fields {
+		f := fields[i]
+		fields[i].read = func(n *yaml.Node, where string) {
+			before := len(d.faults)
+			f.read(n, where)
+			r.faulty[f.name] = len(d.faults) > before
+		}
+	}
+	return r, d.mapping(n, r.where, fields)
+}
+
+func actions() []string {
+	return []string{
+		string(rules.Drop), string(rules.Template), string(rules.Replace), string(rules.Reject), string(rules.Keep),
+	}
+}
+
+// shapes reads a list of shapes, or the word all.
+func (d *decoder) shapes(n *yaml.Node, where string) words {
+	if t := target(n); t.Kind == yaml.ScalarNode && t.Value == "all" {
+		w := d.string(n, where)
+		return words{w.spot, []word{w}}
+	}
+	return d.strings(n, where, "a list of shapes or the word all")
+}
+
+// notEmpty refuses the empty list where leaving it out means everything: who
+// writes one means nothing, or has not finished.
+func (d *decoder) notEmpty(n *yaml.Node, where, noun string) {
+	if t := target(n); t.Kind == yaml.SequenceNode && len(t.Content) == 0 {
+		d.fault(at(t), where, "is empty: leave it out to match every %s", noun)
+	}
+}

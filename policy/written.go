@@ -1,0 +1,118 @@
+package policy
+
+// The types of this file are a policy as it is written, each value with its
+// place, so that every later complaint can point at it. Their comments are the
+// manual of the file; docs/policy.md says the same with examples. What runs is
+// Policy and Entry.
+
+// spot is a place in the file. The zero spot means "not written".
+type spot struct{ line, column int }
+
+func (s spot) written() bool { return s.line > 0 }
+
+type (
+	word struct {
+		spot
+		text string
+	}
+	number struct {
+		spot
+		value int64
+	}
+	// words is a list; written but empty differs from not written.
+	// words and ruleList tell written but empty from not written.
+	words struct {
+		spot
+		list []word
+	}
+	ruleList struct {
+		spot
+		list []rule
+	}
+)
+
+// file is the whole policy file: one YAML document in UTF-8, at most 1 MiB.
+type file struct {
+	// version is the version of this format and must be v1.
+	version word
+	// fallback is the key `default`. It governs every job that no entry of jobs
+	// names, and every entry inherits from it what it does not say itself.
+	// Left out, it is {mode: report}: everything passes, nothing is limited.
+	fallback entry
+	// jobs are the entries. The first in file order whose pattern matches the
+	// job name governs the push.
+	jobs []entry
+}
+
+// entry is what holds for the jobs that one pattern matches.
+type entry struct {
+	spot
+	// where names the entry in messages.
+	where string
+	// job is a pattern for job names, RE2, anchored at both ends. Every entry of
+	// jobs has one; default has none. An entry that an earlier one leaves nothing
+	// to match is a fault.
+	job word
+	// owner is who answers for these jobs; refusals and the audit log name it.
+	// Left out: default's owner, or nobody.
+	owner word
+	// mode is open (no policy), report (say what enforce would do, change
+	// nothing) or enforce. Left out: default's mode, or report.
+	mode word
+	// limits hold for one push. Each field left out is default's.
+	limits limits
+	// labels is the allowlist: patterns of label names, RE2, anchored. Every
+	// label none of them matches is removed; job always stays. The empty list
+	// permits only job. Left out: default's list, or every label.
+	labels words
+	// rules are tried in order, for each label. Written, they replace default's;
+	// [] is no rule.
+	// Left out: default's rules.
+	rules ruleList
+}
+
+// limits are limits of one push under Prometheus' names. 0 is no limit, and
+// lifts what default sets. A push over a limit is refused whole.
+type limits struct {
+	// bodySize is body_size_limit: bytes of the decompressed body, a whole number
+	// or one with a unit: B, KiB, MiB, GiB. KB, MB and GB are the same powers of
+	// 1024, as in Prometheus. At most 2147483647.
+	bodySize number
+	// samples is sample_limit: samples in a push.
+	samples number
+	// labels is label_limit: labels of a metric without its name, or labels of
+	// the grouping key with its job.
+	labels number
+	// nameLength is label_name_length_limit: bytes of a label name.
+	nameLength number
+	// valueLength is label_value_length_limit: bytes of a label value.
+	valueLength number
+}
+
+// rule says what happens to the labels it matches, in the grouping key and in
+// the body alike. It never touches job, le or quantile. It has labels, shapes or
+// both; the first rule that matches a label decides about it.
+type rule struct {
+	spot
+	where string
+	// faulty holds the fields that could not be read, so that they are not said
+	// to be missing, too.
+	faulty map[string]bool
+	// id names the rule in findings, the audit log and metrics: at most 64
+	// letters, digits and . _ - / :, unique within a list of rules and not the id
+	// of one of the guard's own findings. Required.
+	id word
+	// labels are patterns of label names, RE2, anchored. Left out: every name.
+	labels words
+	// shapes are names of value shapes, or the word all for every shape. A rule
+	// with shapes touches only values of one of them. Left out: every value.
+	shapes words
+	// action is what happens: drop (the label goes), template (the value becomes
+	// the normal form of its shape, and shapes left out are all shapes), replace
+	// (the value becomes replacement), reject (the push is refused) or keep (the
+	// value stays). Required.
+	action word
+	// replacement is the new value for action replace: required there, refused
+	// with any other action, and not empty.
+	replacement word
+}
