@@ -7,7 +7,7 @@ import (
 )
 
 // block is the label block of one text line, scanned without allocation. It
-// accepts only what textparse and expfmt read alike.
+// accepts only the plain form that every reading agrees on.
 type block struct {
 	inner []byte // between the braces
 	// hasBound and the following say where the pair le="…" or quantile="…" is,
@@ -24,27 +24,28 @@ type block struct {
 // valueEnd is past the closing quote.
 type pairSpan struct{ start, end, valueStart, valueEnd int }
 
-// scan reads the block; bound is the name of the label that makes samples in a
-// family of this type, or empty. The block was accepted by textparse.
-func (b *block) scan(src []byte, bound string, limits Limits) error {
+// scan reads the block that src begins with, if it does, and returns where it
+// ends. src ends in a newline and holds no other. The name of the label that
+// makes samples in a family of this type is bound, or empty.
+func (b *block) scan(src []byte, bound string, limits Limits) (int, error) {
 	b.inner, b.hasBound, b.pairs = nil, false, b.pairs[:0]
-	if len(src) == 0 {
-		return nil
+	if src[0] != '{' {
+		return 0, nil
 	}
-	b.inner = src[1 : len(src)-1]
 	i := skipBlanks(src, 1)
 	for src[i] != '}' {
 		next, err := b.pair(src, i, bound, limits)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if i = skipBlanks(src, next); src[i] == ',' {
 			i = skipBlanks(src, i+1)
 		} else if src[i] != '}' {
-			return errDoubt
+			return 0, errDoubt
 		}
 	}
-	return nil
+	b.inner = src[1:i]
+	return i + 1, nil
 }
 
 // pair reads one name="value" from i and returns where it ends.
@@ -54,7 +55,7 @@ func (b *block) pair(src []byte, i int, bound string, limits Limits) (int, error
 		i++
 	}
 	name := src[start:i]
-	if len(name) == 0 || string(name) == "__name__" || b.repeats(src, name) {
+	if len(name) == 0 || name[0] <= '9' || string(name) == "__name__" || b.repeats(src, name) {
 		return 0, errDoubt
 	}
 	if limits.Labels > 0 && len(b.pairs) == limits.Labels {

@@ -74,17 +74,25 @@ func (p *Push) walkProtobuf(body []byte) error {
 	return nil
 }
 
-// field is one field of a message: its tag and value as written, and where the
-// value begins.
+// field is one field of a message, as written.
 type field struct {
-	num protowire.Number
-	typ protowire.Type
-	raw []byte
-	tag int
+	raw []byte // tag and value
+	// value is the content of a string or message, the encoded value of any other
+	// field.
+	value []byte
+	num   protowire.Number
+	typ   protowire.Type
 }
 
 // nextField reads the first field of msg, as proto.Unmarshal would.
 func nextField(msg []byte) (field, error) {
+	// Nearly all fields are short strings and messages with small numbers.
+	if len(msg) >= 2 && msg[0]&0x87 == byte(protowire.BytesType) && msg[0] > 7 && msg[1] < 0x80 {
+		if end := 2 + int(msg[1]); end <= len(msg) {
+			return field{raw: msg[:end], value: msg[2:end], num: protowire.Number(msg[0] >> 3), typ: protowire.BytesType}, nil
+		}
+		return field{}, errWire
+	}
 	num, typ, n := protowire.ConsumeTag(msg)
 	if n < 0 || num > protowire.MaxValidNumber {
 		return field{}, errWire
@@ -93,7 +101,11 @@ func nextField(msg []byte) (field, error) {
 	if size < 0 {
 		return field{}, errWire
 	}
-	return field{num: num, typ: typ, raw: msg[:n+size], tag: n}, nil
+	f := field{raw: msg[:n+size], value: msg[n : n+size], num: num, typ: typ}
+	if typ == protowire.BytesType {
+		f.value, _ = protowire.ConsumeBytes(f.value)
+	}
+	return f, nil
 }
 
 // is reports whether the field is a string or message of the given number.
@@ -101,27 +113,21 @@ func (f *field) is(num protowire.Number) bool {
 	return f.num == num && f.typ == protowire.BytesType
 }
 
-// payload is the content of a string or message.
-func (f *field) payload() []byte {
-	b, _ := protowire.ConsumeBytes(f.raw[f.tag:])
-	return b
-}
-
 // varint is the value of a varint field.
 func (f *field) varint() uint64 {
-	v, _ := protowire.ConsumeVarint(f.raw[f.tag:])
+	v, _ := protowire.ConsumeVarint(f.value)
 	return v
 }
 
 // fields calls visit for each field of a message and ends early on an error,
 // its own or visit's.
-func fields(msg []byte, visit func(*field) error) error {
+func fields(msg []byte, visit func(field) error) error {
 	for len(msg) > 0 {
 		f, err := nextField(msg)
 		if err != nil {
 			return err
 		}
-		if err := visit(&f); err != nil {
+		if err := visit(f); err != nil {
 			return err
 		}
 		msg = msg[len(f.raw):]
@@ -134,15 +140,15 @@ func (p *Push) family(msg Span) error {
 	p.Families = append(p.Families, Family{Message: msg})
 	family := &p.Families[at]
 	// A family's name and type may come after its metrics.
-	err := fields(p.bytes(msg), func(f *field) error {
+	err := fields(p.bytes(msg), func(f field) error {
 		switch {
 		case f.is(familyName):
-			b := f.payload()
+			b := f.value
 			family.Name = unsafe.String(unsafe.SliceData(b), len(b))
 		case f.num == familyType && f.typ == protowire.VarintType:
 			family.Type = dto.MetricType(int32(f.varint()))
 		case f.is(familyHelp), f.is(familyUnit):
-			return checkHelp(family.Name, f.payload())
+			return checkHelp(family.Name, f.value)
 		}
 		return nil
 	})
@@ -152,12 +158,12 @@ func (p *Push) family(msg Span) error {
 	if err := p.checkFamily(family); err != nil {
 		return err
 	}
-	return fields(p.bytes(msg), func(f *field) error {
+	return fields(p.bytes(msg), func(f field) error {
 		if !f.is(familyMetric) {
 			return nil
 		}
 		family.Metrics++
-		return p.metric(at, f.payload())
+		return p.metric(at, f.value)
 	})
 }
 
@@ -202,7 +208,7 @@ func (w *metricWalk) walk(msg []byte) error {
 		if err != nil {
 			return err
 		}
-		if err := w.field(&f); err != nil {
+		if err := w.field(f); err != nil {
 			return err
 		}
 		msg = msg[len(f.raw):]
@@ -210,7 +216,7 @@ func (w *metricWalk) walk(msg []byte) error {
 	return w.checkPairs()
 }
 
-func (w *metricWalk) field(f *field) error {
+func (w *metricWalk) field(f field) error {
 	if f.num == metricTimestamp && f.typ == protowire.VarintType {
 		w.metric.timestamp, w.metric.hasTimestamp = int64(f.varint()), true
 		return nil
@@ -220,22 +226,22 @@ func (w *metricWalk) field(f *field) error {
 	}
 	if f.num == metricLabel {
 		w.extendIdentity(f.raw)
-		return w.pair(f.payload())
+		return w.pair(f.value)
 	}
 	if f.num == valueField(w.family.Type) {
 		w.valued = true
 	}
 	switch f.num {
 	case metricGauge, metricUntyped:
-		return wellFormed(f.payload(), flat)
+		return wellFormed(f.value, flat)
 	case metricCounter:
-		return wellFormed(f.payload(), counterValue)
+		return wellFormed(f.value, counterValue)
 	case metricSummary:
-		n, err := countSamples(f.payload(), summaryValue, summaryQuantile)
+		n, err := countSamples(f.value, summaryValue, summaryQuantile)
 		w.metric.Samples = int32(n + 2)
 		return err
 	case metricHistogram:
-		n, err := countSamples(f.payload(), histogramValue, histogramBucket)
+		n, err := countSamples(f.value, histogramValue, histogramBucket)
 		w.metric.Samples = int32(n + 3)
 		return err
 	}
@@ -278,6 +284,9 @@ func (w *metricWalk) pair(payload []byte) error {
 }
 
 func decodePair(payload []byte) (labelPair, error) {
+	if lp, ok := plainPair(payload); ok {
+		return lp, nil
+	}
 	var lp labelPair
 	for len(payload) > 0 {
 		f, err := nextField(payload)
@@ -285,13 +294,25 @@ func decodePair(payload []byte) (labelPair, error) {
 			return lp, err
 		}
 		if f.is(labelName) {
-			lp.name = f.payload()
+			lp.name = f.value
 		} else if f.is(labelValue) {
-			lp.value = f.payload()
+			lp.value = f.value
 		}
 		payload = payload[len(f.raw):]
 	}
 	return lp, nil
+}
+
+// plainPair reads a name and a value of less than 128 bytes, one after the other.
+func plainPair(b []byte) (labelPair, bool) {
+	if len(b) < 4 || b[0] != labelName<<3|2 || b[1] >= 0x80 {
+		return labelPair{}, false
+	}
+	n := 2 + int(b[1])
+	if len(b) < n+2 || b[n] != labelValue<<3|2 || b[n+1] >= 0x80 || len(b) != n+2+int(b[n+1]) {
+		return labelPair{}, false
+	}
+	return labelPair{name: b[2:n], value: b[n+2:]}, true
 }
 
 // valueField is the field of a Metric that a family's type reads.
@@ -334,7 +355,7 @@ func wellFormed(msg []byte, s schema) error {
 			return err
 		}
 		if nested, ok := s[f.num]; ok && f.typ == protowire.BytesType {
-			if err := wellFormed(f.payload(), nested); err != nil {
+			if err := wellFormed(f.value, nested); err != nil {
 				return err
 			}
 		}
@@ -350,14 +371,14 @@ func countSamples(msg []byte, s schema, repeated protowire.Number) (int, error) 
 		return 0, err
 	}
 	count := 0
-	err := fields(msg, func(f *field) error {
+	err := fields(msg, func(f field) error {
 		if !f.is(repeated) {
 			return nil
 		}
 		count++
-		return fields(f.payload(), func(b *field) error {
+		return fields(f.value, func(b field) error {
 			if repeated == histogramBucket && b.num == bucketBound && b.typ == protowire.Fixed64Type {
-				if v, _ := protowire.ConsumeFixed64(b.raw[b.tag:]); math.IsInf(math.Float64frombits(v), 1) {
+				if v, _ := protowire.ConsumeFixed64(b.value); math.IsInf(math.Float64frombits(v), 1) {
 					count--
 				}
 			}
@@ -374,7 +395,7 @@ func protobufLabels(dst []labels.Label, id []byte) []labels.Label {
 		if err != nil {
 			return dst
 		}
-		lp, _ := decodePair(f.payload())
+		lp, _ := decodePair(f.value)
 		dst = append(dst, labels.Label{Name: string(lp.name), Value: string(lp.value)})
 		id = id[len(f.raw):]
 	}
@@ -413,6 +434,9 @@ func textFix(err error) string {
 
 // prescan holds a body against the caps before expfmt, which knows none and takes
 // time that grows with the square of a line's labels, sees it.
+// offset is where a slice of body begins in it.
+func offset(body, slice []byte) int { return cap(body) - cap(slice) }
+
 func prescan(body []byte, limits Limits) error {
 	samples := 0
 	for line := range bytes.Lines(body) {

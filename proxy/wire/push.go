@@ -127,6 +127,7 @@ type Push struct {
 	scratch   []byte
 	rendition []byte
 	pairs     []labelPair
+	block     block // of the text line at hand
 }
 
 // Error is a body or path that no Pushgateway should get. Its text is the
@@ -203,8 +204,8 @@ func (p *Push) walk(body []byte, enc Encoding) error {
 	if sure || err != nil {
 		return err
 	}
-	// textparse and expfmt may differ on this body. A Pushgateway has expfmt
-	// inside, so expfmt decides, and what it read is walked instead.
+	// A Pushgateway has expfmt inside, so expfmt decides on what is not plain, and
+	// what it read is walked instead.
 	p.Reset()
 	if err := prescan(body, p.limits); err != nil {
 		return err

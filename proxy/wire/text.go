@@ -3,107 +3,122 @@ package wire
 import (
 	"bytes"
 	"errors"
-	"io"
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 	"unsafe"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/textparse"
 )
 
-// errDoubt says that textparse and expfmt may read a line differently.
+// errDoubt says that a line is not of the plain form whose reading is sure.
 var errDoubt = errors.New("expfmt must decide")
 
-// walkText walks a text body by textparse. It is sure only of what expfmt, the
-// parser inside a Pushgateway, accepts and reads alike; of anything else it is
-// not, and the tables are of no use. The error is a *LimitError.
+// walkText walks a text body of the plain form that every client library writes.
+// It is sure only of what expfmt, the parser inside a Pushgateway, accepts and
+// reads alike; of anything else it is not, and the tables are of no use. The
+// error is a *LimitError.
 func (p *Push) walkText(body []byte) (sure bool, err error) {
 	p.Body, p.Encoding = body, Text
 	if len(body) == 0 {
 		return true, nil
 	}
-	// textparse mends a missing final newline and takes NUL for the end.
-	if body[len(body)-1] != '\n' || bytes.IndexByte(body, 0) >= 0 || len(body) > math.MaxUint32 {
+	if body[len(body)-1] != '\n' || len(body) > math.MaxUint32 {
 		return false, nil
 	}
-	w := textWalk{Push: p, parser: textparse.NewPromParser(body, nil, false), family: -1}
-	switch err := w.run(); {
-	case err == nil:
-		return true, nil
-	case errors.As(err, new(*LimitError)):
-		return false, err
-	default:
-		return false, nil
+	w := textWalk{Push: p, family: -1}
+	for at := 0; at < len(body); {
+		next := at + bytes.IndexByte(body[at:], '\n') + 1
+		if err := w.line(at, next); err == errDoubt {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+		at = next
 	}
+	return true, nil
 }
 
 type textWalk struct {
 	*Push
-	parser textparse.Parser
-	family int32 // of the latest sample
-	block  block // of the line at hand
+	family int32 // of the latest sample, negative after metadata
 }
 
-func (w *textWalk) run() error {
-	for {
-		entry, err := w.parser.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		switch entry {
-		case textparse.EntrySeries:
-			err = w.series()
-		case textparse.EntryType:
-			err = w.declareType()
-		case textparse.EntryHelp:
-			err = w.declareHelp()
-		case textparse.EntryComment:
-			err = plainComment(w.parser.Comment())
-		default:
-			err = errDoubt
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// plainComment is in doubt about "#HELP" and "#TYPE" without a blank, which
-// expfmt takes for metadata and textparse for a comment.
-func plainComment(text []byte) error {
-	if bytes.Contains(text, []byte("HELP")) || bytes.Contains(text, []byte("TYPE")) {
+// line reads the line from start up to end, its newline included.
+func (w *textWalk) line(start, end int) error {
+	switch c := w.Body[start]; {
+	case isNameStart(c):
+		return w.series(start, end)
+	case c == '#':
+		return w.comment(w.Body[start:end])
+	case c == '\n':
+		return nil
+	default:
 		return errDoubt
 	}
-	return nil
 }
 
-func (w *textWalk) declareType() error {
-	name, word := w.parser.Type()
+// comment reads a line that begins with '#'. The newline at its end stops every
+// scan.
+func (w *textWalk) comment(line []byte) error {
+	i := skipBlanks(line, 1)
+	isHelp, isType := bytes.HasPrefix(line[i:], []byte("HELP")), bytes.HasPrefix(line[i:], []byte("TYPE"))
+	if !isHelp && !isType || !isBlank(line[i+4]) {
+		return nil
+	}
+	i = skipBlanks(line, i+4)
+	if line[i] == '\n' {
+		return nil
+	}
+	name := line[i : i+nameLength(line[i:])]
+	i += len(name)
+	switch {
+	case len(name) > 0 && line[i] == '\n':
+		return nil
+	case len(name) == 0 || !isBlank(line[i]):
+		return errDoubt
+	}
 	f, err := w.declare(name)
 	if err != nil {
 		return err
 	}
+	rest := line[skipBlanks(line, i) : len(line)-1]
+	switch {
+	case len(rest) == 0:
+		return nil
+	case isHelp:
+		return f.declareHelp(rest)
+	default:
+		return f.declareType(rest)
+	}
+}
+
+func (f *Family) declareHelp(text []byte) error {
+	if f.helped || !escapesKnown(text) || !utf8.Valid(text) {
+		return errDoubt
+	}
+	f.helped = true
+	return nil
+}
+
+func (f *Family) declareType(word []byte) error {
 	if f.typed {
 		return errDoubt
 	}
 	f.typed = true
-	switch word {
-	case model.MetricTypeCounter:
+	switch string(word) {
+	case "counter":
 		f.Type = dto.MetricType_COUNTER
-	case model.MetricTypeGauge:
+	case "gauge":
 		f.Type = dto.MetricType_GAUGE
-	case model.MetricTypeHistogram:
+	case "histogram":
 		f.Type = dto.MetricType_HISTOGRAM
-	case model.MetricTypeSummary:
+	case "summary":
 		f.Type = dto.MetricType_SUMMARY
-	case model.MetricTypeUnknown:
+	case "untyped":
 		f.Type = dto.MetricType_UNTYPED
 	default:
 		return errDoubt
@@ -111,32 +126,13 @@ func (w *textWalk) declareType() error {
 	return nil
 }
 
-func (w *textWalk) declareHelp() error {
-	name, text := w.parser.Help()
-	f, err := w.declare(name)
-	if err != nil {
-		return err
-	}
-	rest := w.Body[offset(w.Body, name)+len(name):]
-	if f.helped || !escapesKnown(rest[:bytes.IndexByte(rest, '\n')]) {
-		return errDoubt
-	}
-	f.helped = len(text) > 0
-	return nil
-}
-
 // declare returns the family that a HELP or TYPE line names.
 func (w *textWalk) declare(name []byte) (*Family, error) {
-	// A quoted name, or one that ends in what expfmt takes for part of it.
-	start := offset(w.Body, name)
-	if c := w.Body[start+len(name)]; w.Body[start-1] == '"' || c != ' ' && c != '\t' && c != '\n' {
-		return nil, errDoubt
-	}
-	i, k, ok := w.resolve(name)
+	i, p, ok := w.resolve(name)
 	switch {
 	case !ok:
 		i = w.addFamily(name)
-	case k != 0:
+	case p != 0:
 		// expfmt takes the metadata of x_count for that of a summary x.
 		return nil, errDoubt
 	}
@@ -184,51 +180,66 @@ func (w *textWalk) resolve(name []byte) (int32, part, bool) {
 }
 
 // series files the sample of one line.
-func (w *textWalk) series() error {
-	series, ts, value := w.parser.Series()
-	start := offset(w.Body, series)
-	eol := bytes.IndexByte(w.Body[start:], '\n')
-	if eol < len(series) { // a newline inside a label value
-		return errDoubt
-	}
-	end := start + eol + 1
-	// A blank at either end of a line: textparse passes over it, expfmt does not
-	// always.
-	if c := w.Body[end-2]; c == ' ' || c == '\t' || !isNameStart(series[0]) {
-		return errDoubt
-	}
-	n := bytes.IndexByte(series, '{')
-	if n < 0 {
-		n = len(series)
-	}
-	name := series[:n]
-	if c := name[n-1]; c == ' ' || c == '\t' {
-		return errDoubt
-	}
-	p, err := w.enter(name)
+func (w *textWalk) series(start, end int) error {
+	line := w.Body[start:end]
+	n := nameLength(line)
+	p, err := w.enter(line[:n])
 	if err != nil {
 		return err
 	}
-	s := Sample{
-		Value: value,
-		Line:  Span{uint32(start), uint32(end)},
-		Block: Span{uint32(start + n), uint32(start + len(series))},
-	}
 	f := &w.Families[w.family]
-	if err := w.block.scan(series[n:], boundName(f.Type), w.limits); err != nil {
+	i, err := w.block.scan(line[n:], boundName(f.Type), w.limits)
+	if err != nil {
 		if limit, ok := err.(*LimitError); ok {
 			limit.Where = strings.Clone(f.Name)
 		}
 		return err
 	}
-	if err := w.file(&s, f.Type, p); err != nil {
+	w.Samples = append(w.Samples, Sample{
+		Line:  Span{uint32(start), uint32(end)},
+		Block: Span{uint32(start + n), uint32(start + n + i)},
+	})
+	s := &w.Samples[len(w.Samples)-1]
+	if i == 0 && !isBlank(line[n]) || !utf8.Valid(line[n:n+i]) {
+		return errDoubt
+	}
+	var timestamp []byte
+	if s.Value, timestamp, err = value(line[n+i:]); err != nil {
 		return err
 	}
-	if ts != nil {
-		m := &w.Metrics[s.Metric]
-		m.timestamp, m.hasTimestamp = *ts, true
+	if err := w.file(s, f.Type, p); err != nil {
+		return err
 	}
-	w.Samples = append(w.Samples, s)
+	return w.stamp(s.Metric, timestamp)
+}
+
+// value reads what follows a series, a value and maybe a timestamp.
+func value(rest []byte) (v float64, timestamp []byte, err error) {
+	start := skipBlanks(rest, 0)
+	end := start
+	for c := rest[end]; c != '\n' && !isBlank(c); c = rest[end] {
+		end++
+	}
+	if v, err = parseFloat(rest[start:end]); err != nil {
+		return 0, nil, errDoubt
+	}
+	if rest[end] == '\n' {
+		return v, nil, nil
+	}
+	return v, rest[skipBlanks(rest, end) : len(rest)-1], nil
+}
+
+// stamp keeps the timestamp of a sample.
+func (w *textWalk) stamp(metric int32, text []byte) error {
+	if text == nil {
+		return nil
+	}
+	ms, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil {
+		return errDoubt
+	}
+	m := &w.Metrics[metric]
+	m.timestamp, m.hasTimestamp = ms, true
 	return nil
 }
 
@@ -287,8 +298,7 @@ func (w *textWalk) bound(s *Sample, t dto.MetricType, p part) error {
 	s.part = p
 	if bounded {
 		s.part = partBound
-		raw := w.block.boundValue
-		v, err := parseFloat(unsafe.String(unsafe.SliceData(raw), len(raw)))
+		v, err := parseFloat(w.block.boundValue)
 		if err != nil || math.IsNaN(v) {
 			return errDoubt
 		}
@@ -373,20 +383,49 @@ func (w *textWalk) count(m int32, n int) error {
 	return w.bill(n)
 }
 
-// offset is where a slice of body begins in it; textparse hands out slices of
-// the body it was given.
-func offset(body, slice []byte) int { return cap(body) - cap(slice) }
+// nameLength is the length of the metric name that src begins with.
+func nameLength(src []byte) int {
+	if !isNameStart(src[0]) {
+		return 0
+	}
+	i := 1
+	for isLabelChar(src[i]) || src[i] == ':' {
+		i++
+	}
+	return i
+}
 
 func isNameStart(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c == ':'
 }
 
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
 // parseFloat reads a float as expfmt does: no hexadecimal, no underscore.
-func parseFloat(s string) (float64, error) {
-	if strings.ContainsAny(s, "pP_") {
+func parseFloat(src []byte) (float64, error) {
+	if n, ok := smallInteger(src); ok {
+		return n, nil
+	}
+	if bytes.ContainsAny(src, "pP_") {
 		return 0, strconv.ErrSyntax
 	}
-	return strconv.ParseFloat(s, 64)
+	return strconv.ParseFloat(unsafe.String(unsafe.SliceData(src), len(src)), 64)
+}
+
+// smallInteger reads up to 15 digits, which a float64 holds exactly: most values
+// are of that kind.
+func smallInteger(src []byte) (float64, bool) {
+	if len(src) == 0 || len(src) > 15 {
+		return 0, false
+	}
+	n := int64(0)
+	for _, c := range src {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return float64(n), true
 }
 
 // textLabels appends the labels of an identity that a textWalk was sure of.
