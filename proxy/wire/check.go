@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	dto "github.com/prometheus/client_model/go"
@@ -56,35 +57,41 @@ func (p *Push) validName(name string) bool {
 
 // checkPairs refuses label sets that a Pushgateway takes and cannot expose.
 func (w *metricWalk) checkPairs() error {
+	// Tags end every value, so that values that are not UTF-8 cannot add up to an
+	// identity that is. The other way round a long value's length may look amiss.
+	suspect := !utf8.Valid(w.metric.Identity)
+	bound, sorted := boundName(w.family.Type), true
 	for i, lp := range w.pairs {
-		if err := w.checkPair(lp); err != nil {
-			return err
-		}
-		for _, other := range w.pairs[:i] {
-			if bytes.Equal(other.name, lp.name) {
-				return &Error{
-					Reason: fmt.Sprintf("duplicate label %.100q in metric %.100q", lp.name, w.family.Name),
-					Fix:    "give each label once",
-				}
+		if sorted = sorted && (i == 0 || bytes.Compare(w.pairs[i-1].name, lp.name) < 0); !sorted && w.repeated(i) {
+			return &Error{
+				Reason: fmt.Sprintf("duplicate label %.100q in metric %.100q", lp.name, w.family.Name),
+				Fix:    "give each label once",
 			}
+		}
+		if err := w.checkPair(lp, bound, suspect); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (w *metricWalk) checkPair(lp labelPair) error {
+func (w *metricWalk) repeated(i int) bool {
+	return slices.ContainsFunc(w.pairs[:i], func(lp labelPair) bool { return bytes.Equal(lp.name, w.pairs[i].name) })
+}
+
+func (w *metricWalk) checkPair(lp labelPair, bound string, suspect bool) error {
 	switch {
 	case !w.validLabelName(lp.name):
 		return &Error{
 			Reason: fmt.Sprintf("invalid label name %.100q in metric %.100q", lp.name, w.family.Name),
 			Fix:    nameFix("label", "[a-zA-Z_][a-zA-Z0-9_]*"),
 		}
-	case !utf8.Valid(lp.value):
+	case suspect && !utf8.Valid(lp.value):
 		return &Error{
 			Reason: fmt.Sprintf("invalid label value %.100q of label %.100q in metric %.100q: not valid UTF-8", lp.value, lp.name, w.family.Name),
 			Fix:    "encode label values as UTF-8",
 		}
-	case string(lp.name) == boundName(w.family.Type):
+	case string(lp.name) == bound:
 		return &Error{
 			Reason: fmt.Sprintf("label %q on %s %.100q, which makes that label itself", lp.name, typeWord(w.family.Type), w.family.Name),
 			Fix:    "rename the label: a series with two labels of one name makes Prometheus lose the whole scrape",

@@ -93,6 +93,9 @@ func nextField(msg []byte) (field, error) {
 		}
 		return field{}, errWire
 	}
+	if len(msg) >= 9 && msg[0]&0x87 == byte(protowire.Fixed64Type) && msg[0] > 7 { // and most values doubles
+		return field{raw: msg[:9], value: msg[1:9], num: protowire.Number(msg[0] >> 3), typ: protowire.Fixed64Type}, nil
+	}
 	num, typ, n := protowire.ConsumeTag(msg)
 	if n < 0 || num > protowire.MaxValidNumber {
 		return field{}, errWire
@@ -332,30 +335,30 @@ func valueField(t dto.MetricType) protowire.Number {
 }
 
 // schema names the fields of a message that are messages themselves, as far as
-// proto.Unmarshal would look into them.
-type schema map[protowire.Number]schema
+// proto.Unmarshal would look into them, by their numbers.
+type schema [17]*schema
 
 var (
-	flat           = schema{}
-	exemplarValue  = schema{1: flat, 3: flat}          // Exemplar: label, timestamp
-	counterValue   = schema{2: exemplarValue, 3: flat} // Counter: exemplar, created_timestamp
-	summaryValue   = schema{3: flat, 4: flat}          // Summary: quantile, created_timestamp
-	bucketValue    = schema{3: exemplarValue}          // Bucket: exemplar
-	histogramValue = schema{                           // Histogram:
+	flat           = &schema{}
+	exemplarValue  = &schema{1: flat, 3: flat}          // Exemplar: label, timestamp
+	counterValue   = &schema{2: exemplarValue, 3: flat} // Counter: exemplar, created_timestamp
+	summaryValue   = &schema{3: flat, 4: flat}          // Summary: quantile, created_timestamp
+	bucketValue    = &schema{3: exemplarValue}          // Bucket: exemplar
+	histogramValue = &schema{                           // Histogram:
 		3: bucketValue, 9: flat, 12: flat, // bucket, negative_span, positive_span
 		15: flat, 16: exemplarValue, // created_timestamp, exemplars
 	}
 )
 
 // wellFormed checks that a message can be read, nested messages included.
-func wellFormed(msg []byte, s schema) error {
+func wellFormed(msg []byte, s *schema) error {
 	for len(msg) > 0 {
 		f, err := nextField(msg)
 		if err != nil {
 			return err
 		}
-		if nested, ok := s[f.num]; ok && f.typ == protowire.BytesType {
-			if err := wellFormed(f.value, nested); err != nil {
+		if f.typ == protowire.BytesType && int(f.num) < len(s) && s[f.num] != nil {
+			if err := wellFormed(f.value, s[f.num]); err != nil {
 				return err
 			}
 		}
@@ -366,7 +369,7 @@ func wellFormed(msg []byte, s schema) error {
 
 // countSamples checks a summary or histogram and counts its quantiles, or its
 // buckets below +Inf.
-func countSamples(msg []byte, s schema, repeated protowire.Number) (int, error) {
+func countSamples(msg []byte, s *schema, repeated protowire.Number) (int, error) {
 	if err := wellFormed(msg, s); err != nil {
 		return 0, err
 	}

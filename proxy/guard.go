@@ -1,0 +1,299 @@
+// Package proxy is the guard itself: the way of one push from a client's request
+// to the upstream, and the HTTP face around it.
+//
+// Guard.Push is the order of the steps. Everything before the ledger decides on
+// the side and changes nothing anywhere; what a later step refuses, no earlier
+// one has to undo.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/audit"
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/wire"
+	"github.com/pushguard/pushguard/rules/finding"
+)
+
+// Caps are hard limits of one push. They hold in every mode of the policy and
+// bound the memory a push can take. Every one must be positive.
+type Caps struct {
+	Body       int64 // bytes as received
+	Decoded    int64 // bytes after Content-Encoding is undone
+	Samples    int   // series, histograms and summaries expanded
+	Labels     int   // labels of one series
+	LabelValue int   // bytes of one label value
+}
+
+// Config is what a Guard is made of.
+type Config struct {
+	// Policy decides about pushes. Required.
+	Policy *policy.Policy
+	// Upstream is the Pushgateway behind. Required.
+	Upstream *gateway.Upstream
+	// Audit gets a record of each push that was refused or changed, with AuditAll
+	// of every push. Nil writes none.
+	Audit    *audit.Log
+	AuditAll bool
+	// Logger is told what an operator should know. Nil is told nothing.
+	Logger *slog.Logger
+	// Metrics counts what the guard does. Required.
+	Metrics *Metrics
+	// RoutePrefix is the path below which everything is served, such as /push;
+	// empty for the root.
+	RoutePrefix string
+	// EnableLifecycle forwards /-/quit, EnableAdminAPI /api/v1/admin/wipe.
+	EnableLifecycle, EnableAdminAPI bool
+	// UTF8Names must be what the upstream's --push.enable-utf8-names is.
+	UTF8Names bool
+	Caps      Caps
+	// GroupWait bounds how long a push waits for another of the same group.
+	GroupWait time.Duration
+}
+
+// Guard judges pushes and forwards what the policy permits. It is safe for
+// concurrent use.
+type Guard struct {
+	cfg    Config
+	logger *slog.Logger
+	book   *ledger.Book
+	epoch  atomic.Pointer[epoch]
+
+	syncing sync.Mutex   // serialises reading the upstream's groups
+	synced  atomic.Int64 // when they were read last, in Unix nanoseconds
+}
+
+// epoch is a policy and the verdicts it has come to. They are swapped together,
+// so that no push is judged by two policies.
+type epoch struct {
+	policy   *policy.Policy
+	verdicts *verdicts
+}
+
+// resyncEvery bounds how often a collision of groups makes the guard read the
+// upstream's groups again.
+const resyncEvery = time.Second
+
+// New returns a guard. It opens no connection.
+func New(cfg Config) (*Guard, error) {
+	switch {
+	case cfg.Policy == nil, cfg.Upstream == nil, cfg.Metrics == nil:
+		return nil, errors.New("a guard needs a policy, an upstream and metrics")
+	case cfg.Caps.Body <= 0, cfg.Caps.Decoded <= 0, cfg.Caps.Samples <= 0, cfg.Caps.Labels <= 0, cfg.Caps.LabelValue <= 0:
+		return nil, fmt.Errorf("every cap must be positive: %+v", cfg.Caps)
+	}
+	g := &Guard{cfg: cfg, logger: cfg.Logger, book: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait})}
+	if g.logger == nil {
+		g.logger = slog.New(slog.DiscardHandler)
+	}
+	g.epoch.Store(&epoch{policy: cfg.Policy, verdicts: newVerdicts()})
+	cfg.Metrics.watch(g)
+	return g, nil
+}
+
+// Push takes one write, a push or a delete, through all its steps and returns
+// what the client is answered. It keeps nothing of the request.
+func (g *Guard) Push(ctx context.Context, r Request) Answer {
+	v := passages.Get().(*passage)
+	defer passages.Put(v)
+	v.reset()
+	v.request, v.started = r, time.Now()
+	e := g.epoch.Load()
+	answer, err := g.pass(ctx, v, e)
+	if err != nil {
+		answer = g.refusal(v, err)
+	}
+	g.account(v, e, answer)
+	return answer
+}
+
+func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) {
+	if err := v.address(e, g.cfg.UTF8Names); err != nil {
+		return Answer{}, err
+	}
+	v.judgeKey()
+	if v.request.Method == http.MethodDelete {
+		return g.remove(ctx, v)
+	}
+	if err := v.read(g.cfg.Caps); err != nil {
+		return Answer{}, err
+	}
+	parsing := time.Now()
+	if err := v.parse(g.options()); err != nil {
+		return Answer{}, err
+	}
+	judging := time.Now()
+	v.judge(e)
+	v.merge()
+	g.cfg.Metrics.judged(judging.Sub(parsing), time.Since(judging))
+	if v.refusal && v.enforced() {
+		return Answer{}, errPolicy
+	}
+	return g.forward(ctx, v)
+}
+
+func (g *Guard) options() wire.Options {
+	c := g.cfg.Caps
+	return wire.Options{
+		Limits:    wire.Limits{Samples: c.Samples, Labels: c.Labels, LabelValue: c.LabelValue},
+		UTF8Names: g.cfg.UTF8Names,
+	}
+}
+
+// forward sends a permitted push on, serialised with all others of its group.
+func (g *Guard) forward(ctx context.Context, v *passage) (Answer, error) {
+	claim := ledger.Claim{Group: v.raw, Raw: v.raw, Method: v.request.Method, Families: v.families()}
+	if v.enforced() {
+		claim.Group, claim.Folds = v.group, v.entry.Rules.FoldsKeys()
+	}
+	grant, err := g.admit(ctx, claim)
+	if err != nil {
+		return Answer{}, err
+	}
+	v.noteSharedFamilies(grant.Shared)
+	out := v.outgoing()
+	out.Method, out.Key = grant.Method, claim.Group
+	return g.send(ctx, v, grant, out)
+}
+
+// remove sends a DELETE on. Where the policy folds keys it acts only for the run
+// that pushed last, or for a group that stands upstream under the very key the
+// client names, from before the policy.
+func (g *Guard) remove(ctx context.Context, v *passage) (Answer, error) {
+	if err := g.sync(ctx); err != nil {
+		return Answer{}, err
+	}
+	claim := ledger.Claim{Group: v.raw, Raw: v.raw, Method: http.MethodDelete}
+	if v.enforced() && !v.refusal && !g.book.Has(v.raw) {
+		claim.Group, claim.Folds = v.group, v.entry.Rules.FoldsKeys()
+	}
+	v.refusal = false // there is nothing in a DELETE to refuse
+	grant, err := g.admit(ctx, claim)
+	if err != nil {
+		return Answer{}, err
+	}
+	if grant.Skip {
+		grant.Settle(ledger.Untouched)
+		return Answer{Status: http.StatusAccepted, outcome: Skipped}, nil
+	}
+	out := gateway.Request{Method: http.MethodDelete, Key: claim.Group, Header: v.request.Header, RemoteAddr: v.request.Client}
+	return g.send(ctx, v, grant, out)
+}
+
+// admit books the claim. Groups that collide may be long gone from an upstream
+// that restarted, so a collision is looked at once more before it is believed.
+func (g *Guard) admit(ctx context.Context, c ledger.Claim) (*ledger.Grant, error) {
+	if err := g.sync(ctx); err != nil {
+		return nil, err
+	}
+	grant, err := g.book.Admit(ctx, c)
+	if !errors.As(err, new(*ledger.TwinError)) {
+		return grant, err
+	}
+	if err := g.resync(ctx, time.Now().Add(-resyncEvery)); err != nil {
+		return nil, err
+	}
+	return g.book.Admit(ctx, c)
+}
+
+// send carries out a grant and settles it. A client that goes away does not
+// undo a push that it has sent whole.
+func (g *Guard) send(ctx context.Context, v *passage, grant *ledger.Grant, out gateway.Request) (Answer, error) {
+	answer, err := g.cfg.Upstream.Do(context.WithoutCancel(ctx), out)
+	if err != nil {
+		grant.Settle(settlementOfError(err))
+		return Answer{}, err
+	}
+	grant.Settle(settlement(answer))
+	v.upstreamStatus = answer.Status
+	return passOn(answer), nil
+}
+
+// Sync reads which groups the upstream holds, once. Until that has succeeded no
+// push is forwarded, since one that collides with a group nobody knows of would
+// break every scrape.
+func (g *Guard) Sync(ctx context.Context) error { return g.sync(ctx) }
+
+func (g *Guard) sync(ctx context.Context) error {
+	if g.synced.Load() != 0 {
+		return nil
+	}
+	return g.resync(ctx, time.Unix(0, 1))
+}
+
+// resync reads the upstream's groups unless that was done since.
+func (g *Guard) resync(ctx context.Context, since time.Time) error {
+	g.syncing.Lock()
+	defer g.syncing.Unlock()
+	if g.synced.Load() >= since.UnixNano() {
+		return nil
+	}
+	err := g.book.Load(func() ([]ledger.Group, error) {
+		listed, err := g.cfg.Upstream.Groups(ctx)
+		groups := make([]ledger.Group, len(listed))
+		for i, l := range listed {
+			groups[i] = ledger.Group{Key: l.Key, Families: l.Families}
+		}
+		return groups, err
+	})
+	if err != nil {
+		return fmt.Errorf("%w: reading its groups: %w", errUpstream, err)
+	}
+	g.synced.Store(time.Now().UnixNano())
+	return nil
+}
+
+// account writes down what became of a push.
+func (g *Guard) account(v *passage, e *epoch, a Answer) {
+	outcome := a.outcome
+	if outcome == 0 {
+		outcome = v.carriedOut(a)
+	}
+	g.cfg.Metrics.pushed(v, outcome)
+	if !g.cfg.AuditAll && outcome == Passed && v.findings.Len() == 0 {
+		return
+	}
+	g.cfg.Audit.Write(v.record(e, a, outcome))
+}
+
+func (v *passage) record(e *epoch, a Answer, outcome Outcome) audit.Record {
+	r := audit.Record{
+		Time: v.started, Method: v.request.Method, Client: v.request.Client,
+		Policy: e.policy.Digest(), Outcome: outcome.String(),
+		Status: a.Status, UpstreamStatus: v.upstreamStatus,
+		Findings: v.findings.All(), MoreFindings: v.findings.More(),
+		Samples: v.push.Expanded, Bytes: int64(len(v.decoded)),
+		MS: float64(time.Since(v.started).Microseconds()) / 1000,
+	}
+	if v.entry == nil {
+		return r
+	}
+	r.Job, r.Governed, r.Owner, r.Mode = v.raw.Job(), v.entry.Name, v.entry.Owner, string(v.entry.Mode)
+	r.Group = v.raw.String()
+	if v.enforced() {
+		r.Group = v.group.String()
+	} else if v.entry.Mode == policy.Report {
+		r.Would = v.said().String()
+	}
+	return r
+}
+
+// noteSharedFamilies says that families of this push were another run's.
+func (v *passage) noteSharedFamilies(shared []string) {
+	if len(shared) == 0 {
+		return
+	}
+	v.findings.Add(finding.Finding{
+		ID: finding.SharedFamily, Metric: shared[0], Label: v.foldedLabel(), Count: len(shared),
+		Fix: "runs that the policy folds into one group overwrite one another; give each its own metrics, or a bounded label",
+	})
+}

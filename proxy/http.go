@@ -1,0 +1,143 @@
+package proxy
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+)
+
+// The endpoints of a Pushgateway that change something and are no group's.
+const (
+	quitPath = "/-/quit"
+	wipePath = "/api/v1/admin/wipe"
+)
+
+// Handler serves the Pushgateway's protocol, and the guard's own pages below
+// /guard/. Whatever may change something upstream goes through Push or is a
+// listed endpoint; everything else goes to the upstream as it came.
+func (g *Guard) Handler() http.Handler {
+	// Paths are taken as they come: a router that cleans them redirects, and
+	// clients lose pushes on redirects.
+	r := mux.NewRouter().SkipClean(true)
+	r.Path("/guard/metrics").Methods(http.MethodGet, http.MethodHead).Handler(g.cfg.Metrics.Handler())
+	r.PathPrefix("/guard/").Handler(http.NotFoundHandler())
+	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).HandlerFunc(g.quit)
+	r.Path(wipePath).Methods(http.MethodPut).HandlerFunc(g.wipe)
+	r.MatcherFunc(writes).HandlerFunc(g.write)
+	r.PathPrefix("/").Handler(g.cfg.Upstream.Proxy())
+	return below(g.cfg.RoutePrefix, r)
+}
+
+// below serves next under a route prefix: next sees paths without it.
+func below(prefix string, next http.Handler) http.Handler {
+	if prefix == "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path, ok := strings.CutPrefix(r.URL.Path, prefix)
+		raw, okRaw := strings.CutPrefix(r.URL.RawPath, prefix)
+		if !ok || !strings.HasPrefix(path, "/") || r.URL.RawPath != "" && !okRaw {
+			http.NotFound(w, r)
+			return
+		}
+		inner := *r
+		inner.URL = &url.URL{}
+		*inner.URL = *r.URL
+		inner.URL.Path, inner.URL.RawPath = path, raw
+		next.ServeHTTP(w, &inner)
+	})
+}
+
+var writeMethods = []string{http.MethodPut, http.MethodPost, http.MethodDelete}
+
+// writes matches the methods by which anything can be changed, in whatever case
+// some server might take them.
+func writes(r *http.Request, _ *mux.RouteMatch) bool {
+	return slices.Contains(writeMethods, strings.ToUpper(r.Method))
+}
+
+// write takes a push or a delete.
+func (g *Guard) write(w http.ResponseWriter, r *http.Request) {
+	if allow := g.allowed(r); allow != "" {
+		w.Header().Set("Allow", allow)
+		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+		return
+	}
+	respond(w, g.Push(r.Context(), Request{
+		Method: r.Method,
+		Path:   r.URL.EscapedPath(),
+		Header: r.Header,
+		Body:   r.Body,
+		Length: r.ContentLength,
+		Client: r.RemoteAddr,
+	}))
+}
+
+// allowed names the methods of a Pushgateway's route that does not have the
+// request's, and nothing where Push is to decide.
+func (g *Guard) allowed(r *http.Request) string {
+	path := r.URL.Path
+	switch {
+	case strings.HasPrefix(path, "/metrics/job"):
+		if !slices.Contains(writeMethods, r.Method) {
+			return "DELETE, OPTIONS, POST, PUT"
+		}
+		return ""
+	case path == quitPath:
+		return "OPTIONS, POST, PUT"
+	case path == wipePath && g.cfg.EnableAdminAPI:
+		return "OPTIONS, PUT"
+	case slices.Contains([]string{"/", "/status", "/metrics", "/-/healthy", "/-/ready", "/api/v1/status", "/api/v1/metrics"}, path),
+		strings.HasPrefix(path, "/static/"), strings.HasPrefix(path, "/debug/pprof/"):
+		return "GET, OPTIONS"
+	default:
+		return ""
+	}
+}
+
+// quit hands on the request to stop the Pushgateway, if that is enabled.
+func (g *Guard) quit(w http.ResponseWriter, r *http.Request) {
+	if !g.cfg.EnableLifecycle {
+		respond(w, Answer{Status: http.StatusForbidden, Body: []byte("Lifecycle API is not enabled.")})
+		return
+	}
+	g.forwardListed(w, r, quitPath)
+}
+
+// wipe hands on the request to delete every group, if that is enabled.
+func (g *Guard) wipe(w http.ResponseWriter, r *http.Request) {
+	if !g.cfg.EnableAdminAPI {
+		http.NotFound(w, r)
+		return
+	}
+	if g.forwardListed(w, r, wipePath) {
+		g.book.Wipe()
+	}
+}
+
+// forwardListed reports whether the upstream took the request.
+func (g *Guard) forwardListed(w http.ResponseWriter, r *http.Request, path string) bool {
+	a, err := g.cfg.Upstream.Forward(r.Context(), path, gateway.Request{Method: r.Method, Header: r.Header, RemoteAddr: r.RemoteAddr})
+	if err != nil {
+		respond(w, textAnswer(http.StatusBadGateway, "pushguard: "+err.Error()))
+		return false
+	}
+	g.logger.Info("A listed endpoint was used", "path", path, "client", r.RemoteAddr, "status", a.Status)
+	respond(w, passOn(a))
+	return a.Status >= 200 && a.Status < 300
+}
+
+func respond(w http.ResponseWriter, a Answer) {
+	header := w.Header()
+	for name, values := range a.Header {
+		header[name] = values
+	}
+	w.WriteHeader(a.Status)
+	// A client that is gone has had its push decided all the same.
+	_, _ = w.Write(a.Body)
+}

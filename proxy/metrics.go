@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	// maxJobs bounds the values of the label job in the guard's own metrics; the
+	// jobs beyond share the value otherJobs.
+	maxJobs   = 500
+	otherJobs = "__other__"
+	// maxJobName is the longest job, in bytes, that has a label value of its own.
+	maxJobName = 200
+)
+
+// Metrics are what the guard says of itself, at /guard/metrics. They are safe
+// for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	pushes   *prometheus.CounterVec
+	findings *prometheus.CounterVec
+	upstream *prometheus.HistogramVec
+	parse    prometheus.Histogram
+	policy   prometheus.Histogram
+
+	mu   sync.Mutex
+	jobs map[string]struct{}
+}
+
+// steps are buckets for what takes microseconds to milliseconds.
+var steps = prometheus.ExponentialBuckets(10e-6, 4, 8)
+
+// NewMetrics returns the guard's metrics, registered at the registry.
+func NewMetrics(registry *prometheus.Registry) *Metrics {
+	m := &Metrics{
+		registry: registry,
+		jobs:     map[string]struct{}{},
+		pushes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pushguard_pushes_total",
+			Help: "Pushes and deletes by job, mode of its policy entry and outcome (passed, changed, refused, skipped, failed).",
+		}, []string{"job", "mode", "outcome"}),
+		findings: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pushguard_findings_total",
+			Help: "Pushes in which something was found, by the finding's id and job.",
+		}, []string{"id", "job"}),
+		upstream: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "pushguard_upstream_request_duration_seconds",
+			Help:    "Time the Pushgateway behind took to answer, by method and status; code 0 is no answer.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		}, []string{"method", "code"}),
+		parse: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "pushguard_parse_duration_seconds", Help: "Time to parse the body of a push.", Buckets: steps,
+		}),
+		policy: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "pushguard_policy_duration_seconds", Help: "Time to judge a parsed push by the policy.", Buckets: steps,
+		}),
+	}
+	registry.MustRegister(m.pushes, m.findings, m.upstream, m.parse, m.policy)
+	return m
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
+
+// ObserveUpstream counts one request to the upstream; status 0 is no answer.
+func (m *Metrics) ObserveUpstream(method string, status int, d time.Duration) {
+	m.upstream.WithLabelValues(method, strconv.Itoa(status)).Observe(d.Seconds())
+}
+
+// watch exposes what a guard holds.
+func (m *Metrics) watch(g *Guard) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "pushguard_groups", Help: "Groups that the Pushgateway behind is known to hold.",
+		}, func() float64 { return float64(g.book.Len()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "pushguard_audit_lost_total", Help: "Audit records that could not be written.",
+		}, func() float64 { return float64(g.cfg.Audit.Lost()) }),
+	)
+}
+
+func (m *Metrics) judged(parse, policy time.Duration) {
+	m.parse.Observe(parse.Seconds())
+	m.policy.Observe(policy.Seconds())
+}
+
+func (m *Metrics) pushed(v *passage, outcome Outcome) {
+	job, mode := "", ""
+	if v.entry != nil {
+		job, mode = m.job(v.raw.Job()), string(v.entry.Mode)
+	}
+	m.pushes.WithLabelValues(job, mode, outcome.String()).Inc()
+	for _, f := range v.findings.All() {
+		m.findings.WithLabelValues(f.ID, job).Inc()
+	}
+}
+
+// job is the value of the label job for a job: its name, as long as there is
+// room for it.
+func (m *Metrics) job(name string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.jobs[name]; ok {
+		return name
+	}
+	if len(m.jobs) == maxJobs || len(name) > maxJobName {
+		return otherJobs
+	}
+	m.jobs[name] = struct{}{}
+	return name
+}

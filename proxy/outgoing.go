@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/wire"
+	"github.com/pushguard/pushguard/rules/finding"
+)
+
+// merge joins the metrics that the rules made equal.
+func (v *passage) merge() {
+	if v.entry.Mode == policy.Open || v.refusal {
+		return
+	}
+	err := wire.Merge(&v.push, v.fates)
+	if err == nil {
+		return
+	}
+	v.refusal = true
+	f := finding.Finding{ID: finding.Unmergeable, Count: 1, Fix: err.Error()}
+	var unlike *wire.MergeError
+	if errors.As(err, &unlike) {
+		f.Metric, f.Fix = unlike.Family, unlike.Err.Error()+"; push them with the same buckets, or keep the label that tells them apart"
+	}
+	v.findings.Add(f)
+}
+
+// families names the families that the push writes.
+func (v *passage) families() []string {
+	out := make([]string, 0, len(v.push.Families))
+	for i := range v.push.Families {
+		if f := &v.push.Families[i]; f.Metrics > 0 && !wire.Reserved(f.Name) {
+			out = append(out, f.Name)
+		}
+	}
+	return out
+}
+
+// outgoing is the push as it goes on: the bytes that came if nothing in them is
+// changed, spliced otherwise.
+func (v *passage) outgoing() gateway.Request {
+	out := gateway.Request{Header: v.request.Header, RemoteAddr: v.request.Client, Body: v.received}
+	fates := v.fates
+	if !v.enforced() {
+		fates = v.safety
+	}
+	if !slices.ContainsFunc(fates, func(f wire.Fate) bool { return f.Act != wire.Pass }) {
+		return out
+	}
+	v.rendered = wire.Render(v.rendered[:0], &v.push, fates)
+	out.Body, out.ContentType = v.rendered, v.push.Encoding.ContentType()
+	return out
+}
+
+// inconsistent begins the answer to a push that a Pushgateway refused after
+// reading it, and has booked as a failure of its group.
+const inconsistent = "pushed metrics are invalid or inconsistent"
+
+// settlement is what the upstream's answer means for the ledger.
+func settlement(a gateway.Answer) ledger.Outcome {
+	switch {
+	case a.Status >= 200 && a.Status < 300:
+		return ledger.Applied
+	case a.Status == http.StatusBadRequest && strings.HasPrefix(string(a.Body), inconsistent):
+		return ledger.Refused
+	case a.Status >= 400 && a.Status < 500:
+		return ledger.Untouched
+	default:
+		return ledger.Unknown
+	}
+}
+
+func settlementOfError(err error) ledger.Outcome {
+	if errors.Is(err, gateway.ErrUnreachable) || errors.Is(err, gateway.ErrRedirect) {
+		return ledger.Untouched
+	}
+	return ledger.Unknown
+}

@@ -1,0 +1,284 @@
+package proxy
+
+import (
+	"hash/maphash"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/wire"
+	"github.com/pushguard/pushguard/rules"
+	"github.com/pushguard/pushguard/rules/finding"
+)
+
+// Request is one write as a client sent it.
+type Request struct {
+	Method string // PUT, POST or DELETE
+	// Path is the escaped path without the route prefix.
+	Path   string
+	Header http.Header
+	// Body is read once, and only by a push. Length is its claimed length,
+	// negative if there is none.
+	Body   io.Reader
+	Length int64
+	// Client is the address of the client, as in http.Request.RemoteAddr.
+	Client string
+}
+
+// passage is one write on its way through the guard, with the memory it needs;
+// passages are pooled.
+type passage struct {
+	request Request
+	started time.Time
+
+	raw   wire.Key // as the client sent it
+	group wire.Key // as enforcement would have it
+	entry *policy.Entry
+	// refusal is set once the rules refuse the push.
+	refusal bool
+	// changed is set once the rules, or the protocol's own safety, change it.
+	changed bool
+
+	received []byte // the body as it came
+	decoded  []byte // its memory is the passage's own where it was compressed
+	unpacked []byte // that memory
+	push     wire.Push
+	fates    []wire.Fate
+	// safety are the fates that hold in every mode, nil if all pass.
+	safety   []wire.Fate
+	rendered []byte
+	findings finding.List
+
+	upstreamStatus int
+}
+
+var passages = sync.Pool{New: func() any { return &passage{} }}
+
+// keptBody is the largest buffer that a pooled passage keeps.
+const keptBody = 1 << 20
+
+func (v *passage) reset() {
+	v.request, v.raw, v.group, v.entry = Request{}, wire.Key{}, wire.Key{}, nil
+	v.refusal, v.changed, v.upstreamStatus = false, false, 0
+	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
+	v.decoded, v.safety = nil, nil
+	v.push.Reset()
+	clear(v.fates)
+	v.fates = v.fates[:0]
+	v.findings.Reset()
+}
+
+func kept(b []byte) []byte {
+	if cap(b) > keptBody {
+		return nil
+	}
+	return b[:0]
+}
+
+// address reads the path: the grouping key and the entry that governs its job.
+func (v *passage) address(e *epoch, utf8Names bool) error {
+	key, err := wire.ParsePath(v.request.Path, utf8Names)
+	if err != nil {
+		return err
+	}
+	v.raw, v.group = key, key
+	v.entry = e.policy.Entry(key.Job())
+	return nil
+}
+
+// judgeKey holds the grouping key to the rules.
+func (v *passage) judgeKey() {
+	if v.entry.Mode == policy.Open {
+		return
+	}
+	said := v.entry.Rules.JudgeKey(v.raw.Labels())
+	for _, f := range said.Findings {
+		v.findings.Add(f)
+	}
+	switch said.Outcome {
+	case rules.Permitted:
+	case rules.Rewritten:
+		v.group = wire.NewKey(said.Labels...)
+		v.changed = true
+	default:
+		v.refusal = true
+	}
+}
+
+// read takes the body in whole, under the caps of the guard.
+func (v *passage) read(caps Caps) error {
+	var err error
+	v.received, err = wire.ReadBody(v.received, v.request.Body, v.request.Length, caps.Body)
+	if err != nil {
+		return err
+	}
+	v.decoded, err = wire.DecodeContent(v.unpacked, v.request.Header.Get("Content-Encoding"), v.received, caps.Decoded)
+	if err != nil {
+		return err
+	}
+	if len(v.received) > 0 && len(v.decoded) > 0 && &v.decoded[0] != &v.received[0] {
+		v.unpacked = v.decoded
+	}
+	return nil
+}
+
+// parse walks the body into tables.
+func (v *passage) parse(opts wire.Options) error {
+	enc := wire.Text
+	if wire.IsProtobuf(v.request.Header.Get("Content-Type")) {
+		enc = wire.Protobuf
+	}
+	return v.push.Parse(v.decoded, enc, v.raw, opts)
+}
+
+// judge finds the fate of every metric.
+func (v *passage) judge(e *epoch) {
+	v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics))...)
+	v.leaveOutReserved()
+	if v.entry.Mode == policy.Open {
+		for i := range v.fates {
+			if v.fates[i].Act == 0 {
+				v.fates[i].Act = wire.Pass
+			}
+		}
+		return
+	}
+	v.judgeLimits()
+	v.judgeMetrics(e.verdicts)
+	v.noteSharedCounters()
+}
+
+// leaveOutReserved takes out the families that the Pushgateway writes itself, in
+// every mode.
+func (v *passage) leaveOutReserved() {
+	for i := range v.push.Metrics {
+		name := v.push.Families[v.push.Metrics[i].Family].Name
+		if !wire.Reserved(name) {
+			continue
+		}
+		if v.safety == nil {
+			v.safety = make([]wire.Fate, len(v.fates))
+			for i := range v.safety {
+				v.safety[i].Act = wire.Pass
+			}
+		}
+		v.fates[i].Act, v.safety[i].Act = wire.LeaveOut, wire.LeaveOut
+		v.changed = true
+		v.findings.Add(finding.Finding{
+			ID: finding.ReservedFamily, Metric: strings.Clone(name), Count: 1,
+			Fix: "do not push it: the gateway writes this metric for every group itself",
+		})
+	}
+}
+
+// judgeLimits holds the push as a whole to the limits of its entry.
+func (v *passage) judgeLimits() {
+	found := v.entry.Rules.JudgePush(v.push.Expanded)
+	if limit := v.entry.Rules.Limits().BodySize; limit > 0 && int64(len(v.decoded)) > limit {
+		found = append(found, finding.Finding{
+			ID: finding.BodySizeLimit, Count: len(v.decoded), Limit: int(limit),
+			Fix: "push fewer or smaller series, or have body_size_limit raised",
+		})
+	}
+	for _, f := range found {
+		v.findings.Add(f)
+		v.refusal = true
+	}
+}
+
+func (v *passage) judgeMetrics(c *verdicts) {
+	p := &v.push
+	table := c.table(tableKey{v.entry.ID, v.raw.Job(), p.Encoding})
+	defer table.mu.Unlock()
+	family, hash := int32(-1), uint64(0)
+	for i := range p.Metrics {
+		if v.fates[i].Act != 0 {
+			continue
+		}
+		m := &p.Metrics[i]
+		f := &p.Families[m.Family]
+		if m.Family != family {
+			family, hash = m.Family, maphash.String(c.seed, f.Name)
+		}
+		h := hash ^ maphash.Bytes(c.seed, m.Identity)
+		said := table.get(h, f.Name, m.Identity)
+		if said == nil {
+			said = judge(v.entry, p, i)
+			c.put(table, h, said)
+		}
+		v.fates[i] = said.fate
+		v.changed = v.changed || said.fate.Act != wire.Pass
+		v.refusal = v.refusal || said.rejected
+		for _, f := range said.findings {
+			v.findings.Add(f)
+		}
+	}
+}
+
+// noteSharedCounters says that runs which the policy folds into one group
+// overwrite one another's counters.
+func (v *passage) noteSharedCounters() {
+	if v.group.Equal(v.raw) {
+		return
+	}
+	f := finding.Finding{
+		ID:  finding.CounterSharedGroup,
+		Fix: "parallel runs overwrite this counter for one another: add the runs up before pushing, or push a gauge of the latest run",
+	}
+	for i := range v.push.Families {
+		family := &v.push.Families[i]
+		if family.Metrics == 0 || !counts(family) {
+			continue
+		}
+		if f.Count++; f.Count == 1 {
+			f.Metric = strings.Clone(family.Name)
+		}
+	}
+	if f.Count > 0 {
+		f.Label = v.foldedLabel()
+		v.findings.Add(f)
+	}
+}
+
+// foldedLabel is the first label of the raw key that the group has not, or not so.
+func (v *passage) foldedLabel() string {
+	for _, l := range v.raw.Labels() {
+		if value, ok := v.group.Get(l.Name); !ok || value != l.Value {
+			return l.Name
+		}
+	}
+	return ""
+}
+
+// counts reports whether a family's samples are totals.
+func counts(f *wire.Family) bool {
+	switch f.Type {
+	case dto.MetricType_COUNTER, dto.MetricType_HISTOGRAM, dto.MetricType_SUMMARY:
+		return true
+	case dto.MetricType_UNTYPED:
+		return strings.HasSuffix(f.Name, "_total") || strings.HasSuffix(f.Name, "_bucket")
+	default:
+		return false
+	}
+}
+
+// enforced reports whether what the rules said is done.
+func (v *passage) enforced() bool { return v.entry != nil && v.entry.Mode == policy.Enforce }
+
+// said is what the rules said: what happens in enforce, what would happen in
+// report.
+func (v *passage) said() Outcome {
+	switch {
+	case v.refusal:
+		return Refused
+	case v.changed:
+		return Changed
+	default:
+		return Passed
+	}
+}

@@ -1,0 +1,169 @@
+package proxy
+
+import (
+	"bytes"
+	"hash/maphash"
+	"strings"
+	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/wire"
+	"github.com/pushguard/pushguard/rules"
+	"github.com/pushguard/pushguard/rules/finding"
+)
+
+const (
+	// verdictBytes bounds what all cached verdicts weigh together, and fairShare
+	// what one job's may before they make room for themselves: an explosion of
+	// one job's labels turns over its own verdicts, never its neighbours'.
+	verdictBytes = 64 << 20
+	fairShare    = verdictBytes / 16
+	verdictJobs  = 4096
+	// verdictWeight is what a verdict weighs beside its labels and bytes.
+	verdictWeight = 256
+)
+
+// verdict is what the rules decided about one metric, ready to be applied.
+type verdict struct {
+	identity []byte // compared in full: a hash alone decides nothing
+	family   string
+	fate     wire.Fate
+	findings []finding.Finding
+	rejected bool
+}
+
+func (v *verdict) weight() int {
+	n := verdictWeight + len(v.identity) + len(v.family) + len(v.fate.Block)
+	for _, l := range v.fate.Labels {
+		n += len(l.Name) + len(l.Value) + 32
+	}
+	for _, f := range v.findings {
+		n += 128 + len(f.Sample) + len(f.Fix)
+	}
+	return n
+}
+
+// verdicts caches the verdicts of one policy by job and encoding. Rules are
+// pure, so a verdict holds as long as its policy does. Safe for concurrent use.
+type verdicts struct {
+	seed maphash.Seed
+
+	mu     sync.Mutex
+	tables *lru.Cache[tableKey, *verdictTable]
+	bytes  int
+}
+
+type tableKey struct {
+	entry    int
+	job      string
+	encoding wire.Encoding
+}
+
+// verdictTable holds the verdicts of one job in two generations: when the young
+// one is full, the old one goes. What is pushed again and again stays.
+type verdictTable struct {
+	mu         sync.Mutex
+	young, old map[uint64]*verdict
+	youngBytes int
+	oldBytes   int
+
+	// Guarded by verdicts.mu.
+	bytes   int
+	evicted bool
+}
+
+func newVerdicts() *verdicts {
+	c := &verdicts{seed: maphash.MakeSeed()}
+	// The error is for a size that is not positive.
+	c.tables, _ = lru.NewWithEvict(verdictJobs, func(_ tableKey, t *verdictTable) {
+		c.bytes -= t.bytes
+		t.evicted = true
+	})
+	return c
+}
+
+// table returns the job's table, locked; the caller unlocks it.
+func (c *verdicts) table(k tableKey) *verdictTable {
+	c.mu.Lock()
+	t, ok := c.tables.Get(k)
+	if !ok {
+		t = &verdictTable{young: map[uint64]*verdict{}}
+		c.tables.Add(k, t)
+	}
+	c.mu.Unlock()
+	t.mu.Lock()
+	return t
+}
+
+// get finds the verdict about a metric, nil if there is none.
+func (t *verdictTable) get(h uint64, family string, identity []byte) *verdict {
+	v, young := t.young[h]
+	if !young {
+		v = t.old[h]
+	}
+	if v == nil || v.family != family || !bytes.Equal(v.identity, identity) {
+		return nil
+	}
+	if !young {
+		w := v.weight()
+		delete(t.old, h)
+		t.young[h] = v
+		t.oldBytes -= w
+		t.youngBytes += w
+	}
+	return v
+}
+
+// put keeps a verdict, and lets go of this table's old ones first, of other
+// jobs' only when all together weigh too much.
+func (c *verdicts) put(t *verdictTable, h uint64, v *verdict) {
+	w, freed := v.weight(), 0
+	if t.youngBytes+w > fairShare/2 {
+		freed = t.oldBytes
+		t.old, t.oldBytes = t.young, t.youngBytes
+		t.young, t.youngBytes = map[uint64]*verdict{}, 0
+	}
+	if was, ok := t.young[h]; ok { // two identities met in one hash
+		freed += was.weight()
+		t.youngBytes -= was.weight()
+	}
+	t.young[h] = v
+	t.youngBytes += w
+	c.account(t, w-freed)
+}
+
+func (c *verdicts) account(t *verdictTable, delta int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t.evicted {
+		return
+	}
+	t.bytes += delta
+	c.bytes += delta
+	for c.bytes > verdictBytes && c.tables.Len() > 1 {
+		c.tables.RemoveOldest()
+	}
+}
+
+// judge decides about one metric whose verdict is not cached.
+func judge(entry *policy.Entry, p *wire.Push, metric int) *verdict {
+	m := &p.Metrics[metric]
+	v := &verdict{identity: bytes.Clone(m.Identity), family: strings.Clone(p.Families[m.Family].Name)}
+	ls := p.Labels(make([]labels.Label, 0, 8), metric)
+	said := entry.Rules.Judge(v.family, ls)
+	v.findings = said.Findings
+	v.fate = wire.Fate{Act: wire.Pass, Labels: said.Labels, Output: wire.Fingerprint(said.Labels)}
+	switch said.Outcome {
+	case rules.Permitted:
+	case rules.Rewritten:
+		v.fate.Act = wire.Relabel
+		v.fate.Block = wire.AppendLabels(nil, p.Encoding, said.Labels)
+	default:
+		v.fate = wire.Fate{Act: wire.LeaveOut}
+		v.rejected = true
+	}
+	return v
+}
