@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/alecthomas/units"
+)
+
+// flagValue is the value of a flag that may be wrong: it names its flag when it
+// is, which kingpin's own values do not.
+type flagValue[T any] struct {
+	name   string
+	target *T
+	parse  func(string) (T, error)
+}
+
+// Set is part of kingpin.Value.
+func (v flagValue[T]) Set(text string) error {
+	parsed, err := v.parse(text)
+	if err != nil {
+		return fmt.Errorf("--%s=%q: %w", v.name, cut(text), err)
+	}
+	*v.target = parsed
+	return nil
+}
+
+// String is part of kingpin.Value.
+func (v flagValue[T]) String() string { return fmt.Sprint(*v.target) }
+
+// flag adds a flag whose value parse reads into target.
+func flag[T any](cmd *kingpin.CmdClause, name, help string, target *T, parse func(string) (T, error)) *kingpin.FlagClause {
+	f := cmd.Flag(name, help)
+	f.SetValue(flagValue[T]{name, target, parse})
+	return f
+}
+
+// cut keeps a message short whatever the value it complains about.
+func cut(s string) string {
+	const most = 100
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}
+
+func parseTimeout(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, errors.New("want a time above 0, such as 30s or 1m30s")
+	}
+	return d, nil
+}
+
+func parseCount(s string) (int, error) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n <= 0 {
+		return 0, errors.New("want a whole number from 1 to 2147483647")
+	}
+	return int(n), nil
+}
+
+// parseSize keeps below 2 GiB, so that a size fits an int on every machine.
+func parseSize(s string) (int64, error) {
+	n, err := units.ParseBase2Bytes(s)
+	if err != nil || n <= 0 || n >= 2*units.GiB {
+		return 0, errors.New("want a size from 1B to 2047MiB, such as 500KiB or 16MiB")
+	}
+	return int64(n), nil
+}
+
+// parseUpstream leaves what an upstream's URL may hold to package gateway.
+func parseUpstream(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return nil, errors.New("want an absolute URL, such as http://127.0.0.1:9092")
+	}
+	return u, nil
+}
+
+// plainPath matches the route prefixes that mean the same to every router,
+// escaped or not.
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$`)
+
+// parseRoutePrefix returns the prefix with a leading and without a trailing
+// slash, empty for the root.
+func parseRoutePrefix(s string) (string, error) {
+	prefix := strings.Trim(s, "/")
+	if prefix != "" {
+		prefix = "/" + prefix
+	}
+	if !plainPath.MatchString(prefix) {
+		return "", errors.New("want a plain path, such as /push or /team/push")
+	}
+	return prefix, nil
+}

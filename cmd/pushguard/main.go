@@ -1,0 +1,103 @@
+// Command pushguard stands where batch jobs expect a Prometheus Pushgateway and
+// keeps every job inside the cardinality it was granted.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/promslog"
+	promslogflag "github.com/prometheus/common/promslog/flag"
+	"github.com/prometheus/common/version"
+)
+
+// The exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1 // the world was in the way: an address in use, a full disk
+	exitUsage   = 2 // what pushguard was given is wrong: a flag, the policy
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program with its ends in the caller's hand: it returns the
+// exit code. Help and version go to stdout, faults and the log to stderr.
+func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	app := kingpin.New("pushguard", "A cardinality guard in front of the Prometheus Pushgateway.")
+	app.HelpFlag.Short('h').Help("Show help: of everything, or of the command named.")
+	app.Version(version.Print("pushguard"))
+	app.UsageTemplate(usageTemplate)
+	app.UsageWriter(stdout)
+	app.ErrorWriter(stderr)
+
+	// Kingpin expects Terminate to end the process. Where it does not, Parse
+	// goes on and may print help after the version: only the first answer counts.
+	answered := false
+	app.Terminate(func(int) {
+		answered = true
+		app.UsageWriter(io.Discard)
+	})
+
+	logConfig := promslog.Config{Writer: stderr}
+	promslogflag.AddFlags(app, &logConfig)
+	serve := newServeCommand(app)
+
+	_, err := app.Parse(args)
+	if answered {
+		return exitOK
+	}
+	if err != nil {
+		err = flagFault("%v", err)
+	} else {
+		err = serve.run(ctx, promslog.New(&logConfig))
+	}
+	return exit(stderr, err)
+}
+
+// exit says what went wrong, if anything did, and returns the exit code.
+func exit(stderr io.Writer, err error) int {
+	var wrong usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &wrong):
+		fmt.Fprintln(stderr, wrong.message)
+		return exitUsage
+	default:
+		fmt.Fprintf(stderr, "pushguard: %v\n", err)
+		return exitFailure
+	}
+}
+
+// usageError is a fault in what pushguard was given rather than in what it did.
+type usageError struct{ message string }
+
+func (e usageError) Error() string { return e.message }
+
+func flagFault(format string, args ...any) error {
+	return usageError{fmt.Sprintf("pushguard: "+format+", try --help", args...)}
+}
+
+// usageTemplate is kingpin's own but for the commands, whose flags it lists: one
+// -h shows everything there is.
+const usageTemplate = `usage: {{.App.Name}} {{with .Context.SelectedCommand}}{{.}} [<flags>]{{else}}[<flags>] <command>{{end}}
+{{with .Context.SelectedCommand}}
+{{.Help|Wrap 0}}{{else}}
+{{.App.Help|Wrap 0}}{{end}}
+Flags:
+{{.Context.Flags|FlagsToTwoColumns|FormatTwoColumns}}
+{{- if not .Context.SelectedCommand}}
+Commands:
+{{- range .App.FlattenedCommands}}{{if not .Hidden}}
+  {{.FullCommand}}
+{{.Help|Wrap 4}}
+{{- with .Flags|FlagsToTwoColumns}}
+{{FormatTwoColumnsWithIndent . 4 2}}{{end}}
+{{- end}}{{end}}
+{{- end}}`

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+// goodPolicy permits everything.
+const goodPolicy = "version: v1\ndefault: {mode: open}\n"
+
+// command runs pushguard to its end.
+func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// write puts a file into a new directory and returns its path.
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestWrongFlags(t *testing.T) {
+	policy := write(t, "policy.yml", goodPolicy)
+	web := write(t, "web.yml", "tls_server_config: {cert_fil: x}\n")
+	missing := filepath.Join(t.TempDir(), "missing", "file")
+	good := []string{"serve", "--pushgateway.url=http://127.0.0.1:1", "--policy.file=" + policy}
+
+	for _, tc := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"unknown flag", []string{"serve", "--bogus"}, "unknown long flag '--bogus'"},
+		{"unknown command", []string{"frobnicate"}, `expected command but got "frobnicate"`},
+		{"an argument too many", append(good, "now"), "unexpected now"},
+		{"a flag twice", append(good, "--audit.file=a", "--audit.file=b"), "flag 'audit.file' cannot be repeated"},
+		{"log level", append(good, "--log.level=loud"), "unrecognized log level loud"},
+		{"log format", append(good, "--log.format=xml"), "unrecognized log format xml"},
+		{
+			"no upstream",
+			[]string{"serve", "--policy.file=" + policy},
+			"--pushgateway.url is required: the Pushgateway to stand in front of, such as http://127.0.0.1:9092",
+		},
+		{
+			"upstream without a scheme",
+			[]string{"serve", "--pushgateway.url=127.0.0.1:9092"},
+			`--pushgateway.url="127.0.0.1:9092": want an absolute URL, such as http://127.0.0.1:9092`,
+		},
+		{
+			"upstream that is only a path",
+			[]string{"serve", "--pushgateway.url=/push"},
+			`--pushgateway.url="/push": want an absolute URL, such as http://127.0.0.1:9092`,
+		},
+		{
+			"upstream of another scheme",
+			[]string{"serve", good[2], "--pushgateway.url=ftp://h"},
+			`--pushgateway.url: upstream url "ftp://h": scheme must be http or https`,
+		},
+		{
+			"upstream with a query",
+			[]string{"serve", good[2], "--pushgateway.url=http://h?a=b"},
+			`--pushgateway.url: upstream url "http://h?a=b": must hold no credentials, query or fragment`,
+		},
+		{
+			"no policy", good[:2],
+			"--policy.file is required: deploy/policy.example.yml is one to start from",
+		},
+		{
+			"a policy that is not there",
+			[]string{"serve", good[1], "--policy.file=" + missing},
+			"--policy.file: read policy: open " + missing + ": no such file or directory",
+		},
+		{
+			"an audit file that cannot be", append(good, "--audit.file="+missing),
+			"--audit.file: open the audit log: open " + missing + ": no such file or directory",
+		},
+		{
+			"a web config that is not there", append(good, "--web.config.file="+missing),
+			"--web.config.file: open " + missing + ": no such file or directory",
+		},
+		{
+			"a web config with a fault", append(good, "--web.config.file="+web),
+			"--web.config.file: yaml: unmarshal errors: line 1: field cert_fil not found in type web.TLSConfig",
+		},
+		{
+			"no address", append(good, "--web.listen-address="),
+			`--web.listen-address: "": want host:port or :port`,
+		},
+		{
+			"an address without a port", append(good, "--web.listen-address=localhost"),
+			`--web.listen-address: "localhost": want host:port or :port`,
+		},
+		{
+			"a route prefix with a query", append(good, "--web.route-prefix=/a?b"),
+			`--web.route-prefix="/a?b": want a plain path, such as /push or /team/push`,
+		},
+		{
+			"a route prefix with a dot segment", append(good, "--web.route-prefix=/a/../b"),
+			`--web.route-prefix="/a/../b": want a plain path, such as /push or /team/push`,
+		},
+		{
+			"a timeout that is no time", append(good, "--pushgateway.timeout=30"),
+			`--pushgateway.timeout="30": want a time above 0, such as 30s or 1m30s`,
+		},
+		{
+			"a timeout of nothing", append(good, "--web.read-timeout=0s"),
+			`--web.read-timeout="0s": want a time above 0, such as 30s or 1m30s`,
+		},
+		{
+			"a limit of nothing", append(good, "--limits.samples=0"),
+			`--limits.samples="0": want a whole number from 1 to 2147483647`,
+		},
+		{
+			"a size without a unit", append(good, "--limits.body-bytes=100"),
+			`--limits.body-bytes="100": want a size from 1B to 2047MiB, such as 500KiB or 16MiB`,
+		},
+		{
+			"a size that overflows", append(good, "--limits.decoded-bytes=9EiB"),
+			`--limits.decoded-bytes="9EiB": want a size from 1B to 2047MiB, such as 500KiB or 16MiB`,
+		},
+		{
+			"a value of any length", append(good, "--limits.labels="+strings.Repeat("x", 101)),
+			`--limits.labels="` + strings.Repeat("x", 100) + `...": want a whole number from 1 to 2147483647`,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			code, stdout, stderr := command(t, tc.args...)
+			if code != 2 || stdout != "" {
+				t.Errorf("exit code %d, want 2, and on stdout %q", code, stdout)
+			}
+			if diff := cmp.Diff("pushguard: "+tc.want+", try --help\n", stderr); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestEveryFaultOfThePolicyHasItsLine(t *testing.T) {
+	path := write(t, "policy.yml", "version: v1\ndefault: {mode: strict}\nlimit: 7\n")
+	code, _, stderr := command(t, "serve", "--pushgateway.url=http://127.0.0.1:1", "--policy.file="+path)
+	if code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
+	for i, want := range []string{":2:17: ", ":3:1: "} {
+		if len(lines) != 2 || !strings.HasPrefix(lines[i], path+want) {
+			t.Fatalf("want a line for 2:17 and one for 3:1, got:\n%s", stderr)
+		}
+	}
+}
+
+func TestAddressInUse(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.Addr().String()
+	code, _, stderr := command(t, "serve", "--log.level=error", "--web.listen-address="+address,
+		"--pushgateway.url=http://127.0.0.1:1", "--policy.file="+write(t, "policy.yml", goodPolicy))
+	if code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	if diff := cmp.Diff("pushguard: listen tcp "+address+": bind: address already in use\n", stderr); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	t.Setenv("COLUMNS", "80")
+	want, err := os.ReadFile("testdata/help.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"-h"}, {"--help"}, {"help"}, {}} {
+		code, stdout, stderr := command(t, args...)
+		if code != 0 || stderr != "" {
+			t.Errorf("%v: exit code %d and on stderr %q", args, code, stderr)
+		}
+		if diff := cmp.Diff(string(want), stdout); diff != "" {
+			t.Errorf("%v (COLUMNS=80 go run . -h >testdata/help.txt writes it anew):\n%s", args, diff)
+		}
+	}
+}
+
+func TestHelpOfServe(t *testing.T) {
+	for _, args := range [][]string{{"serve", "-h"}, {"help", "serve"}} {
+		code, stdout, _ := command(t, args...)
+		if code != 0 || !strings.HasPrefix(stdout, "usage: pushguard serve [<flags>]\n") || !strings.Contains(stdout, "--pushgateway.url=URL") {
+			t.Errorf("%v: exit code %d and\n%s", args, code, stdout)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	code, stdout, stderr := command(t, "--version")
+	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "pushguard, version ") || strings.Contains(stdout, "usage:") {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}

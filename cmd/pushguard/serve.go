@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	oklogrun "github.com/oklog/run"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/collectors/version"
+	commonversion "github.com/prometheus/common/version"
+	"github.com/prometheus/exporter-toolkit/web"
+	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/audit"
+	"github.com/pushguard/pushguard/proxy/gateway"
+)
+
+// serveCommand is the subcommand serve: its flags, as given.
+type serveCommand struct {
+	web               *web.FlagConfig
+	routePrefix       string
+	enableLifecycle   bool
+	enableAdminAPI    bool
+	readTimeout       time.Duration
+	readHeaderTimeout time.Duration
+	idleTimeout       time.Duration
+	shutdownTimeout   time.Duration
+
+	gatewayURL     *url.URL
+	gatewayTimeout time.Duration
+
+	policyFile string
+	auditFile  string
+	auditAll   bool
+	utf8Names  bool
+
+	caps            proxy.Caps
+	labelValueBytes int64
+}
+
+func newServeCommand(app *kingpin.Application) *serveCommand {
+	s := &serveCommand{}
+	cmd := app.Command("serve", "Stand in front of a Pushgateway: take its clients' requests, hold every push to the policy, forward what it permits.")
+	flag(cmd, "pushgateway.url", "URL of the Pushgateway behind, with its route prefix if it has one. Required.", &s.gatewayURL, parseUpstream).
+		PlaceHolder("URL")
+	cmd.Flag("policy.file", "The policy file. Required; deploy/policy.example.yml is one to start from.").
+		PlaceHolder("FILE").StringVar(&s.policyFile)
+	flag(cmd, "pushgateway.timeout", "How long the Pushgateway may take to answer one request.", &s.gatewayTimeout, parseTimeout).
+		Default("30s")
+	cmd.Flag("audit.file", "File to which one JSON line is appended for every push that was refused or changed. No such file by default.").
+		PlaceHolder("FILE").StringVar(&s.auditFile)
+	cmd.Flag("audit.all", "Write a line for every push, not only for those refused or changed.").
+		BoolVar(&s.auditAll)
+	cmd.Flag("push.enable-utf8-names", "Accept UTF-8 metric and label names. Set it if, and only if, the Pushgateway behind has it set.").
+		BoolVar(&s.utf8Names)
+	s.addWebFlags(cmd)
+	s.addLimitFlags(cmd)
+	return s
+}
+
+func (s *serveCommand) addWebFlags(cmd *kingpin.CmdClause) {
+	s.web = kingpinflag.AddFlags(cmd, ":9091")
+	flag(cmd, "web.route-prefix", "Path below which every route of pushguard lies, such as /push.", &s.routePrefix, parseRoutePrefix).
+		PlaceHolder("PATH")
+	cmd.Flag("web.enable-lifecycle", "Forward PUT and POST of /-/quit, which stop the Pushgateway behind.").
+		BoolVar(&s.enableLifecycle)
+	cmd.Flag("web.enable-admin-api", "Forward PUT of /api/v1/admin/wipe, which empties the Pushgateway behind.").
+		BoolVar(&s.enableAdminAPI)
+	flag(cmd, "web.read-timeout", "How long a client may take to send one whole request.", &s.readTimeout, parseTimeout).
+		Default("1m")
+	flag(cmd, "web.read-header-timeout", "How long a client may take to send the headers of one request.", &s.readHeaderTimeout, parseTimeout).
+		Default("10s")
+	flag(cmd, "web.idle-timeout", "How long a connection stays open for its next request.", &s.idleTimeout, parseTimeout).
+		Default("2m")
+	flag(cmd, "shutdown.timeout", "How long requests in flight may take to finish after SIGTERM or SIGINT.", &s.shutdownTimeout, parseTimeout).
+		Default("30s")
+}
+
+func (s *serveCommand) addLimitFlags(cmd *kingpin.CmdClause) {
+	flag(cmd, "limits.body-bytes", "Largest body of a push, as sent. These limits hold in every mode of the policy.", &s.caps.Body, parseSize).
+		Default("16MiB")
+	flag(cmd, "limits.decoded-bytes", "Largest body of a push, once decompressed.", &s.caps.Decoded, parseSize).
+		Default("64MiB")
+	flag(cmd, "limits.samples", "Most samples of one push.", &s.caps.Samples, parseCount).
+		Default("200000")
+	flag(cmd, "limits.labels", "Most labels of one sample.", &s.caps.Labels, parseCount).
+		Default("128")
+	flag(cmd, "limits.label-value-bytes", "Longest value of a label.", &s.labelValueBytes, parseSize).
+		Default("16KiB")
+}
+
+// check finds the faults that no flag can find in itself alone.
+func (s *serveCommand) check() error {
+	if s.gatewayURL == nil {
+		return flagFault("--pushgateway.url is required: the Pushgateway to stand in front of, such as http://127.0.0.1:9092")
+	}
+	if s.policyFile == "" {
+		return flagFault("--policy.file is required: deploy/policy.example.yml is one to start from")
+	}
+	for _, address := range *s.web.WebListenAddresses {
+		if _, _, err := net.SplitHostPort(address); err != nil && !strings.HasPrefix(address, "vsock://") {
+			return flagFault("--web.listen-address: %q: want host:port or :port", cut(address))
+		}
+	}
+	if err := web.Validate(*s.web.WebConfigFile); err != nil {
+		return flagFault("--web.config.file: %s", strings.Join(strings.Fields(err.Error()), " "))
+	}
+	return nil
+}
+
+// run serves until ctx ends or a signal comes, then finishes what is in flight.
+func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error) {
+	if err := s.check(); err != nil {
+		return err
+	}
+	rules, err := s.loadPolicy()
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		version.NewCollector("pushguard"),
+	)
+	metrics := proxy.NewMetrics(registry)
+	upstream, err := gateway.New(gateway.Config{
+		URL:       s.gatewayURL,
+		Timeout:   s.gatewayTimeout,
+		UserAgent: commonversion.ComponentUserAgent("pushguard"),
+		Observe:   metrics.ObserveUpstream,
+		Logger:    logger,
+	})
+	if err != nil {
+		return flagFault("--pushgateway.url: %v", err)
+	}
+	defer upstream.Close()
+	log, closeLog, err := s.openAudit(logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+
+	guard, err := proxy.New(s.guardConfig(rules, upstream, metrics, log, logger))
+	if err != nil {
+		return err
+	}
+	return s.live(ctx, logger, guard, upstream)
+}
+
+func (s *serveCommand) guardConfig(rules *policy.Policy, upstream *gateway.Upstream, metrics *proxy.Metrics, log *audit.Log, logger *slog.Logger) proxy.Config {
+	caps := s.caps
+	caps.LabelValue = int(s.labelValueBytes)
+	return proxy.Config{
+		Policy:          rules,
+		Upstream:        upstream,
+		Audit:           log,
+		AuditAll:        s.auditAll,
+		Logger:          logger,
+		Metrics:         metrics,
+		RoutePrefix:     s.routePrefix,
+		EnableLifecycle: s.enableLifecycle,
+		EnableAdminAPI:  s.enableAdminAPI,
+		UTF8Names:       s.utf8Names,
+		Caps:            caps,
+		// As long as the push ahead of it may take.
+		GroupWait: s.gatewayTimeout,
+	}
+}
+
+// loadPolicy says every fault of the policy on a line of its own, led by its
+// place in the file.
+func (s *serveCommand) loadPolicy() (*policy.Policy, error) {
+	p, err := policy.Load(s.policyFile)
+	if faults := policy.Faults(nil); errors.As(err, &faults) {
+		return nil, usageError{faults.Error()}
+	}
+	if err != nil {
+		return nil, flagFault("--policy.file: %v", err)
+	}
+	return p, nil
+}
+
+// openAudit returns the audit log, nil without --audit.file, and what closes it.
+func (s *serveCommand) openAudit(logger *slog.Logger) (*audit.Log, func() error, error) {
+	if s.auditFile == "" {
+		return nil, func() error { return nil }, nil
+	}
+	file, err := audit.Open(s.auditFile)
+	if err != nil {
+		return nil, nil, flagFault("--audit.file: %v", err)
+	}
+	log := audit.New(file, func(err error) { logger.Error("The audit log cannot be written", "err", err) })
+	return log, file.Close, nil
+}
+
+// live runs the lifecycles: the first that ends ends all, and all are awaited.
+func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, upstream *gateway.Upstream) error {
+	var group oklogrun.Group
+	var unfinished error
+	server := s.server(logger, guard.Handler())
+	group.Add(oklogrun.SignalHandler(ctx, os.Interrupt, syscall.SIGTERM))
+	group.Add(func() error {
+		return web.ListenAndServe(server, s.web, logger)
+	}, func(error) {
+		unfinished = s.shutdown(server)
+	})
+	group.Add(s.utf8Check(ctx, logger, upstream))
+
+	err := group.Run()
+	if errors.Is(err, oklogrun.ErrSignal) || ctx.Err() != nil {
+		logger.Info("Stopped", "reason", err)
+		err = nil
+	}
+	return errors.Join(err, unfinished)
+}
+
+// server gives clients that are slow on purpose a limit for every phase of a
+// request, and none to the answer: a profile of the Pushgateway takes as long
+// as it was asked to.
+func (s *serveCommand) server(logger *slog.Logger, handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadTimeout:       s.readTimeout,
+		ReadHeaderTimeout: s.readHeaderTimeout,
+		IdleTimeout:       s.idleTimeout,
+		MaxHeaderBytes:    http.DefaultMaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		// Called once for each listener, when it begins to serve.
+		BaseContext: func(l net.Listener) context.Context {
+			logger.Info("Ready", "address", l.Addr().String(), "pushgateway", s.gatewayURL.String(), "policy", s.policyFile)
+			return context.Background()
+		},
+	}
+}
+
+// shutdown lets requests in flight finish, and cuts off those that take too
+// long.
+func (s *serveCommand) shutdown(server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.shutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("requests in flight were cut off after --shutdown.timeout=%v", s.shutdownTimeout), server.Close())
+	}
+	return nil
+}
+
+// utf8Check is a lifecycle that warns once if the guard and the Pushgateway
+// behind read names differently: pushes that one takes the other would refuse.
+// A Pushgateway that does not say is no reason to warn.
+func (s *serveCommand) utf8Check(ctx context.Context, logger *slog.Logger, upstream *gateway.Upstream) (execute func() error, interrupt func(error)) {
+	ctx, cancel := context.WithCancel(ctx)
+	return func() error {
+		enabled, err := upstream.UTF8Names(ctx)
+		switch {
+		case err != nil:
+			logger.Debug("Whether the Pushgateway has --push.enable-utf8-names is unknown", "err", err)
+		case enabled != s.utf8Names:
+			logger.Warn("--push.enable-utf8-names is not what the Pushgateway behind has", "pushguard", s.utf8Names, "pushgateway", enabled)
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}, func(error) { cancel() }
+}

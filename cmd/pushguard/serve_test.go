@@ -1,0 +1,322 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// server is a pushguard that serves inside the test.
+type server struct {
+	url  string
+	log  *lockedBuffer
+	stop context.CancelFunc
+	code chan int
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// await waits for the log to match and returns the submatches.
+func (b *lockedBuffer) await(t *testing.T, pattern string) []string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	for range 1000 {
+		if m := re.FindStringSubmatch(b.String()); m != nil {
+			return m
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("the log never matched %s:\n%s", pattern, b)
+	return nil
+}
+
+// start serves in front of upstream until the test ends at the latest.
+func start(t *testing.T, upstream string, flags ...string) *server {
+	t.Helper()
+	args := append([]string{
+		"serve", "--web.listen-address=127.0.0.1:0", "--pushgateway.url=" + upstream,
+		"--policy.file=" + write(t, "policy.yml", goodPolicy),
+	}, flags...)
+	ctx, stop := context.WithCancel(context.Background())
+	s := &server{log: &lockedBuffer{}, stop: stop, code: make(chan int, 1)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.code <- run(ctx, args, strings.NewReader(""), io.Discard, s.log)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-done
+	})
+	s.url = "http://" + s.log.await(t, `msg=Ready address=(\S+)|^pushguard: `)[1]
+	if s.url == "http://" {
+		t.Fatalf("pushguard did not start:\n%s", s.log)
+	}
+	return s
+}
+
+// exit waits for the exit code.
+func (s *server) exit(t *testing.T) int {
+	t.Helper()
+	select {
+	case code := <-s.code:
+		return code
+	case <-time.After(20 * time.Second):
+		t.Fatalf("still serving:\n%s", s.log)
+		return -1
+	}
+}
+
+// push sends one push and returns its status, 0 if there was none.
+func (s *server) push(body string) int {
+	resp, err := http.Post(s.url+"/metrics/job/nightly", "text/plain", strings.NewReader(body))
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
+}
+
+// awaitRefused waits until nobody listens at url any more.
+func awaitRefused(t *testing.T, url string) {
+	t.Helper()
+	for range 1000 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			return
+		}
+		conn.Close()
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%s still accepts connections", url)
+}
+
+// awaitPush waits until slowUpstream holds a push.
+func awaitPush(t *testing.T, arrived <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-arrived:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no push reached the upstream")
+	}
+}
+
+// slowUpstream takes a push and answers 200 when released. arrived tells of
+// each push that is waiting.
+func slowUpstream(t *testing.T) (url string, arrived <-chan struct{}, release func()) {
+	t.Helper()
+	waiting, released := make(chan struct{}, 1), make(chan struct{})
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			_, _ = io.WriteString(w, `{"status":"success","data":[]}`)
+			return
+		}
+		waiting <- struct{}{}
+		<-released
+	}))
+	release = sync.OnceFunc(func() { close(released) })
+	t.Cleanup(func() {
+		release()
+		upstream.Close()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return upstream.URL, waiting, release
+}
+
+func TestSIGTERMFinishesWhatIsInFlight(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	// Without pushguard's own handler, this one keeps the signal from ending the test.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGTERM)
+	defer signal.Stop(caught)
+
+	upstream, arrived, release := slowUpstream(t)
+	s := start(t, upstream)
+	status := make(chan int, 1)
+	go func() { status <- s.push("a 1\n") }()
+	awaitPush(t, arrived)
+
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	awaitRefused(t, s.url)
+	select {
+	case got := <-status:
+		t.Errorf("the push in flight ended before its upstream answered: %d", got)
+	case code := <-s.code:
+		t.Errorf("exit with a push in flight: %d", code)
+	case <-time.After(100 * time.Millisecond):
+	}
+	release()
+	if got := <-status; got != http.StatusOK {
+		t.Errorf("the push in flight got %d, want 200", got)
+	}
+	if code := s.exit(t); code != 0 {
+		t.Errorf("exit code %d, want 0:\n%s", code, s.log)
+	}
+}
+
+func TestShutdownTimeout(t *testing.T) {
+	upstream, arrived, _ := slowUpstream(t)
+	s := start(t, upstream, "--shutdown.timeout=50ms")
+	status := make(chan int, 1)
+	go func() { status <- s.push("a 1\n") }()
+	awaitPush(t, arrived)
+	s.stop()
+	if code := s.exit(t); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	s.log.await(t, `(?m)^pushguard: requests in flight were cut off after --shutdown.timeout=50ms$`)
+	if got := <-status; got != 0 {
+		t.Errorf("the push in flight got %d, want no answer", got)
+	}
+}
+
+func TestClientsThatStallAreCutOff(t *testing.T) {
+	upstream := httptest.NewServer(http.NotFoundHandler())
+	defer upstream.Close()
+	s := start(t, upstream.URL, "--web.read-header-timeout=100ms", "--web.read-timeout=200ms", "--web.idle-timeout=100ms")
+
+	for _, tc := range []struct{ name, sent string }{
+		{"in the headers", "POST /metrics/job/a HTTP/1.1\r\nHost:"},
+		{"in the body", "POST /metrics/job/a HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\na 1\n"},
+		{"after a request", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := io.WriteString(conn, tc.sent); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("the connection is still open")
+			}
+		})
+	}
+}
+
+func TestAuditFile(t *testing.T) {
+	upstream, _, release := slowUpstream(t)
+	release()
+	file := filepath.Join(t.TempDir(), "audit.jsonl")
+	s := start(t, upstream, "--audit.file="+file, "--audit.all")
+	if got := s.push("a 1\n"); got != http.StatusOK {
+		t.Errorf("the push got %d, want 200", got)
+	}
+	s.stop()
+	s.exit(t)
+	log, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.SplitAfter(string(log), "\n"); len(lines) != 2 || !strings.Contains(lines[0], `"job":"nightly"`) {
+		t.Errorf("want one line about the job nightly, got:\n%s", log)
+	}
+}
+
+func TestRoutePrefix(t *testing.T) {
+	upstream := httptest.NewServer(http.NotFoundHandler())
+	defer upstream.Close()
+	s := start(t, upstream.URL, "--web.route-prefix=team/push/")
+	if body := get(t, s.url+"/team/push/guard/metrics"); !strings.Contains(body, "\npushguard_build_info{") {
+		t.Errorf("no build info at PREFIX/guard/metrics:\n%.500s", body)
+	}
+}
+
+func TestWebConfigFile(t *testing.T) {
+	upstream := httptest.NewServer(http.NotFoundHandler())
+	defer upstream.Close()
+	// The bcrypt of "secret", at the least cost.
+	config := "basic_auth_users: {ops: $2a$04$c44l.nO91u0YjcIp8BnR1eLBXAeU.kwd84iKVsCPjLYQXFgJIXU0C}\n"
+	s := start(t, upstream.URL, "--web.config.file="+write(t, "web.yml", config))
+	if got := s.push("a 1\n"); got != http.StatusUnauthorized {
+		t.Errorf("a push without a password got %d, want 401", got)
+	}
+}
+
+func TestUTF8NamesUnlikeTheUpstreams(t *testing.T) {
+	for _, tc := range []struct {
+		name, upstream string
+		flags          []string
+		warn           bool
+	}{
+		{"both", "true", []string{"--push.enable-utf8-names"}, false},
+		{"neither", "false", nil, false},
+		{"only the upstream", "true", nil, true},
+		{"only the guard", "false", []string{"--push.enable-utf8-names"}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			asked := make(chan struct{}, 1)
+			upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprintf(w, `{"status":"success","data":{"flags":{"push.enable-utf8-names":%q}}}`, tc.upstream)
+				asked <- struct{}{}
+			}))
+			defer upstream.Close()
+			s := start(t, upstream.URL, tc.flags...)
+			<-asked
+			const warning = `"--push.enable-utf8-names is not what the Pushgateway behind has"`
+			if tc.warn {
+				s.log.await(t, warning)
+			}
+			s.stop()
+			s.exit(t)
+			if got := strings.Count(s.log.String(), warning); got > 1 || (got == 1) != tc.warn {
+				t.Errorf("warned %d times:\n%s", got, s.log)
+			}
+		})
+	}
+}
+
+// get returns the body of a page.
+func get(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
