@@ -1,0 +1,126 @@
+package main
+
+import (
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const module = "github.com/pushguard/pushguard"
+
+// layer is a room and the rooms it may import.
+type layer struct {
+	room string
+	may  []string
+}
+
+// layers lists the rooms from the ground up: imports point downwards only, so
+// a room may import only rooms listed before it. A new room is a new line here.
+var layers = []layer{
+	{"rules/finding", nil},
+	{"rules", []string{"rules/finding"}},
+	{"policy", []string{"rules", "rules/finding"}},
+	{"proxy/wire", []string{"rules/finding"}},
+	{"proxy/ledger", []string{"proxy/wire", "rules/finding"}},
+	{"proxy/gateway", []string{"proxy/wire"}},
+	{"proxy/audit", []string{"rules/finding"}},
+	{"proxy", []string{"policy", "proxy/audit", "proxy/gateway", "proxy/ledger", "proxy/wire", "rules", "rules/finding"}},
+	{"cmd/pushguard", []string{"policy", "proxy", "proxy/audit", "proxy/gateway", "proxy/ledger", "proxy/wire", "rules", "rules/finding"}},
+}
+
+// testOnly are modules that the product must not carry.
+var testOnly = []string{
+	"github.com/google/go-cmp",
+	"github.com/rogpeppe/go-internal",
+	"go.uber.org/goleak",
+	"pgregory.net/rapid",
+	"testing",
+}
+
+// isTestHelp reports whether a package of ours exists for tests alone: a
+// …test package, what lies under testdata, and the end to end tests.
+func isTestHelp(room string) bool {
+	return strings.HasSuffix(room, "test") ||
+		slices.ContainsFunc(strings.Split(room, "/"), func(part string) bool { return part == "testdata" || part == "e2e" })
+}
+
+// violations returns what is wrong with the imports of one package, both given
+// by their import paths.
+func violations(pkg string, imports []string) []string {
+	room := strings.TrimPrefix(pkg, module+"/")
+	if isTestHelp(room) {
+		return nil
+	}
+	at := slices.IndexFunc(layers, func(l layer) bool { return l.room == room })
+	if at < 0 {
+		return []string{room + " is not in the table of layers"}
+	}
+	var out []string
+	for _, imported := range imports {
+		ours, ok := strings.CutPrefix(imported, module+"/")
+		switch {
+		case ok && !slices.Contains(layers[at].may, ours):
+			out = append(out, room+" must not import "+ours)
+		case slices.ContainsFunc(testOnly, func(m string) bool { return imported == m || strings.HasPrefix(imported, m+"/") }):
+			out = append(out, room+" is no test and must not import "+imported)
+		}
+	}
+	return out
+}
+
+func TestImportsPointDownwards(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(lines) < len(layers) {
+		t.Fatalf("go list names %d packages, the table of layers %d:\n%s", len(lines), len(layers), out)
+	}
+	for _, line := range lines {
+		fields := strings.Fields(line)
+		for _, v := range violations(fields[0], fields[1:]) {
+			t.Error(v)
+		}
+	}
+}
+
+func TestLayersAreOrdered(t *testing.T) {
+	listed := map[string]bool{}
+	for _, l := range layers {
+		for _, room := range l.may {
+			if !listed[room] {
+				t.Errorf("%s may import %s, which is not below it", l.room, room)
+			}
+		}
+		listed[l.room] = true
+	}
+}
+
+func TestViolations(t *testing.T) {
+	for _, tc := range []struct {
+		name, room string
+		imports    []string
+		want       []string
+	}{
+		{"downwards", "policy", []string{"fmt", module + "/rules"}, nil},
+		{"upwards", "rules", []string{module + "/policy"}, []string{"rules must not import policy"}},
+		{"sideways", "proxy/wire", []string{module + "/rules"}, []string{"proxy/wire must not import rules"}},
+		{"a room nobody listed", "util", nil, []string{"util is not in the table of layers"}},
+		{"a test helper in production", "proxy", []string{module + "/proxy/proxytest"}, []string{"proxy must not import proxy/proxytest"}},
+		{"the end to end tests in production", "cmd/pushguard", []string{module + "/cmd/pushguard/e2e"}, []string{"cmd/pushguard must not import cmd/pushguard/e2e"}},
+		{"package testing in production", "rules", []string{"testing"}, []string{"rules is no test and must not import testing"}},
+		{"a test's module in production", "rules", []string{"go.uber.org/goleak/internal/stack"}, []string{"rules is no test and must not import go.uber.org/goleak/internal/stack"}},
+		{"a test helper imports what it likes", "proxy/proxytest", []string{"testing", module + "/proxy"}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, violations(path.Join(module, tc.room), tc.imports)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
