@@ -277,7 +277,7 @@ func (v *passage) record(e *epoch, a Answer, outcome Outcome) audit.Record {
 	if v.entry == nil {
 		return r
 	}
-	r.Job, r.Governed, r.Owner, r.Mode = v.raw.Job(), v.entry.Name, v.entry.Owner, string(v.entry.Mode)
+	r.Job, r.Governed, r.Entry, r.Owner, r.Mode = v.raw.Job(), v.raw.Job(), v.entry.Name, v.entry.Owner, string(v.entry.Mode)
 	r.Group = v.raw.String()
 	if v.enforced() {
 		r.Group = v.group.String()

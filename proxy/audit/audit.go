@@ -36,6 +36,8 @@ type Record struct {
 	// Job is the job as it was sent, Governed as the policy sees it.
 	Job      string `json:"job"`
 	Governed string `json:"governed,omitempty"`
+	// Entry is the policy entry that governs the job: its pattern, or default.
+	Entry string `json:"entry,omitempty"`
 	// Group is the grouping key as the upstream stores it.
 	Group string `json:"group,omitempty"`
 	// Owner is who answers for the job, by the policy.
@@ -155,7 +157,7 @@ func (l *Log) put(r Record) error {
 func (r Record) bounded() Record {
 	r.Time = r.Time.UTC()
 	for _, s := range []*string{
-		&r.Job, &r.Governed, &r.Group, &r.Owner, &r.Method, &r.Client, &r.Mode, &r.Policy, &r.Outcome, &r.Would,
+		&r.Job, &r.Governed, &r.Entry, &r.Group, &r.Owner, &r.Method, &r.Client, &r.Mode, &r.Policy, &r.Outcome, &r.Would,
 	} {
 		*s = text(*s)
 	}
