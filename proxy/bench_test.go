@@ -82,7 +82,7 @@ func BenchmarkPush(b *testing.B) {
 			for b.Loop() {
 				v.reset()
 				v.request.Path = "/metrics/job/nightly/instance/worker-1"
-				if err := v.address(e, false); err != nil {
+				if err := v.address(e, wire.Options{}); err != nil {
 					b.Fatal(err)
 				}
 				v.judgeKey()

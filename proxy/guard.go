@@ -117,7 +117,7 @@ func (g *Guard) Push(ctx context.Context, r Request) Answer {
 }
 
 func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) {
-	if err := v.address(e, g.cfg.UTF8Names); err != nil {
+	if err := v.address(e, g.options()); err != nil {
 		return Answer{}, err
 	}
 	v.judgeKey()

@@ -81,9 +81,12 @@ func kept(b []byte) []byte {
 }
 
 // address reads the path: the grouping key and the entry that governs its job.
-func (v *passage) address(e *epoch, utf8Names bool) error {
-	key, err := wire.ParsePath(v.request.Path, utf8Names)
+func (v *passage) address(e *epoch, opts wire.Options) error {
+	key, err := wire.ParsePath(v.request.Path, opts.UTF8Names)
 	if err != nil {
+		return err
+	}
+	if err := opts.CheckKey(key); err != nil {
 		return err
 	}
 	v.raw, v.group = key, key

@@ -73,8 +73,8 @@ func (b *block) pair(src []byte, i int, bound string, limits Limits) (int, error
 	if err != nil {
 		return 0, err
 	}
-	if limits.LabelValue > 0 && n > limits.LabelValue {
-		return 0, &LimitError{What: "label value bytes", Limit: limits.LabelValue}
+	if err := limits.checkText("", max(n, len(name))); err != nil {
+		return 0, err
 	}
 	end := i + n + 2
 	b.pairs = append(b.pairs, pairSpan{start, start + len(name), i + 1, end})

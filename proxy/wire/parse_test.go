@@ -352,7 +352,7 @@ func TestRelabelText(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	opts := Options{Limits: Limits{Samples: 3, Labels: 2, LabelValue: 4}}
+	opts := Options{Limits: Limits{Samples: 3, Labels: 2, LabelValue: 8}}
 	for name, tc := range map[string]struct {
 		body  string
 		limit string
@@ -365,9 +365,11 @@ func TestLimits(t *testing.T) {
 		"labels at":                    {"a{b=\"1\",c=\"2\"} 1\n", ""},
 		"labels over":                  {"a{b=\"1\",c=\"2\",d=\"3\"} 1\n", "labels"},
 		"labels over, expfmt":          {" a{b=\"1\",c=\"2\",d=\"3\"} 1\n", "labels"},
-		"value at":                     {"a{b=\"1234\"} 1\n", ""},
-		"value over":                   {"a{b=\"12345\"} 1\n", "label value bytes"},
-		"value over, expfmt":           {" a{b=\"12345\"} 1\n", "label value bytes"},
+		"value at":                     {"a{b=\"12345678\"} 1\n", ""},
+		"value over":                   {"a{b=\"123456789\"} 1\n", "label value bytes"},
+		"name over":                    {"abcdefghi 1\n", "label value bytes"},
+		"label name over":              {"a{bcdefghij=\"1\"} 1\n", "label value bytes"},
+		"value over, expfmt":           {" a{b=\"123456789\"} 1\n", "label value bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := (&Push{}).Parse([]byte(tc.body), Text, someKey, opts)
@@ -379,5 +381,23 @@ func TestLimits(t *testing.T) {
 				t.Errorf("got %v, want a limit of %s", err, tc.limit)
 			}
 		})
+	}
+}
+
+func TestKeyLimits(t *testing.T) {
+	key := func(ls ...labels.Label) Key { return NewKey(append(ls, labels.Label{Name: "job", Value: "j"})...) }
+	limits := Limits{Labels: 2, LabelValue: 4}
+	for name, tc := range map[string]struct {
+		key Key
+		ok  bool
+	}{
+		"at":              {key(labels.Label{Name: "abcd", Value: "1234"}), true},
+		"value over":      {key(labels.Label{Name: "a", Value: "12345"}), false},
+		"label name over": {key(labels.Label{Name: "abcde", Value: "1"}), false},
+		"labels over":     {key(labels.Label{Name: "a", Value: "1"}, labels.Label{Name: "b", Value: "1"}), false},
+	} {
+		if err := limits.CheckKey(tc.key); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -158,6 +158,9 @@ func (p *Push) family(msg Span) error {
 	if err != nil {
 		return err
 	}
+	if err := p.limits.checkText("", len(family.Name)); err != nil {
+		return err
+	}
 	if err := p.checkFamily(family); err != nil {
 		return err
 	}
@@ -279,11 +282,8 @@ func (w *metricWalk) pair(payload []byte) error {
 	if err != nil {
 		return err
 	}
-	if w.limits.LabelValue > 0 && len(lp.value) > w.limits.LabelValue {
-		return &LimitError{What: "label value bytes", Where: string(w.family.Name), Limit: w.limits.LabelValue}
-	}
 	w.pairs = append(w.pairs, lp)
-	return nil
+	return w.limits.checkText(w.family.Name, max(len(lp.name), len(lp.value)))
 }
 
 func decodePair(payload []byte) (labelPair, error) {

@@ -11,6 +11,7 @@ package wire
 import (
 	"fmt"
 	"hash/maphash"
+	"strings"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
@@ -43,8 +44,32 @@ func (e Encoding) ContentType() string {
 // while walking, before anything is kept. Zero is no cap.
 type Limits struct {
 	Samples    int // series after expansion of histograms and summaries
-	Labels     int // labels of one series
-	LabelValue int // bytes of one label value
+	Labels     int // labels of one series, or of a grouping key
+	LabelValue int // bytes of one label value; names are held to it too
+}
+
+// CheckKey holds a grouping key to the caps; the error is a *LimitError.
+func (l Limits) CheckKey(key Key) error {
+	if l.Labels > 0 && len(key.Labels()) > l.Labels {
+		return &LimitError{What: "labels", Where: "the grouping key", Limit: l.Labels}
+	}
+	for _, lp := range key.Labels() {
+		if err := l.checkText(lp.Name, len(lp.Name)); err != nil {
+			return err
+		}
+		if err := l.checkText(lp.Name, len(lp.Value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkText holds a name or value of n bytes to the cap; where names its place.
+func (l Limits) checkText(where string, n int) error {
+	if l.LabelValue > 0 && n > l.LabelValue {
+		return &LimitError{What: "label value bytes", Where: strings.Clone(where[:min(len(where), 64)]), Limit: l.LabelValue}
+	}
+	return nil
 }
 
 // Span is a range of Push.Body.

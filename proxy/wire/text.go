@@ -183,10 +183,10 @@ func (w *textWalk) resolve(name []byte) (int32, part, bool) {
 func (w *textWalk) series(start, end int) error {
 	line := w.Body[start:end]
 	n := nameLength(line)
-	p, err := w.enter(line[:n])
-	if err != nil {
+	if err := w.limits.checkText("", n); err != nil {
 		return err
 	}
+	p := w.enter(line[:n])
 	f := &w.Families[w.family]
 	i, err := w.block.scan(line[n:], boundName(f.Type), w.limits)
 	if err != nil {
@@ -245,10 +245,10 @@ func (w *textWalk) stamp(metric int32, text []byte) error {
 
 // enter makes w.family the family of a sample's name and returns the part that
 // the name's suffix says.
-func (w *textWalk) enter(name []byte) (part, error) {
+func (w *textWalk) enter(name []byte) part {
 	if w.family >= 0 {
 		if f := &w.Families[w.family]; f.Name == string(name) {
-			return 0, nil
+			return 0
 		}
 	}
 	i, p, ok := w.resolve(name)
@@ -257,7 +257,7 @@ func (w *textWalk) enter(name []byte) (part, error) {
 	}
 	w.family = i
 	w.Families[i].typed = true // a TYPE line from here on comes too late
-	return p, nil
+	return p
 }
 
 func boundName(t dto.MetricType) string {
