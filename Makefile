@@ -1,0 +1,39 @@
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+INFO     := github.com/prometheus/common/version
+TOOL     := go tool -modfile=tools.mod
+UNIT     := $$(go list ./... | grep -v /e2e)
+FUZZTIME ?= 30s
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/pushguard, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X $(INFO).Version=$(VERSION) -X $(INFO).Revision=$(REVISION)' -o bin/pushguard ./cmd/pushguard
+
+run: build ## start it in front of a Pushgateway (PUSHGATEWAY_URL, or Debian's) and say what to try
+	@testdata/run.sh
+
+test: ## install what the tests need and run them all, end to end too
+	testdata/install.sh
+	go test -race $(UNIT)
+	go test -count=1 ./cmd/pushguard/e2e/...
+
+lint: ## formatting, vet, staticcheck, module files, private registries
+	@unformatted=$$($(TOOL) gofumpt -l .); [ -z "$$unformatted" ] || { echo "not gofumpt-ed: $$unformatted"; exit 1; }
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	go mod tidy -diff
+	@! git grep -nE --untracked '"resolved": *"|registry *= *http|index-url|GOPROXY=' -- ':!Makefile' || { echo 'a registry is named above'; exit 1; }
+
+bench: ## the speed of the push path
+	go test -run '^$$' -bench . -benchmem -count 6 ./proxy/...
+
+fuzz: ## every fuzz test for FUZZTIME (30s)
+	@go test -list '^Fuzz' $(UNIT) | awk '/^Fuzz/ {f[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, f[i]; n = 0}' | \
+	while read -r pkg name; do echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; done
+
+.PHONY: help build run test lint bench fuzz
