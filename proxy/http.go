@@ -30,6 +30,7 @@ func (g *Guard) Handler() http.Handler {
 	r.Path(wipePath).Methods(http.MethodPut).HandlerFunc(g.wipe)
 	r.MatcherFunc(writes).HandlerFunc(g.write)
 	r.PathPrefix("/").Handler(g.cfg.Upstream.Proxy())
+	r.NotFoundHandler = g.cfg.Upstream.Proxy() // the prefix itself, without a slash
 	return below(g.cfg.RoutePrefix, r)
 }
 
@@ -39,9 +40,13 @@ func below(prefix string, next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == quitPath { // which a Pushgateway has beside its prefix
+			respond(w, misplacedQuit(r.Method))
+			return
+		}
 		path, ok := strings.CutPrefix(r.URL.Path, prefix)
 		raw, okRaw := strings.CutPrefix(r.URL.RawPath, prefix)
-		if !ok || !strings.HasPrefix(path, "/") || r.URL.RawPath != "" && !okRaw {
+		if !ok || path != "" && path[0] != '/' || r.URL.RawPath != "" && !okRaw {
 			http.NotFound(w, r)
 			return
 		}
@@ -51,6 +56,18 @@ func below(prefix string, next http.Handler) http.Handler {
 		inner.URL.Path, inner.URL.RawPath = path, raw
 		next.ServeHTTP(w, &inner)
 	})
+}
+
+// misplacedQuit answers /-/quit without the prefix as a Pushgateway does.
+func misplacedQuit(method string) Answer {
+	switch method {
+	case http.MethodGet:
+		return Answer{Status: http.StatusMethodNotAllowed, Body: []byte("Only POST or PUT requests allowed.")}
+	default:
+		a := textAnswer(http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed))
+		a.Header.Set("Allow", "GET, OPTIONS")
+		return a
+	}
 }
 
 var writeMethods = []string{http.MethodPut, http.MethodPost, http.MethodDelete}

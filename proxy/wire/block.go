@@ -17,6 +17,7 @@ type block struct {
 	boundValue           []byte
 
 	pairs  []pairSpan
+	empty  bool // a value is empty
 	sorted bool // the names so far ascend
 }
 
@@ -28,7 +29,7 @@ type pairSpan struct{ start, end, valueStart, valueEnd int }
 // ends. src ends in a newline and holds no other. The name of the label that
 // makes samples in a family of this type is bound, or empty.
 func (b *block) scan(src []byte, bound string, limits Limits) (int, error) {
-	b.inner, b.hasBound, b.pairs = nil, false, b.pairs[:0]
+	b.inner, b.hasBound, b.empty, b.pairs = nil, false, false, b.pairs[:0]
 	if src[0] != '{' {
 		return 0, nil
 	}
@@ -77,6 +78,7 @@ func (b *block) pair(src []byte, i int, bound string, limits Limits) (int, error
 		return 0, err
 	}
 	end := i + n + 2
+	b.empty = b.empty || n == 0
 	b.pairs = append(b.pairs, pairSpan{start, start + len(name), i + 1, end})
 	if bound != "" && string(name) == bound {
 		b.hasBound, b.boundStart, b.boundEnd, b.boundValue = true, uint32(start), uint32(end), src[i+1:end-1]

@@ -2,12 +2,15 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"unicode/utf8"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"google.golang.org/protobuf/proto"
 )
 
 // The families that a Pushgateway writes for every group itself.
@@ -100,6 +103,34 @@ func (w *metricWalk) checkPair(lp labelPair, bound string, suspect bool) error {
 	return nil
 }
 
+// checkNative refuses native histograms whose spans and buckets do not belong
+// together: Prometheus loses the whole scrape over one.
+func checkNative(family string, msg []byte) error {
+	native := false
+	_ = fields(msg, func(f field) error { // read before
+		native = native || f.num >= histogramSchema && f.num <= histogramCounts
+		return nil
+	})
+	if !native {
+		return nil
+	}
+	h := &dto.Histogram{}
+	if err := proto.Unmarshal(msg, h); err != nil {
+		return errWire
+	}
+	if !isNative(h) {
+		return nil
+	}
+	var unlike *UnmergeableError
+	if _, err := nativePart(h); errors.As(err, &unlike) {
+		return &Error{
+			Reason: fmt.Sprintf("metric %.100q: %s", family, unlike.Reason),
+			Fix:    "push it as your client library makes it: Prometheus refuses the whole scrape, of every job, over a native histogram that is not consistent",
+		}
+	}
+	return nil
+}
+
 func typeWord(t dto.MetricType) string {
 	if t == dto.MetricType_SUMMARY {
 		return "summary"
@@ -128,6 +159,9 @@ func (p *Push) check(key Key) error {
 	if err := p.checkBounds(key); err != nil {
 		return err
 	}
+	if err := p.checkEmpty(); err != nil {
+		return err
+	}
 	if !p.utf8Names {
 		return nil
 	}
@@ -149,6 +183,31 @@ func (p *Push) checkBounds(key Key) error {
 				Fix:    "rename the label in the path: a series with two labels of one name makes Prometheus lose the whole scrape",
 			}
 		}
+	}
+	return nil
+}
+
+// checkEmpty refuses two series that differ only by labels with an empty value:
+// to Prometheus they are one, and it takes one of them.
+func (p *Push) checkEmpty() error {
+	if !p.emptyValues {
+		return nil
+	}
+	type series struct {
+		family int32
+		labels uint64
+	}
+	seen := make(map[series]struct{}, len(p.Metrics))
+	for i := range p.Metrics {
+		ls := slices.DeleteFunc(p.Labels(nil, i), func(l labels.Label) bool { return l.Value == "" })
+		k := series{p.Metrics[i].Family, Fingerprint(ls)}
+		if _, ok := seen[k]; ok {
+			return &Error{
+				Reason: fmt.Sprintf("metric %.100q: two series are equal but for labels with an empty value", p.Families[k.family].Name),
+				Fix:    "leave the label out or give it a value: an empty label is no label to Prometheus, which drops one of the two",
+			}
+		}
+		seen[k] = struct{}{}
 	}
 	return nil
 }

@@ -99,6 +99,7 @@ func tables(t *testing.T, p *Push) []*dto.MetricFamily {
 // breaks says why a push that a Pushgateway accepts would break its scrape, from
 // the messages alone.
 func breaks(families []*dto.MetricFamily) string {
+	empty, twice := false, false
 	for _, mf := range families {
 		switch {
 		case !model.LegacyValidation.IsValidMetricName(mf.GetName()):
@@ -108,6 +109,7 @@ func breaks(families []*dto.MetricFamily) string {
 		case !utf8.ValidString(mf.GetHelp()) || !utf8.ValidString(mf.GetUnit()):
 			return "help"
 		}
+		seen := map[string]bool{}
 		for _, m := range mf.GetMetric() {
 			has := map[dto.MetricType]bool{
 				dto.MetricType_COUNTER: m.Counter != nil, dto.MetricType_GAUGE: m.Gauge != nil, dto.MetricType_SUMMARY: m.Summary != nil,
@@ -116,8 +118,20 @@ func breaks(families []*dto.MetricFamily) string {
 			if !has[mf.GetType()] {
 				return "value"
 			}
-			names := map[string]bool{}
+			if h := m.GetHistogram(); h != nil {
+				if isNative(h) {
+					if _, err := nativePart(h); err != nil {
+						return "native histogram"
+					}
+				}
+			}
+			names, canonical := map[string]bool{}, []string{}
 			for _, lp := range m.GetLabel() {
+				if lp.GetValue() != "" {
+					canonical = append(canonical, lp.GetName()+"\xff"+lp.GetValue())
+				} else {
+					empty = true
+				}
 				switch name := lp.GetName(); {
 				case names[name], !model.LegacyValidation.IsValidLabelName(name), name == "__name__", !utf8.ValidString(lp.GetValue()):
 					return "label"
@@ -127,7 +141,14 @@ func breaks(families []*dto.MetricFamily) string {
 					names[name] = true
 				}
 			}
+			slices.Sort(canonical)
+			id := strings.Join(canonical, "\xfe")
+			twice = twice || seen[id]
+			seen[id] = true
 		}
+	}
+	if empty && twice {
+		return "empty label"
 	}
 	return ""
 }

@@ -36,6 +36,9 @@ const (
 	metricTimestamp = 6
 	metricHistogram = 7
 
+	histogramSchema = 5  // the first of the native fields
+	histogramCounts = 14 // the last
+
 	labelName  = 1
 	labelValue = 2
 
@@ -248,8 +251,11 @@ func (w *metricWalk) field(f field) error {
 		return err
 	case metricHistogram:
 		n, err := countSamples(f.value, histogramValue, histogramBucket)
+		if err != nil {
+			return err
+		}
 		w.metric.Samples = int32(n + 3)
-		return err
+		return checkNative(w.family.Name, f.value)
 	}
 	return nil
 }
@@ -283,6 +289,7 @@ func (w *metricWalk) pair(payload []byte) error {
 		return err
 	}
 	w.pairs = append(w.pairs, lp)
+	w.emptyValues = w.emptyValues || len(lp.value) == 0
 	return w.limits.checkText(w.family.Name, max(len(lp.name), len(lp.value)))
 }
 

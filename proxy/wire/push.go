@@ -144,15 +144,16 @@ type Push struct {
 	// Expanded is the number of series an exposition of the push would have.
 	Expanded int
 
-	limits    Limits
-	utf8Names bool
-	byName    map[string]int32
-	bySeries  map[uint64]int32
-	seed      maphash.Seed
-	scratch   []byte
-	rendition []byte
-	pairs     []labelPair
-	block     block // of the text line at hand
+	limits      Limits
+	utf8Names   bool
+	emptyValues bool // some label has an empty value
+	byName      map[string]int32
+	bySeries    map[uint64]int32
+	seed        maphash.Seed
+	scratch     []byte
+	rendition   []byte
+	pairs       []labelPair
+	block       block // of the text line at hand
 }
 
 // Error is a body or path that no Pushgateway should get. Its text is the
@@ -206,7 +207,7 @@ func (p *Push) Parse(body []byte, enc Encoding, key Key, opts Options) error {
 	if p.byName == nil {
 		p.byName, p.bySeries, p.seed = map[string]int32{}, map[uint64]int32{}, maphash.MakeSeed()
 	}
-	p.limits, p.utf8Names = opts.Limits, opts.UTF8Names
+	p.limits, p.utf8Names, p.emptyValues = opts.Limits, opts.UTF8Names, false
 	if err := p.walk(body, enc); err != nil {
 		return err
 	}

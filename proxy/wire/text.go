@@ -195,6 +195,7 @@ func (w *textWalk) series(start, end int) error {
 		}
 		return err
 	}
+	w.emptyValues = w.emptyValues || w.block.empty
 	w.Samples = append(w.Samples, Sample{
 		Line:  Span{uint32(start), uint32(end)},
 		Block: Span{uint32(start + n), uint32(start + n + i)},
