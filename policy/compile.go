@@ -50,6 +50,7 @@ func (d *decoder) compile(f file) *Policy {
 		c.match(&f.jobs[i], running)
 	}
 	c.add(&f.fallback, &f.fallback, f.fallback.where)
+	c.guarantees(f.budget)
 	return c.policy
 }
 
@@ -84,6 +85,7 @@ func (c *compiler) match(e *entry, running *Entry) {
 		c.everything = running
 	}
 	if literal {
+		running.literal = true
 		c.policy.literals[prefix] = running
 		return
 	}
@@ -125,7 +127,12 @@ func (c *compiler) add(e, fallback *entry, name string) *Entry {
 		Mode:  Mode(cmp.Or(e.mode.text, fallback.mode.text, string(Report))),
 		Rules: c.compileRules(inherit(e, fallback)),
 		ID:    len(c.policy.entries),
+
+		OnOverBudget:  OverBudget(cmp.Or(e.onOverBudget.text, fallback.onOverBudget.text, string(Trim))),
+		Merge:         Merge(cmp.Or(e.merge.text, fallback.merge.text, string(MergeFamilies))),
+		AcceptRefused: first(e.onRefuse, fallback.onRefuse).text == accept,
 	}
+	c.budgets(running, e, fallback)
 	c.policy.entries = append(c.policy.entries, running)
 	return running
 }

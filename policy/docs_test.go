@@ -62,6 +62,7 @@ func TestDocsListWhatIsAccepted(t *testing.T) {
 	for _, test := range []struct{ section, header, wrong string }{
 		{"Top level", "key", "{version: v1, ?: 1}"},
 		{"Entry", "key", "{version: v1, jobs: [{job: a, ?: 1}]}"},
+		{"Budgets", "key", "{version: v1, default: {budget: {?: 1}}}"},
 		{"Limits", "key", "{version: v1, default: {limits: {?: 1}}}"},
 		{"Rule", "key", "{version: v1, default: {rules: [{id: a, labels: [a], action: drop, ?: 1}]}}"},
 		{"Rule", "action", "{version: v1, default: {rules: [{id: a, labels: [a], action: '?'}]}}"},

@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -46,6 +47,17 @@ func (d *decoder) checked(n *yaml.Node, where, want string, value int64, ok bool
 		return number{at(n), value}
 	}
 	return number{}
+}
+
+// date reads a day, in quotes or without.
+func (d *decoder) date(n *yaml.Node, where string) date {
+	n = d.follow(n)
+	day, err := time.Parse(time.DateOnly, n.Value)
+	if tag := n.ShortTag(); err != nil || tag != "!!timestamp" && tag != "!!str" {
+		d.fault(at(n), where, "want a date such as 2026-12-31, got %s", describe(n))
+		return date{}
+	}
+	return date{at(n), day}
 }
 
 // decimal parses what a person writes: no sign but minus, no leading zero.

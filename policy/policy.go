@@ -44,9 +44,43 @@ type Entry struct {
 	Mode Mode
 	// Rules judge a push. Entries that say the same may share one Set.
 	Rules *rules.Set
+	// EntryBudget is how many series all jobs of this entry may hold together; 0
+	// only measures. What each may hold, Budget says.
+	EntryBudget int
+	// OnOverBudget is Trim or RejectPush.
+	OnOverBudget OverBudget
+	// Merge is MergeFamilies or MergeReplace.
+	Merge Merge
+	// AcceptRefused answers a push that the policy refuses as if it were
+	// accepted, and drops it: for jobs that must not fail over a metric.
+	AcceptRefused bool
 	// ID is the entry's index in Policy.Entries.
 	ID int
+
+	// own is the entry's budget, fallback what holds after its end.
+	own, fallback Budget
+	// literal is set if the pattern is a plain name: the entry governs one job.
+	literal bool
 }
+
+// OverBudget is what happens to a push whose new metrics a budget has no room
+// for. What a group holds always passes.
+type OverBudget string
+
+// The ways to stay within a budget.
+const (
+	Trim       OverBudget = "trim"   // the new metrics are left out
+	RejectPush OverBudget = "reject" // the push is refused
+)
+
+// Merge is what a PUT does to a group that several raw grouping keys share.
+type Merge string
+
+// The ways to merge.
+const (
+	MergeFamilies Merge = "families" // it replaces the families it carries, as a POST
+	MergeReplace  Merge = "replace"  // it replaces the group
+)
 
 // Policy is a whole policy, ready to use. It never changes, and may be used by
 // many goroutines at once.
@@ -58,6 +92,8 @@ type Policy struct {
 	literals map[string]*Entry
 	// patterns are the others, in file order.
 	patterns []pattern
+	series   int
+	dated    []dated
 }
 
 // pattern is an entry whose job pattern is more than a plain name.
@@ -118,6 +154,9 @@ func (p *Policy) Entry(job string) *Entry {
 	}
 	return found
 }
+
+// SeriesBudget is how many series all jobs may hold together; 0 only measures.
+func (p *Policy) SeriesBudget() int { return p.series }
 
 // Digest is 12 hexadecimal digits that tell this file's bytes from another's.
 func (p *Policy) Digest() string { return p.digest }

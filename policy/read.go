@@ -15,6 +15,7 @@ func (d *decoder) file(root *yaml.Node) file {
 		{"version", "want version: v1", func(n *yaml.Node, _ string) {
 			f.version = d.oneOf(n, "", "version", "v1")
 		}},
+		{"budget", "", func(n *yaml.Node, where string) { f.budget = d.seriesBudget(n, where) }},
 		{"default", "", func(n *yaml.Node, where string) { f.fallback = d.entry(n, where) }},
 		{"jobs", "", func(n *yaml.Node, where string) {
 			d.items(n, where, "a list of entries", func(i int, item *yaml.Node) {
@@ -48,6 +49,15 @@ func (d *decoder) entry(n *yaml.Node, where string, own ...field) entry {
 		{"mode", "", func(n *yaml.Node, _ string) {
 			e.mode = d.oneOf(n, where, "mode", string(Open), string(Report), string(Enforce))
 		}},
+		{"budget", "", func(n *yaml.Node, where string) { e.budget = d.budget(n, where) }},
+		{"entry_budget", "", func(n *yaml.Node, where string) { e.entryBudget = d.seriesBudget(n, where) }},
+		{"on_over_budget", "", func(n *yaml.Node, _ string) {
+			e.onOverBudget = d.oneOf(n, where, "on_over_budget", string(Trim), string(RejectPush))
+		}},
+		{"merge", "", func(n *yaml.Node, _ string) {
+			e.merge = d.oneOf(n, where, "merge", string(MergeFamilies), string(MergeReplace))
+		}},
+		{"on_refuse", "", func(n *yaml.Node, _ string) { e.onRefuse = d.oneOf(n, where, "on_refuse", "reject", accept) }},
 		{"limits", "", func(n *yaml.Node, where string) { e.limits = d.limits(n, where) }},
 		{"labels", "", func(n *yaml.Node, where string) {
 			e.labels = d.strings(n, where, "a list of patterns of label names")
@@ -61,6 +71,25 @@ func (d *decoder) entry(n *yaml.Node, where string, own ...field) entry {
 		}},
 	}...))
 	return e
+}
+
+func (d *decoder) budget(n *yaml.Node, where string) budget {
+	var b budget
+	d.mapping(n, where, []field{
+		{"series", "", func(n *yaml.Node, where string) { b.series = d.number(n, where) }},
+		{"label_values", "", func(n *yaml.Node, where string) { b.labelValues = d.number(n, where) }},
+		{"until", "", func(n *yaml.Node, where string) { b.until = d.date(n, where) }},
+	})
+	return b
+}
+
+// seriesBudget reads a budget that many jobs share.
+func (d *decoder) seriesBudget(n *yaml.Node, where string) number {
+	var series number
+	d.mapping(n, where, []field{
+		{"series", "", func(n *yaml.Node, where string) { series = d.number(n, where) }},
+	})
+	return series
 }
 
 func (d *decoder) limits(n *yaml.Node, where string) limits {

@@ -1,5 +1,7 @@
 package policy
 
+import "time"
+
 // The types of this file are a policy as it is written, each value with its
 // place, so that every later complaint can point at it. Their comments are the
 // manual of the file; docs/policy.md says the same with examples. What runs is
@@ -19,6 +21,10 @@ type (
 		spot
 		value int64
 	}
+	date struct {
+		spot
+		day time.Time
+	}
 	// words is a list; written but empty differs from not written.
 	// words and ruleList tell written but empty from not written.
 	words struct {
@@ -35,6 +41,10 @@ type (
 type file struct {
 	// version is the version of this format and must be v1.
 	version word
+	// budget is the key `budget` with its one field series: how many series all
+	// jobs may hold together, 0 only measures. No less than what the entries
+	// guarantee. Left out: 0.
+	budget number
 	// fallback is the key `default`. It governs every job that no entry of jobs
 	// names, and every entry inherits from it what it does not say itself.
 	// Left out, it is {mode: report}: everything passes, nothing is limited.
@@ -59,6 +69,24 @@ type entry struct {
 	// mode is open (no policy), report (say what enforce would do, change
 	// nothing) or enforce. Left out: default's mode, or report.
 	mode word
+	// budget is what each job may hold. Each field left out is default's.
+	budget budget
+	// entryBudget is entry_budget with its one field series: how many series all
+	// jobs of the entry may hold together, 0 only measures. Not inherited.
+	entryBudget number
+	// onOverBudget is on_over_budget: trim (new metrics are left out, what the
+	// group holds passes) or reject (the push is refused). Left out: default's,
+	// or trim.
+	onOverBudget word
+	// merge is what a PUT does where the rules may fold grouping keys into one:
+	// families (it replaces the families it carries, as a POST) or replace (it
+	// replaces the group, what other runs pushed included). Left out: default's,
+	// or families.
+	merge word
+	// onRefuse is on_refuse, the answer to a push that the policy refuses: reject
+	// (422) or accept (200, and the push is dropped). Left out: default's, or
+	// reject.
+	onRefuse word
 	// limits hold for one push. Each field left out is default's.
 	limits limits
 	// labels is the allowlist: patterns of label names, RE2, anchored. Every
@@ -69,6 +97,21 @@ type entry struct {
 	// [] is no rule.
 	// Left out: default's rules.
 	rules ruleList
+}
+
+// accept is the word of on_refuse for dropping in silence.
+const accept = "accept"
+
+// budget is what each job of an entry may hold. 0 only measures.
+type budget struct {
+	// series is how many series the job may hold, all its groups together.
+	series number
+	// labelValues is label_values: how many distinct values each label may have.
+	labelValues number
+	// until is the last day, in UTC, on which the entry's own budget holds;
+	// default's holds from then on. Not in default, and not without series or
+	// label_values.
+	until date
 }
 
 // limits are limits of one push under Prometheus' names. 0 is no limit, and

@@ -107,7 +107,9 @@ func isFindingID(id string) bool {
 	switch id {
 	case finding.Allowlist, finding.SampleLimit, finding.BodySizeLimit, finding.LabelLimit,
 		finding.LabelNameLengthLimit, finding.LabelValueLengthLimit, finding.SharedFamily,
-		finding.CounterSharedGroup, finding.Unmergeable, finding.ReservedFamily, finding.Protocol:
+		finding.CounterSharedGroup, finding.Unmergeable, finding.ReservedFamily, finding.Relabel,
+		finding.SeriesBudget, finding.EntryBudget, finding.GuardBudget, finding.LabelValuesBudget,
+		finding.BudgetExpired, finding.NearBudget, finding.Protocol:
 		return true
 	}
 	return false

@@ -35,6 +35,24 @@ const (
 	// ReservedFamily says that a push carried one of the families that the
 	// Pushgateway itself writes for every group, and that it was left out.
 	ReservedFamily = "reserved_family"
+	// Relabel says that a relabel_configs of the policy changed a label, left a
+	// metric out or refused the push.
+	Relabel = "relabel"
+	// SeriesBudget says that a job holds as many series as its budget, so that
+	// new metrics were left out or the push was refused.
+	SeriesBudget = "series_budget"
+	// EntryBudget says the same of all jobs that one entry governs together.
+	EntryBudget = "entry_budget"
+	// GuardBudget says the same of all jobs of the guard.
+	GuardBudget = "guard_budget"
+	// LabelValuesBudget says that a label of a job has as many values as its
+	// budget.
+	LabelValuesBudget = "label_values"
+	// BudgetExpired says that the job's own budget has ended by its date, and
+	// default's holds.
+	BudgetExpired = "budget_expired"
+	// NearBudget says that a job holds nearly as much as a budget grants it.
+	NearBudget = "near_budget"
 	// Protocol says that a push would have broken the Pushgateway, its scrape or
 	// other jobs (or is no push at all), whatever the policy permits.
 	Protocol = "protocol"
