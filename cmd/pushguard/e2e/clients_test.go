@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -28,15 +29,18 @@ type clientProgram struct {
 	run  func(t *testing.T, url, operation, job string, labels ...string) (string, bool)
 	// refusal is what a user sees of a push that a rule refused.
 	refusal string
+	// runLabel is the grouping label that takes the run's id. client_golang takes
+	// no label into the key that a metric has too.
+	runLabel string
 }
 
 var clientPrograms = []clientProgram{
-	{"python", program(world.PythonPath, world.Testdata("clients", "python", "push.py")), "HTTPError: HTTP Error 422: Unprocessable Entity"},
-	{"node", program("node", world.Testdata("clients", "node", "push.js")), "push failed with status 422, "},
-	{"node with gzip", program("env", "GZIP=1", "node", world.Testdata("clients", "node", "push.js")), "push failed with status 422, "},
-	{"curl", program(world.Testdata("clients", "curl", "push.sh")), "no-mails"},
-	{"go", goClient(expfmt.TypeProtoDelim), "unexpected status code 422 while pushing to"},
-	{"go as text", goClient(expfmt.TypeTextPlain), "unexpected status code 422 while pushing to"},
+	{"python", program(world.PythonPath, world.Testdata("clients", "python", "push.py")), "HTTPError: HTTP Error 422: Unprocessable Entity", "run_id"},
+	{"node", program("node", world.Testdata("clients", "node", "push.js")), "push failed with status 422, ", "run_id"},
+	{"node with gzip", program("env", "GZIP=1", "node", world.Testdata("clients", "node", "push.js")), "push failed with status 422, ", "run_id"},
+	{"curl", program(world.Testdata("clients", "curl", "push.sh")), "no-mails", "run_id"},
+	{"go", goClient(expfmt.TypeProtoDelim), "unexpected status code 422 while pushing to", "dag_run_id"},
+	{"go as text", goClient(expfmt.TypeTextPlain), "unexpected status code 422 while pushing to", "dag_run_id"},
 }
 
 // needClients skips or fails the test when what the programs run on is missing.
@@ -124,11 +128,11 @@ func TestClients(t *testing.T) {
 			audit := filepath.Join(t.TempDir(), "audit.jsonl")
 			guard := world.Guard(t, world.GuardOptions{
 				Upstream: behind,
-				Policy:   filepath.Join(world.Root(), "deploy", "policy.example.yml"),
+				Policy:   world.Write(t, "policy.yml", shipped(t, "enforce")),
 				Audit:    audit,
 			})
 			for _, operation := range []string{"push", "push", "add"} {
-				if out, ok := c.run(t, guard.URL, operation, "nightly_load", "run_id="+runIDs[0], "zone=a"); !ok {
+				if out, ok := c.run(t, guard.URL, operation, "nightly_load", c.runLabel+"="+runIDs[0], "zone=a"); !ok {
 					t.Fatalf("%s: %s", operation, out)
 				}
 				holdLoaded(t, behind)
@@ -137,7 +141,7 @@ func TestClients(t *testing.T) {
 			if got := samples[`load_seconds_count{job="nightly_load", zone="a"}`]; got != 3 {
 				t.Errorf("load_seconds_count %v, want 3", got)
 			}
-			if out, ok := c.run(t, guard.URL, "delete", "nightly_load", "run_id="+runIDs[0], "zone=a"); !ok {
+			if out, ok := c.run(t, guard.URL, "delete", "nightly_load", c.runLabel+"="+runIDs[0], "zone=a"); !ok {
 				t.Fatalf("delete: %s", out)
 			}
 			world.Eventually(t, 5*time.Second, func() error {
@@ -146,7 +150,38 @@ func TestClients(t *testing.T) {
 				}
 				return nil
 			})
+			holdAudit(t, audit, 4)
 		})
+	}
+}
+
+// holdAudit checks that an audit log has a line for each of so many changed
+// pushes of nightly_load, and names the rule that took the run ids out.
+func holdAudit(t *testing.T, path string, pushes int) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
+	if len(lines) != pushes {
+		t.Errorf("the audit log has %d lines, want %d:\n%s", len(lines), pushes, content)
+	}
+	for _, line := range lines {
+		var record struct {
+			Time, Job, Owner, Method, Client, Mode, Policy, Outcome string
+			Findings                                                []struct{ ID, Label string }
+		}
+		if err := json.Unmarshal([]byte(line), &record); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if record.Time == "" || record.Job != "nightly_load" || record.Method == "" || record.Client == "" ||
+			record.Owner == "" || record.Policy == "" || record.Mode != "enforce" || record.Outcome != "changed" {
+			t.Errorf("the audit log lacks something: %s", line)
+		}
+		if len(record.Findings) == 0 || record.Findings[0].ID != "run-ids" {
+			t.Errorf("the audit log does not name the rule run-ids: %s", line)
+		}
 	}
 }
 
