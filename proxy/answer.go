@@ -153,11 +153,11 @@ func (v *passage) protocolRefusal(status int, reason, fix string) Answer {
 	return a
 }
 
-// policyRefusal says every finding on a line of its own, for a job's author.
+// policyRefusal says each finding that refuses on a line of its own, for a job's author.
 func (v *passage) policyRefusal() Answer {
 	status := http.StatusUnprocessableEntity
 	var lines []string
-	for _, f := range v.findings.All() {
+	for _, f := range v.refusals.All() {
 		if f.ID == finding.BodySizeLimit {
 			status = http.StatusRequestEntityTooLarge
 		}
@@ -167,7 +167,7 @@ func (v *passage) policyRefusal() Answer {
 		}
 		lines = append(lines, line)
 	}
-	if n := v.findings.More(); n > 0 {
+	if n := v.refusals.More(); n > 0 {
 		lines = append(lines, fmt.Sprintf("and %d more", n))
 	}
 	a := textAnswer(status, strings.Join(lines, "\n"))
@@ -186,7 +186,7 @@ func (v *passage) problem(status int) Answer {
 		"status":   status,
 		"job":      v.raw.Job(),
 		"owner":    v.entry.Owner,
-		"findings": v.findings.All(),
+		"findings": v.refusals.All(),
 	})
 	if err != nil {
 		return textAnswer(http.StatusInternalServerError, err.Error())

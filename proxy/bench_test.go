@@ -92,7 +92,7 @@ func BenchmarkPush(b *testing.B) {
 				}
 				v.judge(e)
 				v.merge()
-				if v.refusal {
+				if v.refused() {
 					b.Fatal(v.findings.All())
 				}
 				v.outgoing()

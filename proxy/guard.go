@@ -135,7 +135,7 @@ func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) 
 	v.judge(e)
 	v.merge()
 	g.cfg.Metrics.judged(judging.Sub(parsing), time.Since(judging))
-	if v.refusal && v.enforced() {
+	if v.refused() && v.enforced() {
 		return Answer{}, errPolicy
 	}
 	return g.forward(ctx, v)
@@ -173,10 +173,10 @@ func (g *Guard) remove(ctx context.Context, v *passage) (Answer, error) {
 		return Answer{}, err
 	}
 	claim := ledger.Claim{Group: v.raw, Raw: v.raw, Method: http.MethodDelete}
-	if v.enforced() && !v.refusal && !g.book.Has(v.raw) {
+	if v.enforced() && !v.refused() && !g.book.Has(v.raw) {
 		claim.Group, claim.Folds = v.group, v.entry.Rules.FoldsKeys()
 	}
-	v.refusal = false // there is nothing in a DELETE to refuse
+	v.refusals.Reset() // there is nothing in a DELETE to refuse
 	grant, err := g.admit(ctx, claim)
 	if err != nil {
 		return Answer{}, err

@@ -15,20 +15,19 @@ import (
 
 // merge joins the metrics that the rules made equal.
 func (v *passage) merge() {
-	if v.entry.Mode == policy.Open || v.refusal {
+	if v.entry.Mode == policy.Open || v.refused() {
 		return
 	}
 	err := wire.Merge(&v.push, v.fates)
 	if err == nil {
 		return
 	}
-	v.refusal = true
 	f := finding.Finding{ID: finding.Unmergeable, Count: 1, Fix: err.Error()}
 	var unlike *wire.MergeError
 	if errors.As(err, &unlike) {
 		f.Metric, f.Fix = unlike.Family, unlike.Err.Error()+"; push them with the same buckets, or keep the label that tells them apart"
 	}
-	v.findings.Add(f)
+	v.note([]finding.Finding{f}, true)
 }
 
 // families names the families that the push writes.

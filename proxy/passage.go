@@ -39,8 +39,9 @@ type passage struct {
 	raw   wire.Key // as the client sent it
 	group wire.Key // as enforcement would have it
 	entry *policy.Entry
-	// refusal is set once the rules refuse the push.
-	refusal bool
+	// refusals are the findings for which the rules refuse the push; they are
+	// among the findings too.
+	refusals finding.List
 	// changed is set once the rules, or the protocol's own safety, change it.
 	changed bool
 
@@ -64,13 +65,14 @@ const keptBody = 1 << 20
 
 func (v *passage) reset() {
 	v.request, v.raw, v.group, v.entry = Request{}, wire.Key{}, wire.Key{}, nil
-	v.refusal, v.changed, v.upstreamStatus = false, false, 0
+	v.changed, v.upstreamStatus = false, 0
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
 	v.decoded, v.safety = nil, nil
 	v.push.Reset()
 	clear(v.fates)
 	v.fates = v.fates[:0]
 	v.findings.Reset()
+	v.refusals.Reset()
 }
 
 func kept(b []byte) []byte {
@@ -100,18 +102,25 @@ func (v *passage) judgeKey() {
 		return
 	}
 	said := v.entry.Rules.JudgeKey(v.raw.Labels())
-	for _, f := range said.Findings {
-		v.findings.Add(f)
-	}
-	switch said.Outcome {
-	case rules.Permitted:
-	case rules.Rewritten:
+	v.note(said.Findings, said.Outcome == rules.Rejected)
+	if said.Outcome == rules.Rewritten {
 		v.group = wire.NewKey(said.Labels...)
 		v.changed = true
-	default:
-		v.refusal = true
 	}
 }
+
+// note keeps findings, and whether the push is refused for them.
+func (v *passage) note(found []finding.Finding, refuses bool) {
+	for _, f := range found {
+		v.findings.Add(f)
+		if refuses {
+			v.refusals.Add(f)
+		}
+	}
+}
+
+// refused reports whether the rules refuse the push.
+func (v *passage) refused() bool { return v.refusals.Len() > 0 }
 
 // read takes the body in whole, under the caps of the guard.
 func (v *passage) read(caps Caps) error {
@@ -188,10 +197,7 @@ func (v *passage) judgeLimits() {
 			Fix: "push fewer or smaller series, or have body_size_limit raised",
 		})
 	}
-	for _, f := range found {
-		v.findings.Add(f)
-		v.refusal = true
-	}
+	v.note(found, true)
 }
 
 func (v *passage) judgeMetrics(c *verdicts) {
@@ -216,10 +222,7 @@ func (v *passage) judgeMetrics(c *verdicts) {
 		}
 		v.fates[i] = said.fate
 		v.changed = v.changed || said.fate.Act != wire.Pass
-		v.refusal = v.refusal || said.rejected
-		for _, f := range said.findings {
-			v.findings.Add(f)
-		}
+		v.note(said.findings, said.rejected)
 	}
 }
 
@@ -277,7 +280,7 @@ func (v *passage) enforced() bool { return v.entry != nil && v.entry.Mode == pol
 // report.
 func (v *passage) said() Outcome {
 	switch {
-	case v.refusal:
+	case v.refused():
 		return Refused
 	case v.changed:
 		return Changed
