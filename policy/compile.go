@@ -41,6 +41,7 @@ func (d *decoder) compile(f file) *Policy {
 		sets:    make(map[string]*rules.Set),
 		jobs:    make(map[string]int),
 	}
+	c.foldJobs(f.foldJobs)
 	for i := range f.jobs {
 		if i == maxJobs {
 			c.fault(f.jobs[i].spot, "", "more than %d entries in jobs", maxJobs)
@@ -52,6 +53,18 @@ func (d *decoder) compile(f file) *Policy {
 	c.add(&f.fallback, &f.fallback, f.fallback.where)
 	c.guarantees(f.budget)
 	return c.policy
+}
+
+// foldJobs compiles what job names are folded by.
+func (c *compiler) foldJobs(names words) {
+	shapes, err := rules.NewShapes(texts(names))
+	c.policy.jobs = shapes
+	var faults rules.Faults
+	if errors.As(err, &faults) {
+		for _, f := range faults {
+			c.fault(item(names, f.Index), "fold_jobs", "%s", message(f.Err))
+		}
+	}
 }
 
 // match makes the running entry found by the pattern of the written one.
@@ -83,6 +96,10 @@ func (c *compiler) match(e *entry, running *Entry) {
 	}
 	if job == ".*" || job == ".+" {
 		c.everything = running
+	}
+	if folded := c.policy.FoldJob(prefix); literal && folded != prefix {
+		c.fault(e.job.spot, e.where, "never governs a job: fold_jobs makes %q of the name", cut(folded))
+		return
 	}
 	if literal {
 		running.literal = true

@@ -99,6 +99,34 @@ func TestDocsExamplesAreAccepted(t *testing.T) {
 	}
 }
 
+// The name of one run ends a job's name in more ways than one.
+func TestExampleFoldsJobs(t *testing.T) {
+	p, err := Load("../deploy/policy.example.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for job, want := range map[string]string{
+		"spark_jobs_x_application_1690000000000_0001": "spark_jobs_x",
+		"load-3f2b8c1e-9d4a-4c55-8a11-0f9e8d7c6b5a":   "load",
+		"export_20260101":                      "export",
+		"export_20260101_1690000000":           "export",
+		"sensor-etl-8f3a91b2c4d5e6f7-driver":   "sensor-etl-driver",
+		"etl-nightly-28412345-x2k9z":           "etl-nightly",
+		"application_1690000000000_0001":       "application",
+		"3f2b8c1e-9d4a-4c55-8a11-0f9e8d7c6b5a": "<uuid>",
+		"nightly_load":                         "nightly_load",
+		"orders_2024":                          "orders_2024",
+		"etl-version2":                         "etl-version2",
+		"proxy-h2c4z":                          "proxy-h2c4z",
+		"release-1.2.3":                        "release-1.2.3",
+		"":                                     "",
+	} {
+		if got := p.FoldJob(job); got != want {
+			t.Errorf("job %q is folded to %q, want %q", job, got, want)
+		}
+	}
+}
+
 func TestExampleEnforces(t *testing.T) {
 	p, err := Load("../deploy/policy.example.yml")
 	if err != nil {

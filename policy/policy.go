@@ -92,6 +92,7 @@ type Policy struct {
 	literals map[string]*Entry
 	// patterns are the others, in file order.
 	patterns []pattern
+	jobs     rules.Shapes // what job names are folded by
 	series   int
 	dated    []dated
 }
@@ -137,7 +138,12 @@ func Parse(name string, data []byte) (*Policy, error) {
 	return p, nil
 }
 
-// Entry returns the entry that governs a job: the first in file order whose
+// FoldJob returns the name under which a job is governed, budgeted and exposed:
+// without what fold_jobs takes for the name of one run. Folding twice changes
+// nothing more, and no name but the empty one becomes empty.
+func (p *Policy) FoldJob(job string) string { return p.jobs.Fold("job", job) }
+
+// Entry returns the entry that governs a job, its name folded: the first in file order whose
 // pattern matches the whole name, or default. It is never nil.
 func (p *Policy) Entry(job string) *Entry {
 	found, ok := p.literals[job]

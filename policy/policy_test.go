@@ -213,6 +213,43 @@ func TestEntriesThatSayTheSameShareTheirRules(t *testing.T) {
 	}
 }
 
+func TestFoldJob(t *testing.T) {
+	for _, test := range []struct{ fold, job, want string }{
+		{"", "load_application_1690000000000_0001", "load_application_1690000000000_0001"},
+		{"fold_jobs: []", "load_application_1690000000000_0001", "load_application_1690000000000_0001"},
+		{"fold_jobs: [trailing_spark_app]", "load_application_1690000000000_0001", "load"},
+		{"fold_jobs: [trailing_spark_app]", "load_20260101", "load_20260101"},
+		{"fold_jobs: [trailing_spark_app, trailing_time]", "load_20260101_application_1690000000000_0001", "load"},
+		{"fold_jobs: [trailing_time]", "load" + strings.Repeat("_20260101", 40), "load"},
+		{"fold_jobs: [trailing_time]", "x_20260101", "x_20260101"}, // too little would be left
+		{"fold_jobs: all", "alice@example.com", "<email>"},
+		{"fold_jobs: all", "", ""},
+	} {
+		p := parse(t, "version: v1\n"+test.fold+"\n")
+		if got := p.FoldJob(test.job); got != test.want {
+			t.Errorf("%s: job %q is folded to %q, want %q", test.fold, test.job, got, test.want)
+		}
+	}
+}
+
+func FuzzFoldJob(f *testing.F) {
+	all, some := parse(f, "{version: v1, fold_jobs: all}"), parse(f, "{version: v1, fold_jobs: [trailing_time, k8s_job_pod]}")
+	for _, job := range []string{"", "x_20260101_20260102", "etl-28412345-x2k9z", "\xff-x2k9z", "a@b.co", "0.0000/dt=2026"} {
+		f.Add(job)
+	}
+	f.Fuzz(func(t *testing.T, job string) {
+		for _, p := range []*Policy{all, some} {
+			folded := p.FoldJob(job)
+			if (folded == "") != (job == "") {
+				t.Errorf("job %q is folded to %q", job, folded)
+			}
+			if again := p.FoldJob(folded); again != folded {
+				t.Errorf("job %q is folded to %q, and that to %q", job, folded, again)
+			}
+		}
+	})
+}
+
 func TestDigest(t *testing.T) {
 	// printf 'version: v1' | sha256sum | cut -c-12
 	const want = "793111870e8d"

@@ -16,6 +16,7 @@ func (d *decoder) file(root *yaml.Node) file {
 			f.version = d.oneOf(n, "", "version", "v1")
 		}},
 		{"budget", "", func(n *yaml.Node, where string) { f.budget = d.seriesBudget(n, where) }},
+		{"fold_jobs", "", func(n *yaml.Node, where string) { f.foldJobs = d.shapes(n, where) }},
 		{"default", "", func(n *yaml.Node, where string) { f.fallback = d.entry(n, where) }},
 		{"jobs", "", func(n *yaml.Node, where string) {
 			d.items(n, where, "a list of entries", func(i int, item *yaml.Node) {

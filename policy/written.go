@@ -45,6 +45,11 @@ type file struct {
 	// jobs may hold together, 0 only measures. No less than what the entries
 	// guarantee. Left out: 0.
 	budget number
+	// foldJobs is fold_jobs: names of value shapes, or the word all for every
+	// shape. A job name that has one of them is folded to its normal form, until
+	// none is left, and that name finds the entry, is budgeted and exposed. Left
+	// out: job names stay as they are.
+	foldJobs words
 	// fallback is the key `default`. It governs every job that no entry of jobs
 	// names, and every entry inherits from it what it does not say itself.
 	// Left out, it is {mode: report}: everything passes, nothing is limited.

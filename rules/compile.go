@@ -144,17 +144,24 @@ func (c *compiler) matchers(r Rule) rule {
 	if len(r.Labels) > 0 {
 		out.names = c.names(r.Labels)
 	}
-	for i, name := range r.Shapes {
-		set, ok := shapesNamed(name)
-		if !ok {
-			c.fault("shapes", i, "unknown shape %s", unknownShape(name))
-		}
-		out.shapes |= set
-	}
+	out.shapes = c.shapes(r.Shapes)
 	if r.Action == Template && len(r.Shapes) == 0 {
 		out.shapes = allShapes()
 	}
 	return out
+}
+
+// shapes compiles the field shapes.
+func (c *compiler) shapes(names []string) shapeSet {
+	all := shapeSet(0)
+	for i, name := range names {
+		set, ok := shapesNamed(name)
+		if !ok {
+			c.fault("shapes", i, "unknown shape %s", unknownShape(name))
+		}
+		all |= set
+	}
+	return all
 }
 
 // names matches label names.

@@ -83,6 +83,35 @@ func Shape(label, value string) (name, normal string, ok bool) {
 	return s.name, normal, true
 }
 
+// Shapes is a set of shapes, for folding what is no label of a metric. The zero
+// value is empty and folds nothing.
+type Shapes struct{ set shapeSet }
+
+// NewShapes returns the set of the named shapes; "all" names every one. The
+// error is a Faults about the field shapes.
+func NewShapes(names []string) (Shapes, error) {
+	c := compiler{rule: -1}
+	set := c.shapes(names)
+	if len(c.faults) > 0 {
+		return Shapes{}, c.faults
+	}
+	return Shapes{set}, nil
+}
+
+// Fold returns the normal form of a value of label, folded until it has none of
+// the shapes any more, so that folding twice changes nothing more. A value with
+// none of them is returned as it is; nothing but the empty value becomes empty.
+func (s Shapes) Fold(label, value string) string {
+	for range len(value) { // nearly every fold takes a byte; this ends the others
+		_, folded := s.set.fold(label, value)
+		if folded == "" || folded == value {
+			break
+		}
+		value = folded
+	}
+	return value
+}
+
 // shapeSet is a set of shapes: bit i is catalogue[i].
 type shapeSet uint64
 
