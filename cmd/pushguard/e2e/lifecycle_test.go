@@ -66,6 +66,9 @@ func TestUpstreamDown(t *testing.T) {
 	if got := guard.Get(t, "/-/ready"); got.Status == http.StatusOK {
 		t.Errorf("ready without a Pushgateway: %d", got.Status)
 	}
+	behind = behind.Again(t)
+	mustPush(t, guard, seedPath, seedBody)
+	holdHealthy(t, guard, behind)
 }
 
 // outcome is how a run of the command line ended.

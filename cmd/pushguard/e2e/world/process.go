@@ -89,6 +89,12 @@ func Pushgateway(t testing.TB, flags ...string) *Process {
 	return start(t, "pushgateway", PushgatewayPath, "", prefix, append([]string{"--persistence.file="}, flags...))
 }
 
+// Again starts a Pushgateway at the address of one that has been stopped, empty.
+func (p *Process) Again(t testing.TB) *Process {
+	t.Helper()
+	return start(t, p.Name, PushgatewayPath, p.Addr, "", []string{"--persistence.file="})
+}
+
 // Prometheus starts a Prometheus of the given configuration.
 func Prometheus(t testing.TB, config string) *Process {
 	t.Helper()
