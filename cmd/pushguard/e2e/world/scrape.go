@@ -127,7 +127,7 @@ func (s Samples) add(p textparse.Parser, value float64) error {
 		return fmt.Errorf("%s: invalid labels", ls)
 	}
 	// To Prometheus an empty label is no label.
-	id := ls.Get(model.MetricNameLabel) + ls.WithoutEmpty().DropMetricName().String()
+	id := ls.Get(model.MetricNameLabel) + labels.NewBuilder(ls.WithoutEmpty()).Del(model.MetricNameLabel).Labels().String()
 	if _, twice := s[id]; twice {
 		return fmt.Errorf("%s: the series occurs twice", id)
 	}
