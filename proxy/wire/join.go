@@ -29,10 +29,11 @@ func (e *MergeError) Error() string {
 // Unwrap returns the reason.
 func (e *MergeError) Unwrap() error { return e.Err }
 
-// Fingerprint is a hash of labels in whatever order. Equal label sets have equal
+// Fingerprint is a hash of labels in whatever order, those with an empty value
+// left out: to Prometheus they are no labels. Equal label sets have equal
 // fingerprints; Merge compares the labels themselves too.
 func Fingerprint(ls []labels.Label) uint64 {
-	sorted := slices.Clone(ls)
+	sorted := slices.DeleteFunc(slices.Clone(ls), isEmpty)
 	slices.SortFunc(sorted, func(a, b labels.Label) int { return strings.Compare(a.Name, b.Name) })
 	return xxhash.Sum64String(identity(sorted))
 }
@@ -93,8 +94,14 @@ func (p *Push) collisions(fates []Fate) [][]int32 {
 	return slices.DeleteFunc(sets, p.equalAsPushed)
 }
 
-func sameLabels(a, b []labels.Label) bool {
-	return len(a) == len(b) && !slices.ContainsFunc(a, func(l labels.Label) bool { return !slices.Contains(b, l) })
+func isEmpty(l labels.Label) bool { return l.Value == "" }
+
+// sameLabels reports whether Prometheus takes a and b, each without a repeated
+// name, for the same labels.
+func sameLabels(a, b []labels.Label) bool { return holds(a, b) && holds(b, a) }
+
+func holds(all, some []labels.Label) bool {
+	return !slices.ContainsFunc(some, func(l labels.Label) bool { return !isEmpty(l) && !slices.Contains(all, l) })
 }
 
 // equalAsPushed reports whether some of the metrics were equal before any rule.
