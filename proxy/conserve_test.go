@@ -1,0 +1,364 @@
+package proxy_test
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+)
+
+const delimited = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+
+// values are what generated labels may hold. Those of run_id, user and day have
+// no bound, and the shapes that normalForms tells.
+var values = map[string]*rapid.Generator[string]{
+	"run_id": rapid.Map(rapid.IntRange(0, 5), func(n int) string { return fmt.Sprintf("3f2b8c1e-9d4a-4c55-8a11-0f9e8d7c6b%02x", n) }),
+	"user":   rapid.Map(rapid.IntRange(0, 5), func(n int) string { return fmt.Sprintf("user%d@example.com", n) }),
+	"day":    rapid.Map(rapid.IntRange(1, 4), func(n int) string { return fmt.Sprintf("2026-01-%02d", n) }),
+	"region": rapid.SampledFrom([]string{"eu", "us", ""}),
+	"status": rapid.SampledFrom([]string{"ok", "late", `a"b\c`, "größe"}),
+	"note":   rapid.SampledFrom([]string{"two\nlines", "more\nlines\n"}),
+}
+
+// The labels of bodies and of grouping keys are kept apart: where both have one,
+// the Pushgateway lets the key's win, which is not what is tested here.
+var (
+	bodyLabels = []string{"run_id", "user", "day", "region", "status", "note"}
+	keyLabels  = []string{"key_day", "key_region", "key_run_id"}
+)
+
+// drawLabels draws values for some of the labels.
+func drawLabels(t *rapid.T, names []string) map[string]string {
+	out := map[string]string{}
+	for _, name := range names {
+		if rapid.Bool().Draw(t, "has "+name) {
+			out[name] = values[strings.TrimPrefix(name, "key_")].Draw(t, name)
+		}
+	}
+	return out
+}
+
+var allLabels = slices.Concat(bodyLabels, keyLabels)
+
+func drawPolicy(t *rapid.T) aPolicy {
+	var p aPolicy
+	if rapid.IntRange(0, 3).Draw(t, "allowlist") == 0 {
+		p.allow = rapid.SliceOfNDistinct(rapid.SampledFrom(allLabels), 0, 6, rapid.ID).Draw(t, "allow")
+		p.allow = append([]string{}, p.allow...) // an empty allowlist is not none
+	}
+	for range rapid.IntRange(0, 4).Draw(t, "rules") {
+		r := aRule{
+			labels: rapid.SliceOfNDistinct(rapid.SampledFrom(allLabels), 1, 3, rapid.ID).Draw(t, "labels"),
+			action: rapid.SampledFrom([]string{"drop", "template", "replace", "keep"}).Draw(t, "action"),
+		}
+		if r.action == "replace" {
+			r.replacement = rapid.SampledFrom([]string{"any", "eu"}).Draw(t, "replacement")
+		}
+		p.rules = append(p.rules, r)
+	}
+	return p
+}
+
+func (p aPolicy) yaml() string {
+	var b strings.Builder
+	b.WriteString("version: v1\ndefault:\n  mode: enforce\n")
+	if p.allow != nil {
+		fmt.Fprintf(&b, "  labels: [%s]\n", strings.Join(p.allow, ", "))
+	}
+	if len(p.rules) > 0 {
+		b.WriteString("  rules:\n")
+	}
+	for i, r := range p.rules {
+		fmt.Fprintf(&b, "  - {id: r%d, labels: [%s], action: %s", i, strings.Join(r.labels, ", "), r.action)
+		if r.replacement != "" {
+			b.WriteString(", replacement: " + r.replacement)
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
+}
+
+// quarter draws a number whose sums are exact.
+func quarter(t *rapid.T, what string) float64 {
+	return float64(rapid.IntRange(0, 1_000_000).Draw(t, what)) / 4
+}
+
+var names = map[string][]string{
+	"counter": {"rows_total", "bytes_read"}, "gauge": {"lag_seconds"}, "untyped": {"steps_total", "temperature"},
+	"summary": {"latency_seconds"}, "histogram": {"size_bytes", "duration_seconds"},
+}
+
+func drawPush(t *rapid.T) aPush {
+	push := aPush{key: drawLabels(t, keyLabels)}
+	for _, typ := range slices.Sorted(maps.Keys(names)) {
+		for _, name := range names[typ] {
+			if f := drawFamily(t, name, typ); len(f.metrics) > 0 {
+				push.families = append(push.families, f)
+			}
+		}
+	}
+	return push
+}
+
+func drawFamily(t *rapid.T, name, typ string) aFamily {
+	f := aFamily{name: name, typ: typ}
+	seen := map[string]bool{}
+	for range rapid.IntRange(0, 5).Draw(t, name) {
+		m := aMetric{labels: drawLabels(t, bodyLabels), value: quarter(t, "value")}
+		if seen[labelText(m.labels)] {
+			continue
+		}
+		seen[labelText(m.labels)] = true
+		switch typ {
+		case "histogram":
+			drawBuckets(t, &m)
+		case "summary":
+			m.count = float64(rapid.IntRange(0, 1000).Draw(t, "count"))
+			m.quantiles = map[string]float64{"0.5": quarter(t, "median"), "0.9": quarter(t, "p90")}
+		}
+		f.metrics = append(f.metrics, m)
+	}
+	return f
+}
+
+func drawBuckets(t *rapid.T, m *aMetric) {
+	m.les = []float64{0.5, 1, 10}
+	if rapid.IntRange(0, 9).Draw(t, "unlike bounds") == 0 {
+		m.les = []float64{0.5, 2, 10}
+	}
+	for range m.les {
+		m.count += float64(rapid.IntRange(0, 50).Draw(t, "bucket"))
+		m.buckets = append(m.buckets, m.count)
+	}
+	m.count += float64(rapid.IntRange(0, 50).Draw(t, "above"))
+}
+
+// path writes the grouping key in any order.
+func (p aPush) path(t *rapid.T, job string) string {
+	path := "/metrics/job/" + job
+	for _, name := range rapid.Permutation(slices.Sorted(maps.Keys(p.key))).Draw(t, "order of the key") {
+		if v := p.key[name]; v == "" || rapid.Bool().Draw(t, "base64") {
+			path += component(name, v)
+		} else {
+			path += "/" + name + "/" + url.PathEscape(v)
+		}
+	}
+	return path
+}
+
+var escaper = strings.NewReplacer("\\", `\\`, "\"", `\"`, "\n", `\n`)
+
+// text writes the push down, labels in any order and the families' lines mixed
+// if so drawn.
+func (p aPush) text(t *rapid.T) string {
+	var head strings.Builder
+	lines := make([][]string, len(p.families))
+	for i, f := range p.families {
+		if f.typ != "untyped" {
+			fmt.Fprintf(&head, "# HELP %s Help.\n# TYPE %s %s\n", f.name, f.name, f.typ)
+		}
+		for _, m := range f.metrics {
+			order := rapid.Permutation(slices.Sorted(maps.Keys(m.labels))).Draw(t, "order of labels")
+			lines[i] = append(lines[i], m.text(f, order)...)
+		}
+	}
+	mixed := rapid.Bool().Draw(t, "mixed")
+	for n := 0; len(lines) > 0; n++ {
+		i := 0
+		if mixed {
+			i = n % len(lines)
+		}
+		if len(lines[i]) == 0 {
+			lines = slices.Delete(lines, i, i+1)
+			continue
+		}
+		head.WriteString(lines[i][0])
+		lines[i] = lines[i][1:]
+	}
+	return head.String()
+}
+
+func (m aMetric) text(f aFamily, order []string) (lines []string) {
+	line := func(suffix, bound string, value float64) {
+		var pairs []string
+		for _, name := range order {
+			pairs = append(pairs, name+`="`+escaper.Replace(m.labels[name])+`"`)
+		}
+		if bound != "" {
+			pairs = slices.Insert(pairs, len(pairs)/2, bound)
+		}
+		block := ""
+		if len(pairs) > 0 {
+			block = "{" + strings.Join(pairs, ",") + "}"
+		}
+		lines = append(lines, f.name+suffix+block+" "+strconv.FormatFloat(value, 'g', -1, 64)+"\n")
+	}
+	for i, le := range m.les {
+		line("_bucket", fmt.Sprintf(`le="%g"`, le), m.buckets[i])
+	}
+	for q, v := range m.quantiles {
+		line("", `quantile="`+q+`"`, v)
+	}
+	switch f.typ {
+	case "histogram":
+		line("_bucket", `le="+Inf"`, m.count)
+		fallthrough
+	case "summary":
+		line("_sum", "", m.value)
+		line("_count", "", m.count)
+	default:
+		line("", "", m.value)
+	}
+	return lines
+}
+
+// protobuf writes the push down as client_golang does.
+func (p aPush) protobuf(t *rapid.T) string {
+	var b bytes.Buffer
+	for _, f := range p.families {
+		mf := &dto.MetricFamily{Name: proto.String(f.name), Type: dto.MetricType(dto.MetricType_value[strings.ToUpper(f.typ)]).Enum()}
+		for _, m := range f.metrics {
+			out := m.protobuf(f.typ)
+			for _, name := range rapid.Permutation(slices.Sorted(maps.Keys(m.labels))).Draw(t, "order of labels") {
+				out.Label = append(out.Label, &dto.LabelPair{Name: proto.String(name), Value: proto.String(m.labels[name])})
+			}
+			mf.Metric = append(mf.Metric, out)
+		}
+		if _, err := protodelim.MarshalTo(&b, mf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+func (m aMetric) protobuf(typ string) *dto.Metric {
+	v := proto.Float64(m.value)
+	switch typ {
+	case "counter":
+		return &dto.Metric{Counter: &dto.Counter{Value: v}}
+	case "gauge":
+		return &dto.Metric{Gauge: &dto.Gauge{Value: v}}
+	case "summary":
+		s := &dto.Summary{SampleSum: v, SampleCount: proto.Uint64(uint64(m.count))}
+		for q, value := range m.quantiles {
+			at, _ := strconv.ParseFloat(q, 64)
+			s.Quantile = append(s.Quantile, &dto.Quantile{Quantile: proto.Float64(at), Value: proto.Float64(value)})
+		}
+		return &dto.Metric{Summary: s}
+	case "histogram":
+		h := &dto.Histogram{SampleSum: v, SampleCount: proto.Uint64(uint64(m.count))}
+		for i, le := range m.les {
+			h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: proto.Float64(le), CumulativeCount: proto.Uint64(uint64(m.buckets[i]))})
+		}
+		return &dto.Metric{Histogram: h}
+	default:
+		return &dto.Metric{Untyped: &dto.Untyped{Value: v}}
+	}
+}
+
+// stored reads a group as the model writes one.
+func stored(t tb, g heldGroup) map[string]float64 {
+	t.Helper()
+	out := map[string]float64{}
+	number := func(into, s string) {
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", into, err)
+		}
+		out[into] = v
+	}
+	for name, f := range g.families {
+		typ := strings.ToLower(f.Type)
+		for _, m := range f.Metrics {
+			delete(m.Labels, "job")
+			at := func(part string) string { return typ + " " + name + part + labelText(m.Labels) }
+			if m.Count == "" {
+				number(at(""), m.Value)
+				continue
+			}
+			number(at(""), m.Sum)
+			number(at(" count "), m.Count)
+			if typ == "histogram" {
+				number(at(fmt.Sprintf(" le %g ", math.Inf(1))), m.Count)
+			}
+			for le, n := range m.Buckets {
+				number(at(" le "+le+" "), n)
+			}
+			for q, v := range m.Quantiles {
+				number(at(" quantile "+q+" "), v)
+			}
+		}
+	}
+	return out
+}
+
+// sums adds up what is conserved: by family, and by what a line of it is.
+func sums(lines map[string]float64) map[string]float64 {
+	out := map[string]float64{}
+	for line, v := range lines {
+		what, _, _ := strings.Cut(line, "{")
+		if strings.HasPrefix(what, "gauge") || strings.HasPrefix(what, "untyped temperature") || strings.Contains(what, "quantile") {
+			continue
+		}
+		out[what] += v
+	}
+	return out
+}
+
+// TestConservation pushes whatever under whatever policy: what the Pushgateway
+// then holds is what the model says, and the totals are those that came.
+func TestConservation(t *testing.T) {
+	pushgateway := gatewaytest.Start(t)
+	jobs := 0
+	rapid.Check(t, func(t *rapid.T) {
+		policy, push := drawPolicy(t), drawPush(t)
+		g := newGuard(t, pushgateway, setup{policy: policy.yaml()})
+		jobs++
+		job := fmt.Sprintf("job%d", jobs)
+		body, headers := "", []string(nil)
+		if rapid.Bool().Draw(t, "protobuf") {
+			body, headers = push.protobuf(t), []string{"Content-Type", delimited}
+		} else {
+			body = push.text(t)
+		}
+		method := rapid.SampledFrom([]string{http.MethodPut, http.MethodPost}).Draw(t, "method")
+		got := g.do(method, push.path(t, job), body, headers...)
+
+		key, want, mergeable := policy.expect(push)
+		key["job"] = job
+		groups := held(t, pushgateway)
+		i := slices.IndexFunc(groups, func(g heldGroup) bool { return maps.Equal(g.key, key) })
+		if !mergeable {
+			if got.Status != http.StatusUnprocessableEntity || !strings.Contains(got.Body, "unmergeable: ") || len(groups) > 0 {
+				t.Fatalf("unlike bounds: status %d, %d groups: %s", got.Status, len(groups), got.Body)
+			}
+			return
+		}
+		if got.Status != http.StatusOK || i < 0 {
+			t.Fatalf("status %d, group of %v among %v: %s\n%s", got.Status, key, groups, got.Body, body)
+		}
+		defer remove(t, pushgateway, key)
+		after := stored(t, groups[i])
+		if d := cmp.Diff(want, after); d != "" {
+			t.Fatalf("model and Pushgateway differ (-want +got):\n%s\n%s\n%s", d, policy.yaml(), body)
+		}
+		_, came, _ := aPolicy{}.expect(push)
+		if d := cmp.Diff(sums(came), sums(after)); d != "" {
+			t.Fatalf("not conserved (-came +stored):\n%s", d)
+		}
+	})
+}
