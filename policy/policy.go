@@ -143,6 +143,9 @@ func Parse(name string, data []byte) (*Policy, error) {
 // nothing more, and no name but the empty one becomes empty.
 func (p *Policy) FoldJob(job string) string { return p.jobs.Fold("job", job) }
 
+// FoldsJobs reports whether there are names that FoldJob changes.
+func (p *Policy) FoldsJobs() bool { return p.jobs != rules.Shapes{} }
+
 // Entry returns the entry that governs a job, its name folded: the first in file order whose
 // pattern matches the whole name, or default. It is never nil.
 func (p *Policy) Entry(job string) *Entry {

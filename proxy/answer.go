@@ -155,6 +155,9 @@ func (v *passage) protocolRefusal(status int, reason, fix string) Answer {
 
 // policyRefusal says each finding that refuses on a line of its own, for a job's author.
 func (v *passage) policyRefusal() Answer {
+	if v.entry.AcceptRefused {
+		return Answer{Status: http.StatusOK, outcome: Refused}
+	}
 	status := http.StatusUnprocessableEntity
 	var lines []string
 	for _, f := range v.refusals.All() {

@@ -79,6 +79,15 @@ type epoch struct {
 	verdicts *verdicts
 }
 
+// folds reports whether the policy can make the group of this push that of other
+// grouping keys, too, and keeps what they pushed.
+func (e *epoch) folds(v *passage) bool {
+	if v.request.Method == http.MethodPut && v.entry.Merge == policy.MergeReplace {
+		return false
+	}
+	return v.entry.Rules.FoldsKeys() || e.policy.FoldsJobs()
+}
+
 // resyncEvery bounds how often a collision of groups makes the guard read the
 // upstream's groups again.
 const resyncEvery = time.Second
@@ -122,7 +131,7 @@ func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) 
 	}
 	v.judgeKey()
 	if v.request.Method == http.MethodDelete {
-		return g.remove(ctx, v)
+		return g.remove(ctx, v, e)
 	}
 	if err := v.read(g.cfg.Caps); err != nil {
 		return Answer{}, err
@@ -138,7 +147,7 @@ func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) 
 	if v.refused() && v.enforced() {
 		return Answer{}, errPolicy
 	}
-	return g.forward(ctx, v)
+	return g.forward(ctx, v, e)
 }
 
 func (g *Guard) options() wire.Options {
@@ -150,10 +159,10 @@ func (g *Guard) options() wire.Options {
 }
 
 // forward sends a permitted push on, serialised with all others of its group.
-func (g *Guard) forward(ctx context.Context, v *passage) (Answer, error) {
+func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, error) {
 	claim := ledger.Claim{Group: v.raw, Raw: v.raw, Method: v.request.Method, Families: v.families()}
 	if v.enforced() {
-		claim.Group, claim.Folds = v.group, v.entry.Rules.FoldsKeys()
+		claim.Group, claim.Folds = v.group, e.folds(v)
 	}
 	grant, err := g.admit(ctx, claim)
 	if err != nil {
@@ -168,13 +177,13 @@ func (g *Guard) forward(ctx context.Context, v *passage) (Answer, error) {
 // remove sends a DELETE on. Where the policy folds keys it acts only for the run
 // that pushed last, or for a group that stands upstream under the very key the
 // client names, from before the policy.
-func (g *Guard) remove(ctx context.Context, v *passage) (Answer, error) {
+func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error) {
 	if err := g.sync(ctx); err != nil {
 		return Answer{}, err
 	}
 	claim := ledger.Claim{Group: v.raw, Raw: v.raw, Method: http.MethodDelete}
 	if v.enforced() && !v.refused() && !g.book.Has(v.raw) {
-		claim.Group, claim.Folds = v.group, v.entry.Rules.FoldsKeys()
+		claim.Group, claim.Folds = v.group, e.folds(v)
 	}
 	v.refusals.Reset() // there is nothing in a DELETE to refuse
 	grant, err := g.admit(ctx, claim)
@@ -277,7 +286,7 @@ func (v *passage) record(e *epoch, a Answer, outcome Outcome) audit.Record {
 	if v.entry == nil {
 		return r
 	}
-	r.Job, r.Governed, r.Entry, r.Owner, r.Mode = v.raw.Job(), v.raw.Job(), v.entry.Name, v.entry.Owner, string(v.entry.Mode)
+	r.Job, r.Governed, r.Entry, r.Owner, r.Mode = v.raw.Job(), v.job, v.entry.Name, v.entry.Owner, string(v.entry.Mode)
 	r.Group = v.raw.String()
 	if v.enforced() {
 		r.Group = v.group.String()

@@ -96,7 +96,7 @@ func (m *Metrics) judged(parse, policy time.Duration) {
 func (m *Metrics) pushed(v *passage, outcome Outcome) {
 	job, mode := "", ""
 	if v.entry != nil {
-		job, mode = m.job(v.raw.Job()), string(v.entry.Mode)
+		job, mode = m.job(v.job), string(v.entry.Mode)
 	}
 	m.pushes.WithLabelValues(job, mode, outcome.String()).Inc()
 	for _, f := range v.findings.All() {

@@ -4,11 +4,14 @@ import (
 	"hash/maphash"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/wire"
@@ -37,6 +40,7 @@ type passage struct {
 	started time.Time
 
 	raw   wire.Key // as the client sent it
+	job   string   // as it is governed: folded
 	group wire.Key // as enforcement would have it
 	entry *policy.Entry
 	// refusals are the findings for which the rules refuse the push; they are
@@ -64,7 +68,7 @@ var passages = sync.Pool{New: func() any { return &passage{} }}
 const keptBody = 1 << 20
 
 func (v *passage) reset() {
-	v.request, v.raw, v.group, v.entry = Request{}, wire.Key{}, wire.Key{}, nil
+	v.request, v.raw, v.job, v.group, v.entry = Request{}, wire.Key{}, "", wire.Key{}, nil
 	v.changed, v.upstreamStatus = false, 0
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
 	v.decoded, v.safety = nil, nil
@@ -92,8 +96,22 @@ func (v *passage) address(e *epoch, opts wire.Options) error {
 		return err
 	}
 	v.raw, v.group = key, key
-	v.entry = e.policy.Entry(key.Job())
+	v.job = e.policy.FoldJob(key.Job())
+	v.entry = e.policy.Entry(v.job)
 	return nil
+}
+
+// foldJob gives the group the folded name of its job.
+func (v *passage) foldJob() {
+	if v.job == v.raw.Job() {
+		return
+	}
+	v.group = v.raw.With(labels.Label{Name: model.JobLabel, Value: v.job})
+	v.changed = true
+	v.note([]finding.Finding{{
+		ID: finding.FoldedJob, Label: model.JobLabel, Sample: finding.Redact(v.raw.Job()), Count: 1,
+		Fix: "name the job " + strconv.Quote(v.job) + ": the name of a run in it makes a new job of every run",
+	}}, false)
 }
 
 // judgeKey holds the grouping key to the rules.
@@ -101,7 +119,8 @@ func (v *passage) judgeKey() {
 	if v.entry.Mode == policy.Open {
 		return
 	}
-	said := v.entry.Rules.JudgeKey(v.raw.Labels())
+	v.foldJob()
+	said := v.entry.Rules.JudgeKey(v.group.Labels())
 	v.note(said.Findings, said.Outcome == rules.Rejected)
 	if said.Outcome == rules.Rewritten {
 		v.group = wire.NewKey(said.Labels...)
@@ -202,7 +221,7 @@ func (v *passage) judgeLimits() {
 
 func (v *passage) judgeMetrics(c *verdicts) {
 	p := &v.push
-	table := c.table(tableKey{v.entry.ID, v.raw.Job(), p.Encoding})
+	table := c.table(tableKey{v.entry.ID, v.job, p.Encoding})
 	defer table.mu.Unlock()
 	family, hash := int32(-1), uint64(0)
 	for i := range p.Metrics {

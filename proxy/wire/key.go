@@ -48,6 +48,11 @@ func identity(ls []labels.Label) string {
 	return b.String()
 }
 
+// With returns the key with one label set to another value, or added.
+func (k Key) With(l labels.Label) Key {
+	return NewKey(append(slices.Clone(k.labels), l)...)
+}
+
 // ID is a string that two keys share exactly if they are equal; a map's key,
 // not for people.
 func (k Key) ID() string { return k.id }

@@ -29,6 +29,9 @@ const (
 	// CounterSharedGroup says that the policy folds the grouping keys of
 	// parallel runs, so that their counters overwrite one another.
 	CounterSharedGroup = "counter_shared_group"
+	// FoldedJob says that the name of a job carried the name of one of its runs,
+	// and that the job is governed without it.
+	FoldedJob = "folded_job"
 	// Unmergeable says that a rule made metrics equal that cannot be added, such
 	// as histograms with unlike bucket bounds.
 	Unmergeable = "unmergeable"
