@@ -30,48 +30,74 @@ const (
 func shapeTable() []shape {
 	return []shape{
 		// Runs, applications and pods.
-		{name: "airflow_run_id", normal: "$1", max: maxFileName,
-			pattern: `(manual|scheduled|backfill|dataset_triggered|asset_triggered|asset_materialization|operator_triggered)__\d{4}-\d\d-\d\dT\S*`},
+		{
+			name: "airflow_run_id", normal: "$1", max: maxFileName,
+			pattern: `(manual|scheduled|backfill|dataset_triggered|asset_triggered|asset_materialization|operator_triggered)__\d{4}-\d\d-\d\dT\S*`,
+		},
 		{name: "uuid", normal: "<uuid>", pattern: `\{?` + uuidPattern + `\}?`},
 		{name: "spark_yarn_app", normal: "application", pattern: `application_\d{13}_\d{4,12}`},
 		{name: "spark_standalone_app", normal: "app", pattern: `app-\d{14}-\d{4,12}`},
 		{name: "spark_local_app", normal: "local", pattern: `local-\d{13}`},
 		{name: "spark_k8s_app", normal: "spark", pattern: `spark-[0-9a-f]{32}`},
-		{name: "spark_k8s_pod", normal: "$1-$2", max: maxPodName, when: namesSparkPod,
-			pattern: `(.+)-[0-9a-f]{16}-(driver|exec)(?:-\d+)?`},
-		{name: "yarn_container", normal: "$1",
-			pattern: `(container|appattempt)_(?:e\d{1,6}_)?\d{13}_\d{4,12}_\d{1,12}(?:_\d{1,12})?`},
-		{name: "hadoop_task", normal: "$1",
-			pattern: `(job|task|attempt)_\d{12,13}_\d{4,12}(?:_[mr]_\d{6}(?:_\d{1,6})?)?`},
+		{
+			name: "spark_k8s_pod", normal: "$1-$2", max: maxPodName, when: namesSparkPod,
+			pattern: `(.+)-[0-9a-f]{16}-(driver|exec)(?:-\d+)?`,
+		},
+		{
+			name: "yarn_container", normal: "$1",
+			pattern: `(container|appattempt)_(?:e\d{1,6}_)?\d{13}_\d{4,12}_\d{1,12}(?:_\d{1,12})?`,
+		},
+		{
+			name: "hadoop_task", normal: "$1",
+			pattern: `(job|task|attempt)_\d{12,13}_\d{4,12}(?:_[mr]_\d{6}(?:_\d{1,6})?)?`,
+		},
 		{name: "emr_id", normal: "$1", pattern: `([js])-[0-9A-Z]{10,24}`, when: digitInLastToken},
 		{name: "glue_run", normal: "jr", pattern: `jr_[0-9a-f]{64}`},
 		{name: "databricks_cluster", normal: "<cluster>", pattern: `\d{4}-\d{6}-[a-z0-9]{6,10}`},
 		// The number is minutes since 1970: 25… was 2017, 30… is 2027.
-		{name: "k8s_cronjob", normal: "$1", max: maxPodName,
-			pattern: `(.+)-(?:2[5-9]|3\d)\d{6}(?:-` + randomPattern + `{5})?`},
-		{name: "k8s_deploy_pod", normal: "$1", max: maxPodName, when: endsAsPod,
-			pattern: `(.+)-` + randomPattern + `{6,10}-` + randomPattern + `{5}`},
-		{name: "k8s_job_pod", normal: "$1", max: maxPodName, when: endsAsJobPod,
-			pattern: `(.+)-` + randomPattern + `{5}`},
+		{
+			name: "k8s_cronjob", normal: "$1", max: maxPodName,
+			pattern: `(.+)-(?:2[5-9]|3\d)\d{6}(?:-` + randomPattern + `{5})?`,
+		},
+		{
+			name: "k8s_deploy_pod", normal: "$1", max: maxPodName, when: endsAsPod,
+			pattern: `(.+)-` + randomPattern + `{6,10}-` + randomPattern + `{5}`,
+		},
+		{
+			name: "k8s_job_pod", normal: "$1", max: maxPodName, when: endsAsJobPod,
+			pattern: `(.+)-` + randomPattern + `{5}`,
+		},
 		// Too many good names look so (etl-version2), hence only where hosts stand.
-		{name: "airflow_pod", normal: "$1", max: maxPodName, when: digitAndLetterInLastToken, label: namesHost,
-			pattern: `(.+)-[a-z0-9]{8}`},
+		{
+			name: "airflow_pod", normal: "$1", max: maxPodName, when: digitAndLetterInLastToken, label: namesHost,
+			pattern: `(.+)-[a-z0-9]{8}`,
+		},
 
 		// Times.
-		{name: "iso_datetime", normal: "<time>",
-			pattern: `\d{4}-\d\d-\d\d[T _]\d\d[:-]?\d\d(?:[:-]?\d\d)?(?:[.,]\d{1,12})?(?: ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?))?(?: [A-Z]{3,5})?`},
-		{name: "compact_datetime", normal: "<time>",
-			pattern: datePattern + `[T_-]?` + clockPattern + `(?:\.\d{1,12})?(?:Z|[+-]\d{4})?`},
-		{name: "date", normal: "<date>", label: notVersion,
-			pattern: `(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])`},
+		{
+			name: "iso_datetime", normal: "<time>",
+			pattern: `\d{4}-\d\d-\d\d[T _]\d\d[:-]?\d\d(?:[:-]?\d\d)?(?:[.,]\d{1,12})?(?: ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?))?(?: [A-Z]{3,5})?`,
+		},
+		{
+			name: "compact_datetime", normal: "<time>",
+			pattern: datePattern + `[T_-]?` + clockPattern + `(?:\.\d{1,12})?(?:Z|[+-]\d{4})?`,
+		},
+		{
+			name: "date", normal: "<date>", label: notVersion,
+			pattern: `(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])`,
+		},
 		{name: "date_nodash", normal: "<date>", pattern: datePattern + `(?:[01]\d|2[0-3])?`},
-		{name: "hive_partition", normal: "$1=<date>", max: maxFileName,
-			pattern: `([a-z_][a-z0-9_]*)=(?:19|20)\d\d(?:[-/]?\d\d(?:[-/]?\d\d)?(?:[-T]\d\d)?(?:/[a-z_]+=\d{1,2})*|(?:/[a-z_]+=\d{1,2})+)`},
+		{
+			name: "hive_partition", normal: "$1=<date>", max: maxFileName,
+			pattern: `([a-z_][a-z0-9_]*)=(?:19|20)\d\d(?:[-/]?\d\d(?:[-/]?\d\d)?(?:[-T]\d\d)?(?:/[a-z_]+=\d{1,2})*|(?:/[a-z_]+=\d{1,2})+)`,
+		},
 		{name: "epoch", normal: "<epoch>", pattern: `1\d{9}(?:\.\d{1,12})?|1\d{12}|1\d{15}|1\d{18}`},
 
 		// Identifiers and secrets.
-		{name: "hash_hex", normal: "<hash>",
-			pattern: `(?:(?:sha1|sha256|sha512|md5):)?(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{56}|[0-9a-fA-F]{64}|[0-9a-fA-F]{96}|[0-9a-fA-F]{128})`},
+		{
+			name: "hash_hex", normal: "<hash>",
+			pattern: `(?:(?:sha1|sha256|sha512|md5):)?(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{56}|[0-9a-fA-F]{64}|[0-9a-fA-F]{96}|[0-9a-fA-F]{128})`,
+		},
 		{name: "object_id", normal: "<id>", pattern: `[0-9a-f]{24}`},
 		{name: "trace_span_id", normal: "<id>", pattern: `[0-9a-f]{16}`, when: digitAndLetterInLastToken},
 		{name: "container_id", normal: "<id>", pattern: `[0-9a-f]{12}`, when: digitAndLetterInLastToken},
@@ -82,45 +108,73 @@ func shapeTable() []shape {
 
 		// Machines, people and places.
 		{name: "ec2_host", normal: "ip", max: maxPodName, pattern: `ip-\d{1,3}(?:-\d{1,3}){3}(?:\..+)?`},
-		{name: "aws_resource", normal: "$1",
-			pattern: `(i|vol|eni|sg|subnet|vpc|snap|ami)-[0-9a-f]{8}(?:[0-9a-f]{9})?`},
-		{name: "ipv4", normal: "<ip>", label: notVersion,
-			pattern: octet + `(?:\.` + octet + `){3}(?::\d{1,5}|/\d{1,2})?`},
-		{name: "ipv6", normal: "<ip>", when: isWholeIPv6,
-			pattern: `\[?[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?:(?:` + octet + `\.){3}` + octet + `)?(?:%\w{1,16})?\]?(?::\d{1,5}|/\d{1,3})?`},
+		{
+			name: "aws_resource", normal: "$1",
+			pattern: `(i|vol|eni|sg|subnet|vpc|snap|ami)-[0-9a-f]{8}(?:[0-9a-f]{9})?`,
+		},
+		{
+			name: "ipv4", normal: "<ip>", label: notVersion,
+			pattern: octet + `(?:\.` + octet + `){3}(?::\d{1,5}|/\d{1,2})?`,
+		},
+		{
+			name: "ipv6", normal: "<ip>", when: isWholeIPv6,
+			pattern: `\[?[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?:(?:` + octet + `\.){3}` + octet + `)?(?:%\w{1,16})?\]?(?::\d{1,5}|/\d{1,3})?`,
+		},
 		{name: "mac", normal: "<mac>", pattern: `[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}`},
-		{name: "email", normal: "<email>", max: maxAddress,
-			pattern: `(?:mailto:|[^@<>]*<)?[^@\s/<>]+@[^@\s/<>]+\.[A-Za-z]{2,}>?`},
+		{
+			name: "email", normal: "<email>", max: maxAddress,
+			pattern: `(?:mailto:|[^@<>]*<)?[^@\s/<>]+@[^@\s/<>]+\.[A-Za-z]{2,}>?`,
+		},
 		// Names and passwords before the host never stay.
-		{name: "url", normal: "$1://$2",
-			pattern: `([a-zA-Z][a-zA-Z0-9+.:-]*)://(?:(?:[^/?#\s]*@)?((?:\[[0-9a-fA-F:.%]*\]|[^/?#@\s:]*)(?::\d{1,5})?)(?:[/?#]\S*)?|\S*)`},
+		{
+			name: "url", normal: "$1://$2",
+			pattern: `([a-zA-Z][a-zA-Z0-9+.:-]*)://(?:(?:[^/?#\s]*@)?((?:\[[0-9a-fA-F:.%]*\]|[^/?#@\s:]*)(?::\d{1,5})?)(?:[/?#]\S*)?|\S*)`,
+		},
 		{name: "path", normal: "<path>", when: hasFourSegments, pattern: `(?:[A-Za-z]:)?(?:[/\\][^/\\\s]+){4,}[/\\]?`},
 
 		// Text.
-		{name: "sql", normal: "$1",
-			pattern: `(?is)\s*(select|insert|update|delete|merge|with|create|alter|drop|truncate)\s.*\b(?:from|into|set|table|values|as|view|using)\b.*`},
-		{name: "error_class", normal: "$1$2",
-			pattern: `(?s)((?:[A-Za-z_][\w$]*\.)*[A-Z]\w*(?:Error|Exception|Failure|Timeout|Warning))\b.*[\s:(].*|(Error|Exception|Warning):.*`},
-		{name: "stack_trace", normal: "<trace>",
-			pattern: `(?s).*(?:Traceback \(most recent call last\)|\n\s+at [\w.$]+\(|goroutine \d+ \[).*`},
+		{
+			name: "sql", normal: "$1",
+			pattern: `(?is)\s*(select|insert|update|delete|merge|with|create|alter|drop|truncate)\s.*\b(?:from|into|set|table|values|as|view|using)\b.*`,
+		},
+		{
+			name: "error_class", normal: "$1$2",
+			pattern: `(?s)((?:[A-Za-z_][\w$]*\.)*[A-Z]\w*(?:Error|Exception|Failure|Timeout|Warning))\b.*[\s:(].*|(Error|Exception|Warning):.*`,
+		},
+		{
+			name: "stack_trace", normal: "<trace>",
+			pattern: `(?s).*(?:Traceback \(most recent call last\)|\n\s+at [\w.$]+\(|goroutine \d+ \[).*`,
+		},
 		{name: "hex_address", normal: "<text>", pattern: `(?s).*\b0x[0-9a-fA-F]{6,}\b.*`},
 
 		// Names with something appended.
 		{name: "part_file", normal: "$1", pattern: `(part)-\d{5}-[0-9a-f]{8}-.*`},
-		{name: "tempfile", normal: "tmp", max: maxFileName, when: isTemporary,
-			pattern: `(?:.*/)?tmp[a-z0-9_]{8}(?:\..*)?`},
-		{name: "trailing_spark_app", normal: "$1", max: maxFileName, when: namesSparkApp,
-			pattern: `(.{2,}?)[-_.](?:` + sparkPattern + `)`},
-		{name: "trailing_time", normal: "$1$2", max: maxFileName,
+		{
+			name: "tempfile", normal: "tmp", max: maxFileName, when: isTemporary,
+			pattern: `(?:.*/)?tmp[a-z0-9_]{8}(?:\..*)?`,
+		},
+		{
+			name: "trailing_spark_app", normal: "$1", max: maxFileName, when: namesSparkApp,
+			pattern: `(.{2,}?)[-_.](?:` + sparkPattern + `)`,
+		},
+		{
+			name: "trailing_time", normal: "$1$2", max: maxFileName,
 			pattern: `(.{2,}?)[-_.](?:1\d{9}|1\d{12}|1\d{15}|1\d{18}|` +
 				`(?:19|20)\d\d[-_]?(?:0[1-9]|1[0-2])[-_]?(?:0[1-9]|[12]\d|3[01])` +
-				`(?:[-_T]?\d{2,6}|[-_T]\d\d(?:[:_-]\d\d){1,2}(?:\.\d{1,12})?(?:[+-]\d\d:?\d\d)?)?Z?)` + extension},
-		{name: "trailing_uuid", normal: "$1$2", max: maxFileName,
-			pattern: `(.{2,}?)[-_.:/=](?:` + uuidPattern + `|[0-9a-f]{32})` + extension},
-		{name: "entity_id", normal: "$1",
-			pattern: `((?i:user|usr|uid|cust|customer|acct|account|order|session|sess|req|request|tx|txn|msg|event|build|run|job|task|tenant))[-_:#]\d{3,}`},
-		{name: "pull_request", normal: "pr", max: maxFileName,
-			pattern: `(?:(?:refs/)?pull/|(?i:pr)[-/#]?)\d+(?:/.*)?`},
+				`(?:[-_T]?\d{2,6}|[-_T]\d\d(?:[:_-]\d\d){1,2}(?:\.\d{1,12})?(?:[+-]\d\d:?\d\d)?)?Z?)` + extension,
+		},
+		{
+			name: "trailing_uuid", normal: "$1$2", max: maxFileName,
+			pattern: `(.{2,}?)[-_.:/=](?:` + uuidPattern + `|[0-9a-f]{32})` + extension,
+		},
+		{
+			name: "entity_id", normal: "$1",
+			pattern: `((?i:user|usr|uid|cust|customer|acct|account|order|session|sess|req|request|tx|txn|msg|event|build|run|job|task|tenant))[-_:#]\d{3,}`,
+		},
+		{
+			name: "pull_request", normal: "pr", max: maxFileName,
+			pattern: `(?:(?:refs/)?pull/|(?i:pr)[-/#]?)\d+(?:/.*)?`,
+		},
 
 		// Numbers, and whatever else is too long to be a name.
 		{name: "phone", normal: "<phone>", pattern: `\+\d[\d ()-]{7,18}\d`, when: hasPhoneDigits},

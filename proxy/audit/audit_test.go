@@ -38,8 +38,10 @@ func TestTheLine(t *testing.T) {
 			`"outcome":"changed","would":"refused","status":200,"upstream_status":202,"findings":[{"id":"ids","metric":"rows",` +
 			`"label":"run_id","sample":"<&>","count":3,"limit":1,"fix":"drop it"}],"more_findings":2,"samples":7,"bytes":123,"ms":1.25}` + "\n"},
 		"nothing": {Record{}, `{"time":"0001-01-01T00:00:00Z","job":"","method":"","outcome":"","status":0,"samples":0,"bytes":0,"ms":0}` + "\n"},
-		"controls": {Record{Job: "a\nb\r\x00\x1b[2J\x7f\u0085\u009b\u00a0é\u2028"},
-			`{"time":"0001-01-01T00:00:00Z","job":"a\nb\r\u0000\u001b[2J\u007f\u0085\u009b` + "\u00a0é" + `\u2028","method":"","outcome":"","status":0,"samples":0,"bytes":0,"ms":0}` + "\n"},
+		"controls": {
+			Record{Job: "a\nb\r\x00\x1b[2J\x7f\u0085\u009b\u00a0é\u2028"},
+			`{"time":"0001-01-01T00:00:00Z","job":"a\nb\r\u0000\u001b[2J\u007f\u0085\u009b` + "\u00a0é" + `\u2028","method":"","outcome":"","status":0,"samples":0,"bytes":0,"ms":0}` + "\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer

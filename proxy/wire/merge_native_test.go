@@ -133,28 +133,48 @@ func TestMergeNativeRefuses(t *testing.T) {
 		{"a zero threshold that is no number", plain + ` zero_threshold:nan`, "native histogram with zero threshold NaN"},
 		{"a negative zero threshold", plain + ` zero_threshold:-1`, "native histogram with zero threshold -1"},
 		{"an infinite zero threshold", plain + ` zero_threshold:inf`, "native histogram with zero threshold +Inf"},
-		{"a span without buckets", `schema:0 positive_span{offset:0 length:2147483647}`,
-			"native histogram: positive side: spans need 2147483647 buckets, have 0 buckets: histogram spans specify different number of buckets than provided"},
-		{"a span beyond all indexes", `schema:0 positive_span{offset:0 length:4294967295}`,
-			"native histogram: positive side: span number 1 ends at bucket index 4294967294: histogram has a span whose bucket index is out of range"},
-		{"buckets without a span", plain + ` negative_delta:1`,
-			"native histogram: negative side: spans need 0 buckets, have 1 buckets: histogram spans specify different number of buckets than provided"},
-		{"a negative bucket", `schema:0 positive_span{offset:0 length:1} positive_delta:-1`,
-			"native histogram: positive side: bucket number 1 has observation count of -1: histogram has a bucket whose observation count is negative"},
-		{"spans that overlap", `sample_count:2 schema:0 positive_span{offset:0 length:1} positive_span{offset:-1 length:1} positive_delta:1 positive_delta:0`,
-			"native histogram: positive side: span number 2 with offset -1: histogram has a span whose offset is negative"},
-		{"a count unlike its buckets", strings.Replace(plain, "sample_count:1", "sample_count:2", 1),
-			"native histogram: 1 observations found in buckets, but the Count field is 2: histogram's observation count should equal the number of observations found in the buckets (in absence of NaN)"},
-		{"deltas of a float histogram", strings.Replace(plain, "sample_count:1", "sample_count_float:1", 1),
-			"native histogram: positive side: spans need 1 buckets, have 0 buckets: histogram spans specify different number of buckets than provided"},
+		{
+			"a span without buckets", `schema:0 positive_span{offset:0 length:2147483647}`,
+			"native histogram: positive side: spans need 2147483647 buckets, have 0 buckets: histogram spans specify different number of buckets than provided",
+		},
+		{
+			"a span beyond all indexes", `schema:0 positive_span{offset:0 length:4294967295}`,
+			"native histogram: positive side: span number 1 ends at bucket index 4294967294: histogram has a span whose bucket index is out of range",
+		},
+		{
+			"buckets without a span", plain + ` negative_delta:1`,
+			"native histogram: negative side: spans need 0 buckets, have 1 buckets: histogram spans specify different number of buckets than provided",
+		},
+		{
+			"a negative bucket", `schema:0 positive_span{offset:0 length:1} positive_delta:-1`,
+			"native histogram: positive side: bucket number 1 has observation count of -1: histogram has a bucket whose observation count is negative",
+		},
+		{
+			"spans that overlap", `sample_count:2 schema:0 positive_span{offset:0 length:1} positive_span{offset:-1 length:1} positive_delta:1 positive_delta:0`,
+			"native histogram: positive side: span number 2 with offset -1: histogram has a span whose offset is negative",
+		},
+		{
+			"a count unlike its buckets", strings.Replace(plain, "sample_count:1", "sample_count:2", 1),
+			"native histogram: 1 observations found in buckets, but the Count field is 2: histogram's observation count should equal the number of observations found in the buckets (in absence of NaN)",
+		},
+		{
+			"deltas of a float histogram", strings.Replace(plain, "sample_count:1", "sample_count_float:1", 1),
+			"native histogram: positive side: spans need 1 buckets, have 0 buckets: histogram spans specify different number of buckets than provided",
+		},
 		{"a bucket below every float", strings.Replace(plain, "offset:0", "offset:-1075", 1), "native histogram with a bucket beyond the range of float64"},
 		{"a bucket above every float", strings.Replace(plain, "offset:0", "offset:1026", 1), "native histogram with a bucket beyond the range of float64"},
-		{"more observations than a float holds", `sample_count:9007199254740994 schema:0 positive_span{offset:0 length:1} positive_delta:9007199254740994`,
-			"native histogram of 9.007199254740994e+15 observations, limit: 9007199254740992"},
-		{"more observations together", `sample_count:9007199254740992 schema:0 positive_span{offset:0 length:1} positive_delta:9007199254740992`,
-			"native histograms of 9007199254740993 observations, limit: 9007199254740992"},
-		{"buckets whose sum wraps to the count", `sample_count:0 schema:0 positive_span{offset:0 length:4} positive_delta:` + quad + ` positive_delta:0 positive_delta:0 positive_delta:0`,
-			"native histogram of 1.8446744073709552e+19 observations, limit: 9007199254740992"},
+		{
+			"more observations than a float holds", `sample_count:9007199254740994 schema:0 positive_span{offset:0 length:1} positive_delta:9007199254740994`,
+			"native histogram of 9.007199254740994e+15 observations, limit: 9007199254740992",
+		},
+		{
+			"more observations together", `sample_count:9007199254740992 schema:0 positive_span{offset:0 length:1} positive_delta:9007199254740992`,
+			"native histograms of 9007199254740993 observations, limit: 9007199254740992",
+		},
+		{
+			"buckets whose sum wraps to the count", `sample_count:0 schema:0 positive_span{offset:0 length:4} positive_delta:` + quad + ` positive_delta:0 positive_delta:0 positive_delta:0`,
+			"native histogram of 1.8446744073709552e+19 observations, limit: 9007199254740992",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			refuses(t, histogramType, parse(t, "histogram{"+plain+"}", "histogram{"+test.metric+"}"), test.want)

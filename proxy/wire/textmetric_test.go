@@ -26,14 +26,22 @@ func TestAppendTextMetric(t *testing.T) {
 		{"a name beyond the legacy pattern", `a "b"`, `c="d"`, gaugeType, `gauge{value:2}`, "{\"a \\\"b\\\"\",c=\"d\"} 2\n"},
 		{"such a name alone", "a.b", ``, gaugeType, `gauge{value:2}`, "{\"a.b\"} 2\n"},
 		{"a summary without quantiles", "s", ``, summaryType, `summary{sample_count:3 sample_sum:2}`, "s_sum 2\ns_count 3\n"},
-		{"quantiles", "s", `a="x"`, summaryType, `summary{quantile{quantile:0.5 value:nan}} timestamp_ms:7`,
-			"s{a=\"x\",quantile=\"0.5\"} NaN 7\ns_sum{a=\"x\"} 0 7\ns_count{a=\"x\"} 0 7\n"},
-		{"+Inf where it is missing", "h", `a="x"`, histogramType, `histogram{sample_count:2 sample_sum:1 bucket{cumulative_count:1 upper_bound:0.5}}`,
-			"h_bucket{a=\"x\",le=\"0.5\"} 1\nh_bucket{a=\"x\",le=\"+Inf\"} 2\nh_sum{a=\"x\"} 1\nh_count{a=\"x\"} 2\n"},
-		{"bounds in order", "h", ``, histogramType, `histogram{sample_count:3 bucket{cumulative_count:3 upper_bound:inf} bucket{cumulative_count:2 upper_bound:1} bucket{cumulative_count_float:1.5 upper_bound:-1}}`,
-			"h_bucket{le=\"-1\"} 1.5\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 0\nh_count 3\n"},
-		{"a name beyond the legacy pattern with a suffix", "h.x", ``, histogramType, `histogram{}`,
-			"{\"h.x_bucket\",le=\"+Inf\"} 0\n{\"h.x_sum\"} 0\n{\"h.x_count\"} 0\n"},
+		{
+			"quantiles", "s", `a="x"`, summaryType, `summary{quantile{quantile:0.5 value:nan}} timestamp_ms:7`,
+			"s{a=\"x\",quantile=\"0.5\"} NaN 7\ns_sum{a=\"x\"} 0 7\ns_count{a=\"x\"} 0 7\n",
+		},
+		{
+			"+Inf where it is missing", "h", `a="x"`, histogramType, `histogram{sample_count:2 sample_sum:1 bucket{cumulative_count:1 upper_bound:0.5}}`,
+			"h_bucket{a=\"x\",le=\"0.5\"} 1\nh_bucket{a=\"x\",le=\"+Inf\"} 2\nh_sum{a=\"x\"} 1\nh_count{a=\"x\"} 2\n",
+		},
+		{
+			"bounds in order", "h", ``, histogramType, `histogram{sample_count:3 bucket{cumulative_count:3 upper_bound:inf} bucket{cumulative_count:2 upper_bound:1} bucket{cumulative_count_float:1.5 upper_bound:-1}}`,
+			"h_bucket{le=\"-1\"} 1.5\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 0\nh_count 3\n",
+		},
+		{
+			"a name beyond the legacy pattern with a suffix", "h.x", ``, histogramType, `histogram{}`,
+			"{\"h.x_bucket\",le=\"+Inf\"} 0\n{\"h.x_sum\"} 0\n{\"h.x_count\"} 0\n",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := parse(t, test.metric)[0]
@@ -106,8 +114,10 @@ func renderedLabels(t *rapid.T, labels []*dto.LabelPair) []byte {
 	if len(labels) == 0 {
 		return nil
 	}
-	mf := &dto.MetricFamily{Name: proto.String("x"), Type: untypedType.Enum(),
-		Metric: []*dto.Metric{{Label: labels, Untyped: &dto.Untyped{Value: proto.Float64(0)}}}}
+	mf := &dto.MetricFamily{
+		Name: proto.String("x"), Type: untypedType.Enum(),
+		Metric: []*dto.Metric{{Label: labels, Untyped: &dto.Untyped{Value: proto.Float64(0)}}},
+	}
 	var b bytes.Buffer
 	if _, err := expfmt.MetricFamilyToText(&b, mf); err != nil {
 		t.Fatal(err)
