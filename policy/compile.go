@@ -210,7 +210,10 @@ func (j *judged) config() rules.Config {
 			Labels:      texts(r.labels),
 			Shapes:      texts(r.shapes),
 			Action:      rules.Action(r.action.text),
+			Buckets:     int(r.buckets.value),
+			Length:      int(r.length.value),
 			Replacement: r.replacement.text,
+			Gauges:      rules.Gauges(r.gauges.text),
 		})
 	}
 	return c
@@ -278,6 +281,12 @@ func (r *rule) place(f *rules.Fault) spot {
 		return item(r.shapes, f.Index)
 	case "action":
 		return r.action.spot
+	case "buckets":
+		return r.buckets.spot
+	case "length":
+		return r.length.spot
+	case "gauges":
+		return r.gauges.spot
 	case "replacement":
 		return r.replacement.spot
 	}

@@ -20,6 +20,16 @@ func (d *decoder) number(n *yaml.Node, where string) number {
 	return d.checked(n, where, "a whole number", value, ok)
 }
 
+// positive reads a whole number of at least 1.
+func (d *decoder) positive(n *yaml.Node, where string) number {
+	v := d.number(n, where)
+	if v.written() && v.value == 0 {
+		d.fault(v.spot, where, "must be at least 1")
+		return number{}
+	}
+	return v
+}
+
 // size reads a number of bytes, with a unit or without.
 func (d *decoder) size(n *yaml.Node, where string) number {
 	n = d.follow(n)

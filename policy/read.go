@@ -124,7 +124,10 @@ func (d *decoder) rule(n *yaml.Node, where string, i int) (rule, bool) {
 			r.shapes = d.shapes(n, where)
 		}},
 		{"action", "", func(n *yaml.Node, _ string) { r.action = d.oneOf(n, r.where, "action", actions()...) }},
+		{"buckets", "", func(n *yaml.Node, where string) { r.buckets = d.positive(n, where) }},
+		{"length", "", func(n *yaml.Node, where string) { r.length = d.positive(n, where) }},
 		{"replacement", "", func(n *yaml.Node, where string) { r.replacement = d.name(n, where) }},
+		{"gauges", "", func(n *yaml.Node, _ string) { r.gauges = d.oneOf(n, r.where, "gauges", gauges()...) }},
 	}
 	for i := range fields {
 		f := fields[i]
@@ -139,8 +142,13 @@ func (d *decoder) rule(n *yaml.Node, where string, i int) (rule, bool) {
 
 func actions() []string {
 	return []string{
-		string(rules.Drop), string(rules.Template), string(rules.Replace), string(rules.Reject), string(rules.Keep),
+		string(rules.Drop), string(rules.Template), string(rules.Bucket), string(rules.Truncate),
+		string(rules.Replace), string(rules.Reject), string(rules.Keep),
 	}
+}
+
+func gauges() []string {
+	return []string{string(rules.Last), string(rules.Max), string(rules.Min), string(rules.Sum)}
 }
 
 // shapes reads a list of shapes, or the word all.

@@ -156,11 +156,22 @@ type rule struct {
 	// with shapes touches only values of one of them. Left out: every value.
 	shapes words
 	// action is what happens: drop (the label goes), template (the value becomes
-	// the normal form of its shape, and shapes left out are all shapes), replace
-	// (the value becomes replacement), reject (the push is refused) or keep (the
-	// value stays). Required.
+	// the normal form of its shape, and shapes left out are all shapes), bucket
+	// (the value becomes one of buckets names by its hash), truncate (the value
+	// keeps its first length bytes), replace (the value becomes replacement),
+	// reject (the push is refused) or keep (the value stays). Required.
 	action word
+	// buckets is how many values are left, for action bucket: required there,
+	// refused with any other action, and at least 1.
+	buckets number
+	// length is how many bytes are left, for action truncate: required there,
+	// refused with any other action, and at least 1.
+	length number
 	// replacement is the new value for action replace: required there, refused
 	// with any other action, and not empty.
 	replacement word
+	// gauges is what becomes of gauges that this rule makes equal: last (in the
+	// push), max, min or sum. Not with reject and keep, which make none equal.
+	// Left out: last.
+	gauges word
 }

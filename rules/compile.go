@@ -24,6 +24,7 @@ type Set struct {
 // rule is a compiled Rule.
 type rule struct {
 	Rule
+	index  int      // in Config.Rules
 	names  *names   // nil matches every name
 	shapes shapeSet // 0 matches every value
 }
@@ -116,18 +117,10 @@ func isFindingID(id string) bool {
 }
 
 func (c *compiler) action(r Rule) {
-	const want = "want drop, template, replace, reject or keep"
+	const want = "want drop, template, bucket, truncate, replace, reject or keep"
 	switch r.Action {
-	case Drop, Template, Reject, Keep:
-		if r.Replacement != "" {
-			c.fault("replacement", -1, "replacement is for action replace, not %s", r.Action)
-		}
-	case Replace:
-		if r.Replacement == "" {
-			c.fault("replacement", -1, "replacement is missing: action replace wants the new value, drop takes the label away")
-		} else if !utf8.ValidString(r.Replacement) {
-			c.fault("replacement", -1, "replacement %s is not UTF-8", clipped(r.Replacement))
-		}
+	case Drop, Template, Bucket, Truncate, Replace, Reject, Keep:
+		c.options(r)
 	case "":
 		c.fault("action", -1, "action is missing: %s", want)
 	default:
@@ -135,9 +128,52 @@ func (c *compiler) action(r Rule) {
 	}
 }
 
+// options holds what a rule states for its action to what that action wants.
+func (c *compiler) options(r Rule) {
+	for _, o := range []struct {
+		field  string
+		stated bool
+		action Action
+		want   string
+	}{
+		{"buckets", r.Buckets != 0, Bucket, "how many values to leave"},
+		{"length", r.Length != 0, Truncate, "how many bytes to leave"},
+		{"replacement", r.Replacement != "", Replace, "the new value, drop takes the label away"},
+	} {
+		switch {
+		case o.action == r.Action && !o.stated:
+			c.fault(o.field, -1, "%s is missing: action %s wants %s", o.field, o.action, o.want)
+		case o.action != r.Action && o.stated:
+			c.fault(o.field, -1, "%s is for action %s, not %s", o.field, o.action, r.Action)
+		}
+	}
+	if r.Buckets < 0 {
+		c.fault("buckets", -1, "buckets %d: want 1 or more", r.Buckets)
+	}
+	if r.Length < 0 {
+		c.fault("length", -1, "length %d: want 1 or more", r.Length)
+	}
+	if !utf8.ValidString(r.Replacement) {
+		c.fault("replacement", -1, "replacement %s is not UTF-8", clipped(r.Replacement))
+	}
+	c.gauges(r)
+}
+
+func (c *compiler) gauges(r Rule) {
+	switch r.Gauges {
+	case "":
+	case Last, Max, Min, Sum:
+		if r.Action == Reject || r.Action == Keep {
+			c.fault("gauges", -1, "gauges is for actions that change a label, not %s", r.Action)
+		}
+	default:
+		c.fault("gauges", -1, "unknown gauges %s: want last, max, min or sum", clipped(string(r.Gauges)))
+	}
+}
+
 // matchers compiles what a rule matches.
 func (c *compiler) matchers(r Rule) rule {
-	out := rule{Rule: r}
+	out := rule{Rule: r, index: c.rule}
 	if len(r.Labels) == 0 && len(r.Shapes) == 0 {
 		c.fault("labels", -1, "the rule says neither labels nor shapes: it would match everything")
 	}

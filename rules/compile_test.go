@@ -38,7 +38,7 @@ func TestCompileFaults(t *testing.T) {
 		{"an id twice", rules.Config{Rules: []rules.Rule{
 			{ID: "a", Labels: []string{"a"}, Action: rules.Drop}, {ID: "a", Labels: []string{"b"}, Action: rules.Drop},
 		}}, []string{`rules[1]: id: duplicate rule id "a": rule 1 has it`}},
-		{"no action", one(rules.Rule{ID: "r", Labels: []string{"a"}}), []string{"rules[0]: action: action is missing: want drop, template, replace, reject or keep"}},
+		{"no action", one(rules.Rule{ID: "r", Labels: []string{"a"}}), []string{"rules[0]: action: action is missing: want drop, template, bucket, truncate, replace, reject or keep"}},
 		{"unknown action", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: "Drop"}), []string{`rules[0]: action: unknown action "Drop": want drop`}},
 		{"misspelt shape", one(rules.Rule{ID: "r", Shapes: []string{"uuid", "uid"}, Action: rules.Drop}), []string{`rules[0]: shapes[1]: unknown shape "uid" (did you mean uuid?)`}},
 		{"shape unlike any", one(rules.Rule{ID: "r", Shapes: []string{"credit_card"}, Action: rules.Drop}), []string{`rules[0]: shapes[0]: unknown shape "credit_card": want all or some of airflow_run_id, uuid`}},
@@ -46,6 +46,15 @@ func TestCompileFaults(t *testing.T) {
 		{"replace by nothing", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: rules.Replace}), []string{"rules[0]: replacement: replacement is missing"}},
 		{"replace by no UTF-8", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: rules.Replace, Replacement: "\xff"}), []string{"rules[0]: replacement: replacement"}},
 		{"replacement for another action", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: rules.Drop, Replacement: "x"}), []string{"rules[0]: replacement: replacement is for action replace, not drop"}},
+		{"bucket into nothing", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: rules.Bucket}), []string{"rules[0]: buckets: buckets is missing: action bucket wants how many"}},
+		{"bucket into less than nothing", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: rules.Bucket, Buckets: -1}), []string{"rules[0]: buckets: buckets -1: want 1 or more"}},
+		{"truncate to nothing", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: rules.Truncate}), []string{"rules[0]: length: length is missing: action truncate wants how many"}},
+		{"truncate to less than nothing", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: rules.Truncate, Length: -1}), []string{"rules[0]: length: length -1: want 1 or more"}},
+		{"buckets and length for other actions", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: rules.Template, Buckets: 5, Length: 6}), []string{
+			"rules[0]: buckets: buckets is for action bucket, not template", "rules[0]: length: length is for action truncate, not template",
+		}},
+		{"a word for gauges that nobody knows", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: rules.Drop, Gauges: "avg"}), []string{`rules[0]: gauges: unknown gauges "avg": want last, max, min or sum`}},
+		{"a word for gauges that stay", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: rules.Keep, Gauges: rules.Sum}), []string{"rules[0]: gauges: gauges is for actions that change a label, not keep"}},
 		{"neither labels nor shapes", one(rules.Rule{ID: "r", Action: rules.Drop}), []string{"rules[0]: labels: the rule says neither labels nor shapes"}},
 		{"template with nothing to match", one(rules.Rule{ID: "r", Action: rules.Template}), []string{"rules[0]: labels: the rule says neither"}},
 		{"every fault, not the first", rules.Config{
@@ -112,6 +121,10 @@ func TestCompileAccepts(t *testing.T) {
 		{"a pattern that also matches job", rules.Config{Rules: []rules.Rule{{ID: "r", Labels: []string{"job|run", ".*"}, Action: rules.Drop}}}},
 		{"an id of 64 bytes", rules.Config{Rules: []rules.Rule{{ID: strings.Repeat("i", 64), Labels: []string{"a"}, Action: rules.Drop}}}},
 		{"all beside a name", rules.Config{Rules: []rules.Rule{{ID: "r", Shapes: []string{"all", "uuid"}, Action: rules.Keep}}}},
+		{"buckets and length at their least", rules.Config{Rules: []rules.Rule{
+			{ID: "b", Labels: []string{"a"}, Action: rules.Bucket, Buckets: 1, Gauges: rules.Sum},
+			{ID: "t", Labels: []string{"a"}, Action: rules.Truncate, Length: 1, Gauges: rules.Last},
+		}}},
 		{"template by names alone", rules.Config{Rules: []rules.Rule{{ID: "r", Labels: []string{"a"}, Action: rules.Template}}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -2,8 +2,9 @@ package rules
 
 import (
 	"fmt"
-	"unicode/utf8"
+	"strconv"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/rules/finding"
@@ -24,7 +25,7 @@ func (s *Set) FoldsKeys() bool {
 	}
 	for i := range s.rules {
 		switch s.rules[i].Action {
-		case Drop, Template, Replace:
+		case Drop, Template, Bucket, Truncate, Replace:
 			return true
 		}
 	}
@@ -50,14 +51,12 @@ func (s *Set) JudgeKey(key []labels.Label) Verdict { return s.judge("", key) }
 // only goes into the findings.
 func (s *Set) Judge(metric string, ls []labels.Label) Verdict { return s.judge(metric, ls) }
 
-// judge holds labels to the limits, then each to the allowlist, then to the
-// rules, the first that matches deciding.
+// judge holds each label to the allowlist, then to the rules, the first that
+// matches deciding; what is left is held to the limits.
 func (s *Set) judge(metric string, in []labels.Label) Verdict {
-	if f, over := s.overLimit(metric, in); over {
-		return Verdict{Outcome: Rejected, Findings: []finding.Finding{f}}
-	}
 	v := Verdict{Outcome: Permitted, Labels: in}
 	var refused []finding.Finding
+	gauges := len(s.rules) // the rule that has the word
 	for i, l := range in {
 		d := s.decide(l)
 		switch d.action {
@@ -69,6 +68,9 @@ func (s *Set) judge(metric string, in []labels.Label) Verdict {
 				v.Labels = append(make([]labels.Label, 0, len(in)), in[:i]...)
 			}
 			v.Findings = append(v.Findings, d.finding(metric, l))
+			if d.rule != nil && d.rule.Gauges != "" && d.rule.index < gauges {
+				gauges, v.Gauges = d.rule.index, d.rule.Gauges
+			}
 		}
 		if v.Outcome == Rewritten && d.action != Drop {
 			v.Labels = append(v.Labels, labels.Label{Name: l.Name, Value: d.value})
@@ -76,6 +78,9 @@ func (s *Set) judge(metric string, in []labels.Label) Verdict {
 	}
 	if len(refused) > 0 {
 		return Verdict{Outcome: Rejected, Findings: refused}
+	}
+	if f, over := s.overLimit(metric, v.Labels); over {
+		return Verdict{Outcome: Rejected, Findings: []finding.Finding{f}}
 	}
 	return v
 }
@@ -110,19 +115,46 @@ func (s *Set) decide(l labels.Label) decision {
 				continue
 			}
 		}
-		switch r.Action {
-		case Template:
-			d.action, d.value = Replace, normal
-		case Replace:
-			d.value = r.Replacement
-		}
-		if d.action == Replace && d.value == l.Value {
+		if d.action, d.value = r.apply(l.Value, normal); d.action == Replace && d.value == l.Value {
 			return keep
 		}
 		return d
 	}
 	return keep
 }
+
+// apply returns what becomes of a value that the rule matches: Keep, Drop,
+// Reject, or Replace by another. normal is its normal form.
+func (r *rule) apply(value, normal string) (Action, string) {
+	switch r.Action {
+	case Template:
+		return Replace, normal
+	case Bucket:
+		return Replace, r.bucket(value)
+	case Truncate:
+		if cut := head(value, r.Length); cut != "" || value == "" {
+			return Replace, cut
+		}
+		return Drop, ""
+	case Replace:
+		return Replace, r.Replacement
+	}
+	return r.Action, value
+}
+
+// bucket returns the name of the bucket a value belongs to.
+func (r *rule) bucket(value string) string {
+	if value == "" {
+		return ""
+	}
+	width := len(strconv.Itoa(r.Buckets - 1))
+	if n, err := strconv.Atoi(value[1:]); err == nil && 0 <= n && n < r.Buckets && value == bucketName(n, width) {
+		return value
+	}
+	return bucketName(int(xxhash.Sum64String(value)%uint64(r.Buckets)), width)
+}
+
+func bucketName(n, width int) string { return fmt.Sprintf("b%0*d", width, n) }
 
 // finding returns the finding about a label that does not stay as it is.
 func (d *decision) finding(metric string, l labels.Label) finding.Finding {
@@ -163,11 +195,7 @@ func short(name string) string {
 	if len(name) <= maxName {
 		return name
 	}
-	end := maxName - len("…")
-	for end > 0 && !utf8.RuneStart(name[end]) {
-		end--
-	}
-	return name[:end] + "…"
+	return head(name, maxName-len("…")) + "…"
 }
 
 // overLimit returns the finding about the first limit that labels exceed, in

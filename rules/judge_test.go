@@ -65,7 +65,11 @@ func TestJudge(t *testing.T) {
 		{"label_name_length_limit over", rules.Config{Limits: rules.Limits{LabelNameLength: 3}}, lbls("abcd", "1"), rules.Rejected, nil, "label_name_length_limit:abcd:4/3:"},
 		{"label_value_length_limit at, in bytes", rules.Config{Limits: rules.Limits{LabelValueLength: 4}}, lbls("a", "éé"), rules.Permitted, lbls("a", "éé"), ""},
 		{"label_value_length_limit over", rules.Config{Limits: rules.Limits{LabelValueLength: 3}}, lbls("a", "éé"), rules.Rejected, nil, "label_value_length_limit:a:4/3:éé"},
-		{"limits come before the rules", rules.Config{Limits: rules.Limits{Labels: 1}, Labels: []string{"a"}}, lbls("a", "1", "b", "2"), rules.Rejected, nil, "label_limit::2/1:"},
+		{"limits are for what the allowlist leaves", rules.Config{Limits: rules.Limits{Labels: 1}, Labels: []string{"a"}}, lbls("a", "1", "b", "2"), rules.Rewritten, lbls("a", "1"), "allowlist:b:1/0:2"},
+		{"limits are for what the rules leave", rules.Config{Limits: rules.Limits{LabelNameLength: 1, LabelValueLength: 3}, Rules: []rules.Rule{drop("r", "bb"), {ID: "c", Labels: []string{"c"}, Action: rules.Replace, Replacement: "x"}}}, lbls("a", "1", "bb", "2", "c", "long"), rules.Rewritten, lbls("a", "1", "c", "x"), "r:bb:1/0:2 c:c:1/0:long"},
+		{"what the rules leave is over a limit", rules.Config{Limits: rules.Limits{Labels: 1}, Rules: []rules.Rule{drop("r", "b")}}, lbls("a", "1", "b", "2", "c", "3"), rules.Rejected, nil, "label_limit::2/1:"},
+		{"what a rule writes is over a limit", rules.Config{Limits: rules.Limits{LabelValueLength: 3}, Rules: []rules.Rule{{ID: "r", Labels: []string{"a"}, Action: rules.Replace, Replacement: "long"}}}, lbls("a", "1"), rules.Rejected, nil, "label_value_length_limit:a:4/3:long"},
+		{"reject comes before the limits", rules.Config{Limits: rules.Limits{Labels: 1}, Rules: []rules.Rule{{ID: "no", Labels: []string{"b"}, Action: rules.Reject}}}, lbls("a", "1", "b", "2"), rules.Rejected, nil, "no:b:1/0:2"},
 		{"limits hold for le and job too", rules.Config{Limits: rules.Limits{LabelValueLength: 3}}, lbls("job", "nightly"), rules.Rejected, nil, "label_value_length_limit:job:7/3:nightly"},
 
 		{"allowlist", rules.Config{Labels: []string{"a", "x_.*"}}, lbls("a", "1", "b", "2", "x_y", "3"), rules.Rewritten, lbls("a", "1", "x_y", "3"), "allowlist:b:1/0:2"},
@@ -82,6 +86,9 @@ func TestJudge(t *testing.T) {
 		{"template of a normal form", rules.Config{Rules: []rules.Rule{{ID: "t", Shapes: []string{"all"}, Action: rules.Template}}}, lbls("a", "https://example.com"), rules.Permitted, lbls("a", "https://example.com"), ""},
 		{"replace", rules.Config{Rules: []rules.Rule{{ID: "r", Labels: []string{"a"}, Action: rules.Replace, Replacement: "x"}}}, lbls("a", "alice@example.com"), rules.Rewritten, lbls("a", "x"), "r:a:1/0:a…@…"},
 		{"replace by what it is", rules.Config{Rules: []rules.Rule{{ID: "r", Labels: []string{"a"}, Action: rules.Replace, Replacement: "x"}}}, lbls("a", "x"), rules.Permitted, lbls("a", "x"), ""},
+		{"truncate", rules.Config{Rules: []rules.Rule{{ID: "t", Labels: []string{"a", "b", "c"}, Action: rules.Truncate, Length: 3}}}, lbls("a", "abc", "b", "abcd", "c", ""), rules.Rewritten, lbls("a", "abc", "b", "abc", "c", ""), "t:b:1/0:abcd"},
+		{"truncate cuts no character in two", rules.Config{Rules: []rules.Rule{{ID: "t", Labels: []string{".*"}, Action: rules.Truncate, Length: 5}}}, lbls("a", "ééé", "b", "aé€x", "c", "a😀😀"), rules.Rewritten, lbls("a", "éé", "b", "aé", "c", "a😀"), "t:a:1/0:ééé t:b:1/0:aé€x t:c:1/0:a😀😀"},
+		{"truncate to less than a character", rules.Config{Rules: []rules.Rule{{ID: "t", Labels: []string{".*"}, Action: rules.Truncate, Length: 1}}}, lbls("a", "é", "b", "bé"), rules.Rewritten, lbls("b", "b"), "t:a:1/0:é t:b:1/0:bé"},
 		{"keep ends the matching", rules.Config{Rules: []rules.Rule{{ID: "k", Labels: []string{"a"}, Action: rules.Keep}, drop("d", ".*")}}, lbls("a", "1", "b", "2"), rules.Rewritten, lbls("a", "1"), "d:b:1/0:2"},
 		{"the first match wins", rules.Config{Rules: []rules.Rule{{ID: "r", Labels: []string{"a"}, Action: rules.Replace, Replacement: "x"}, drop("d", "a")}}, lbls("a", "1"), rules.Rewritten, lbls("a", "x"), "r:a:1/0:1"},
 		{"reject", rules.Config{Rules: []rules.Rule{{ID: "no", Shapes: []string{"email"}, Action: rules.Reject}}}, lbls("a", "bob@example.com", "b", "1", "c", "al@example.com"), rules.Rejected, nil, "no:a:1/0:b…@… no:c:1/0:a…@…"},
@@ -132,11 +139,70 @@ func TestFixes(t *testing.T) {
 		{rules.Rule{Shapes: []string{"uuid"}, Action: rules.Reject}, "push without the label: values of shape uuid have no bound"},
 		{rules.Rule{Labels: []string{"a"}, Action: rules.Template}, `push the value "<uuid>": values of shape uuid have no bound`},
 		{rules.Rule{Labels: []string{"a"}, Action: rules.Replace, Replacement: "x"}, `push the value "x"`},
+		{rules.Rule{Labels: []string{"a"}, Action: rules.Truncate, Length: 5}, `push the value "3f2b8"`},
 	} {
 		tc.rule.ID = "r"
 		v := compile(t, rules.Config{Rules: []rules.Rule{tc.rule}}).Judge("m", lbls("a", uuid))
 		if got := v.Findings[0].Fix; got != tc.want {
 			t.Errorf("%+v: %q, want %q", tc.rule, got, tc.want)
+		}
+	}
+}
+
+// A value never moves to another bucket: that would make a new series of it.
+// The hashes are xxHash's own test vectors: d24ec4f1a98c6e5b for a,
+// 44bc2cf5ad770999 for abc.
+func TestBucketsStayForEver(t *testing.T) {
+	for _, tc := range []struct {
+		buckets     int
+		value, want string
+	}{
+		{16, "a", "b11"}, {16, "abc", "b09"}, {256, "a", "b091"}, {256, "abc", "b153"},
+		{1, "a", "b0"}, {2, "a", "b1"}, {10, "", ""},
+		{16, "b07", "b07"}, {16, "b15", "b15"}, // buckets themselves
+	} {
+		s := compile(t, rules.Config{Rules: []rules.Rule{{ID: "r", Labels: []string{"a"}, Action: rules.Bucket, Buckets: tc.buckets}}})
+		if got := s.Judge("m", lbls("a", tc.value)).Labels[0].Value; got != tc.want {
+			t.Errorf("%q of %d: %q, want %q", tc.value, tc.buckets, got, tc.want)
+		}
+	}
+}
+
+func TestBucketsAreAllThereIs(t *testing.T) {
+	s := compile(t, rules.Config{Rules: []rules.Rule{{ID: "r", Labels: []string{"a"}, Action: rules.Bucket, Buckets: 10}}})
+	seen := map[string]bool{}
+	values := []string{"b", "b10", "b00", "b-1", "b+1", "b 1", "c1", "B1", "b1x", "\xff"}
+	for i := range 200 {
+		values = append(values, fmt.Sprint(i))
+	}
+	for _, value := range values {
+		seen[s.Judge("m", lbls("a", value)).Labels[0].Value] = true
+	}
+	if len(seen) != 10 || !seen["b0"] || !seen["b9"] {
+		t.Errorf("%v", seen)
+	}
+}
+
+func TestGaugesAreTheFirstRulesWord(t *testing.T) {
+	s := compile(t, rules.Config{Rules: []rules.Rule{
+		{ID: "silent", Labels: []string{"a"}, Action: rules.Drop},
+		{ID: "max", Labels: []string{"b"}, Action: rules.Replace, Replacement: "x", Gauges: rules.Max},
+		{ID: "sum", Labels: []string{"c"}, Action: rules.Drop, Gauges: rules.Sum},
+		{ID: "no", Labels: []string{"d"}, Action: rules.Reject},
+	}})
+	for _, tc := range []struct {
+		in   []labels.Label
+		want rules.Gauges
+	}{
+		{lbls("x", "1"), ""},
+		{lbls("a", "1"), ""},
+		{lbls("a", "1", "c", "1"), rules.Sum},
+		{lbls("c", "1", "b", "1"), rules.Max}, // the policy's order, not the labels'
+		{lbls("c", "1", "b", "x"), rules.Sum}, // b did not change
+		{lbls("c", "1", "d", "1"), ""},
+	} {
+		if got := s.Judge("m", tc.in).Gauges; got != tc.want {
+			t.Errorf("%v: %q, want %q", tc.in, got, tc.want)
 		}
 	}
 }
@@ -188,8 +254,13 @@ func TestLimits(t *testing.T) {
 func TestFoldsKeys(t *testing.T) {
 	rule := func(a rules.Action) rules.Config {
 		r := rules.Rule{ID: "r", Labels: []string{"a"}, Action: a}
-		if a == rules.Replace {
+		switch a {
+		case rules.Replace:
 			r.Replacement = "x"
+		case rules.Bucket:
+			r.Buckets = 2
+		case rules.Truncate:
+			r.Length = 2
 		}
 		return rules.Config{Rules: []rules.Rule{r}}
 	}
@@ -204,6 +275,8 @@ func TestFoldsKeys(t *testing.T) {
 		{"an empty allowlist", rules.Config{Labels: []string{}}, true},
 		{"drop", rule(rules.Drop), true},
 		{"template", rule(rules.Template), true},
+		{"bucket", rule(rules.Bucket), true},
+		{"truncate", rule(rules.Truncate), true},
 		{"replace", rule(rules.Replace), true},
 		{"reject", rule(rules.Reject), false},
 		{"keep", rule(rules.Keep), false},
@@ -226,14 +299,19 @@ func drawConfig(t *rapid.T) rules.Config {
 		c.Labels = rapid.SliceOfN(rapid.SampledFrom(somePats), 0, 3).Draw(t, "allowlist")
 	}
 	for i := range rapid.IntRange(0, 4).Draw(t, "rules") {
-		r := rules.Rule{ID: fmt.Sprint("r", i), Action: rapid.SampledFrom([]rules.Action{rules.Drop, rules.Template, rules.Replace, rules.Reject, rules.Keep}).Draw(t, "action")}
+		r := rules.Rule{ID: fmt.Sprint("r", i), Action: rapid.SampledFrom([]rules.Action{rules.Drop, rules.Template, rules.Bucket, rules.Truncate, rules.Replace, rules.Reject, rules.Keep}).Draw(t, "action")}
 		r.Labels = rapid.SliceOfN(rapid.SampledFrom(somePats), 0, 2).Draw(t, "labels")
 		r.Shapes = rapid.SliceOfN(rapid.SampledFrom([]string{"uuid", "email", "path", "epoch", "all"}), 0, 2).Draw(t, "shapes")
 		if len(r.Labels)+len(r.Shapes) == 0 {
 			r.Shapes = []string{"all"}
 		}
-		if r.Action == rules.Replace {
+		switch r.Action {
+		case rules.Replace:
 			r.Replacement = "replaced"
+		case rules.Bucket:
+			r.Buckets = rapid.IntRange(1, 20).Draw(t, "buckets")
+		case rules.Truncate:
+			r.Length = rapid.IntRange(1, 9).Draw(t, "length")
 		}
 		c.Rules = append(c.Rules, r)
 	}

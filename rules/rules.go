@@ -2,9 +2,10 @@
 // grouping key. It is pure: no I/O, no clock, no lock.
 //
 // A [Config] is what a policy states, a [Set] what runs. Labels are held
-// against the limits, then the allowlist, then the rules, where the first that
-// matches a label decides about it. The labels job, le, quantile and __name__
-// carry the protocol; limits count them, nothing else touches them.
+// against the allowlist, then the rules, where the first that matches a label
+// decides about it; what is left is held to the limits. The labels job, le,
+// quantile and __name__ carry the protocol; limits count them, nothing else
+// touches them.
 package rules
 
 import (
@@ -20,9 +21,23 @@ type Action string
 const (
 	Drop     Action = "drop"     // the label goes
 	Template Action = "template" // the value becomes the normal form of its shape
+	Bucket   Action = "bucket"   // the value becomes one of Rule.Buckets names
+	Truncate Action = "truncate" // the value keeps its first Rule.Length bytes
 	Replace  Action = "replace"  // the value becomes Rule.Replacement
 	Reject   Action = "reject"   // the push is refused
 	Keep     Action = "keep"     // the value stays and no later rule sees it
+)
+
+// Gauges is what becomes of gauges that a rule makes equal, as the policy file
+// writes it. The zero value says nothing, which is as Last.
+type Gauges string
+
+// The words for gauges.
+const (
+	Last Gauges = "last" // the last in the push stays
+	Max  Gauges = "max"
+	Min  Gauges = "min"
+	Sum  Gauges = "sum"
 )
 
 // Limits are the limits of one push, under Prometheus' own names. Zero is no
@@ -48,6 +63,17 @@ type Rule struct {
 	Action Action
 	// Replacement is the new value for Replace, and for it alone.
 	Replacement string
+	// Buckets is how many values Bucket leaves, for it alone; at least 1. With 12
+	// of them they are b00 to b11: the xxHash64 of the value, seed 0, modulo
+	// Buckets. That is so for ever, as a value that moves is a new series. Empty
+	// values stay, and so do values that are the name of a bucket already.
+	Buckets int
+	// Length is how many bytes Truncate leaves, for it alone; at least 1. A
+	// character is never cut in two; where not even one fits, the label goes.
+	Length int
+	// Gauges says how gauges are merged that this rule makes equal, for the
+	// actions that change a label.
+	Gauges Gauges
 }
 
 // Config is what Compile turns into a Set. The zero value permits everything.
@@ -80,6 +106,9 @@ type Verdict struct {
 	// reason to refuse, and nothing else. Empty if Permitted. They share no memory
 	// with the input's values, but with its names.
 	Findings []finding.Finding
+	// Gauges is the word of the first rule, in the policy's order, that changed a
+	// label and has one; empty if none has.
+	Gauges Gauges
 }
 
 // isProtected reports whether no rule ever touches the label: it carries the

@@ -175,17 +175,20 @@ func (s *shape) normalize(label, value string) (string, bool) {
 	return string(s.re.ExpandString(nil, s.normal, head, groups)), true
 }
 
-// headOf returns what the patterns read of value: all of it, or its beginning
-// up to the end of a character.
-func headOf(value string) string {
-	if len(value) <= maxShapeLook {
-		return value
+// headOf returns what the patterns read of value: all of it, or its beginning.
+func headOf(value string) string { return head(value, maxShapeLook) }
+
+// head returns the first n bytes of s, fewer where they would end within a
+// character.
+func head(s string, n int) string {
+	if len(s) <= n {
+		return s
 	}
-	end := maxShapeLook
-	for end > maxShapeLook-utf8.UTFMax && !utf8.RuneStart(value[end]) {
+	end := n
+	for end > max(0, n-utf8.UTFMax) && !utf8.RuneStart(s[end]) {
 		end--
 	}
-	return value[:end]
+	return s[:end]
 }
 
 // shapesNamed returns the set of the named shape, or of all.
