@@ -137,13 +137,16 @@ func message(err error) string {
 
 // add appends the running form of e.
 func (c *compiler) add(e, fallback *entry, name string) *Entry {
+	inherited := inherit(e, fallback)
 	running := &Entry{
 		Name:  name,
 		Line:  e.line,
 		Owner: first(e.owner, fallback.owner).text,
 		Mode:  Mode(cmp.Or(e.mode.text, fallback.mode.text, string(Report))),
-		Rules: c.compileRules(inherit(e, fallback)),
+		Rules: c.compileRules(inherited),
 		ID:    len(c.policy.entries),
+
+		written: inherited,
 
 		OnOverBudget:  OverBudget(cmp.Or(e.onOverBudget.text, fallback.onOverBudget.text, string(Trim))),
 		Merge:         Merge(cmp.Or(e.merge.text, fallback.merge.text, string(MergeFamilies))),

@@ -61,6 +61,8 @@ type Entry struct {
 	own, fallback Budget
 	// literal is set if the pattern is a plain name: the entry governs one job.
 	literal bool
+	// written is what the rules and limits were compiled from, for its lines.
+	written judged
 }
 
 // OverBudget is what happens to a push whose new metrics a budget has no room
