@@ -90,8 +90,10 @@ func (c *verdicts) table(k tableKey) *verdictTable {
 	c.mu.Lock()
 	t, ok := c.tables.Get(k)
 	if !ok {
-		t = &verdictTable{young: map[uint64]*verdict{}}
+		k.job = strings.Clone(k.job) // it is a part of a request's path
+		t = &verdictTable{young: map[uint64]*verdict{}, bytes: len(k.job)}
 		c.tables.Add(k, t)
+		c.bytes += t.bytes
 	}
 	c.mu.Unlock()
 	t.mu.Lock()
@@ -125,6 +127,10 @@ func (c *verdicts) put(t *verdictTable, h uint64, v *verdict) {
 		freed = t.oldBytes
 		t.old, t.oldBytes = t.young, t.youngBytes
 		t.young, t.youngBytes = map[uint64]*verdict{}, 0
+	}
+	if t.oldBytes > fairShare { // all of it came back to life: it is pushed whole, and too large
+		freed += t.oldBytes
+		t.old, t.oldBytes = nil, 0
 	}
 	if was, ok := t.young[h]; ok { // two identities met in one hash
 		freed += was.weight()
