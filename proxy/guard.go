@@ -67,6 +67,7 @@ type Guard struct {
 	logger *slog.Logger
 	book   *ledger.Book
 	epoch  atomic.Pointer[epoch]
+	found  *jobFindings
 
 	syncing sync.Mutex   // serialises reading the upstream's groups
 	synced  atomic.Int64 // when they were read last, in Unix nanoseconds
@@ -100,7 +101,7 @@ func New(cfg Config) (*Guard, error) {
 	case cfg.Caps.Body <= 0, cfg.Caps.Decoded <= 0, cfg.Caps.Samples <= 0, cfg.Caps.Labels <= 0, cfg.Caps.LabelValue <= 0:
 		return nil, fmt.Errorf("every cap must be positive: %+v", cfg.Caps)
 	}
-	g := &Guard{cfg: cfg, logger: cfg.Logger, book: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait})}
+	g := &Guard{cfg: cfg, logger: cfg.Logger, book: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait}), found: newJobFindings(time.Now)}
 	if g.logger == nil {
 		g.logger = slog.New(slog.DiscardHandler)
 	}
@@ -268,6 +269,7 @@ func (g *Guard) account(v *passage, e *epoch, a Answer) {
 		outcome = v.carriedOut(a)
 	}
 	g.cfg.Metrics.pushed(v, outcome)
+	g.found.note(v.job, v.findings.All())
 	if !g.cfg.AuditAll && outcome == Passed && v.findings.Len() == 0 {
 		return
 	}

@@ -28,6 +28,7 @@ func (g *Guard) Handler() http.Handler {
 	r.PathPrefix("/guard/").Handler(http.NotFoundHandler())
 	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).HandlerFunc(g.quit)
 	r.Path(wipePath).Methods(http.MethodPut).HandlerFunc(g.wipe)
+	r.Path("/metrics").Methods(http.MethodGet).Handler(g.scrape(g.cfg.Upstream.Proxy()))
 	r.MatcherFunc(writes).HandlerFunc(g.write)
 	r.PathPrefix("/").Handler(g.cfg.Upstream.Proxy())
 	r.NotFoundHandler = g.cfg.Upstream.Proxy() // the prefix itself, without a slash

@@ -19,11 +19,16 @@ const (
 	pushFailureTime = "push_failure_time_seconds"
 )
 
-// Reserved reports whether a family is one that the Pushgateway writes itself.
-// It overwrites a pushed one, but not reliably: a pushed failure time with
-// labels of its own can come to stand beside another group's and break every
-// scrape.
-func Reserved(family string) bool { return family == pushTime || family == pushFailureTime }
+// JobFindings is the family that the guard itself adds to the scraped page.
+const JobFindings = "pushguard_job_findings"
+
+// Reserved reports whether a family is one that the Pushgateway or the guard
+// writes itself. The gateway overwrites a pushed one, but not reliably: a pushed
+// failure time with labels of its own can come to stand beside another group's
+// and break every scrape.
+func Reserved(family string) bool {
+	return family == pushTime || family == pushFailureTime || family == JobFindings
+}
 
 // checkFamily refuses the families that a Pushgateway accepts and cannot expose.
 func (p *Push) checkFamily(f *Family) error {
