@@ -165,11 +165,24 @@ func judge(entry *policy.Entry, p *wire.Push, metric int) *verdict {
 	switch said.Outcome {
 	case rules.Permitted:
 	case rules.Rewritten:
-		v.fate.Act = wire.Relabel
+		v.fate.Act, v.fate.Gauges = wire.Relabel, joining(said.Gauges)
 		v.fate.Block = wire.AppendLabels(nil, p.Encoding, said.Labels)
 	default:
 		v.fate = wire.Fate{Act: wire.LeaveOut}
 		v.rejected = true
 	}
 	return v
+}
+
+func joining(word rules.Gauges) wire.Joining {
+	switch word {
+	case rules.Max:
+		return wire.JoinMax
+	case rules.Min:
+		return wire.JoinMin
+	case rules.Sum:
+		return wire.JoinSum
+	default:
+		return wire.JoinLast
+	}
 }

@@ -126,7 +126,7 @@ func (p *Push) join(set []int32, fates []Fate, values map[int32]*dto.Metric) err
 		metrics[i] = values[m]
 		fates[m].Act = LeaveOut
 	}
-	merged, err := mergeMetrics(family.Type, p.additive(family), metrics)
+	merged, err := mergeMetrics(family.Type, p.joining(family, set, fates), metrics)
 	if err != nil {
 		return &MergeError{Family: strings.Clone(family.Name), Labels: fate.Labels, Err: err}
 	}
@@ -142,6 +142,20 @@ func (p *Push) join(set []int32, fates []Fate, values map[int32]*dto.Metric) err
 	}
 	fate.merged = append(AppendLabels(nil, Protobuf, fate.Labels), rest...)
 	return nil
+}
+
+// joining is how the gauges of a set are joined: as the first rule that has a
+// word for it says. Untyped samples that are parts of a sum add.
+func (p *Push) joining(f *Family, set []int32, fates []Fate) Joining {
+	if f.Type == dto.MetricType_UNTYPED && p.additive(f) {
+		return JoinSum
+	}
+	for _, m := range set {
+		if how := fates[m].Gauges; how != JoinLast {
+			return how
+		}
+	}
+	return JoinLast
 }
 
 // additive reports whether the samples of an untyped family are parts of a sum:

@@ -28,25 +28,36 @@ func unmergeable(format string, args ...any) error {
 	return &UnmergeableError{Reason: fmt.Sprintf(format, args...)}
 }
 
+// Joining is how gauges that a rule made equal become one. The zero value is
+// JoinLast.
+type Joining uint8
+
+// The ways to join gauges.
+const (
+	JoinLast Joining = iota // the last in the push stays
+	JoinMax
+	JoinMin
+	JoinSum
+)
+
 // mergeMetrics returns one metric for several of the same family that a rule
 // made equal. What a Prometheus sum() over the metrics would have been is
-// conserved: counters, summaries and histograms add, of gauges the last one
-// pushed stands. Untyped metrics add if additive is set, and are otherwise
-// taken for gauges. Quantiles cannot be merged and are left out. A single
-// metric is returned as it is.
+// conserved: counters, summaries and histograms add. Gauges, and untyped metrics
+// like them, are joined as how says. Quantiles cannot be merged and are left out.
+// A single metric is returned as it is.
 //
 // The result carries the labels of the first metric, for the caller to replace,
 // and shares label pairs and exemplars with the metrics given, which are not
 // changed. A timestamp is kept, not dropped: what a timestamp in a push
 // means is for others to say. Every error is an *UnmergeableError.
-func mergeMetrics(typ dto.MetricType, additive bool, metrics []*dto.Metric) (*dto.Metric, error) {
+func mergeMetrics(typ dto.MetricType, how Joining, metrics []*dto.Metric) (*dto.Metric, error) {
 	switch len(metrics) {
 	case 0:
 		return nil, unmergeable("no metrics")
 	case 1:
 		return proto.CloneOf(metrics[0]), nil
 	}
-	merged, err := mergeValues(typ, additive, metrics)
+	merged, err := mergeValues(typ, how, metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -59,17 +70,16 @@ func mergeMetrics(typ dto.MetricType, additive bool, metrics []*dto.Metric) (*dt
 	return merged, nil
 }
 
-func mergeValues(typ dto.MetricType, additive bool, metrics []*dto.Metric) (*dto.Metric, error) {
+func mergeValues(typ dto.MetricType, how Joining, metrics []*dto.Metric) (*dto.Metric, error) {
 	switch typ {
 	case dto.MetricType_COUNTER:
 		return mergeCounters(metrics)
 	case dto.MetricType_GAUGE:
-		return proto.CloneOf(metrics[len(metrics)-1]), nil
+		v := how.join(metrics, func(m *dto.Metric) float64 { return m.GetGauge().GetValue() })
+		return &dto.Metric{Gauge: &dto.Gauge{Value: &v}}, nil
 	case dto.MetricType_UNTYPED:
-		if !additive {
-			return proto.CloneOf(metrics[len(metrics)-1]), nil
-		}
-		return mergeUntyped(metrics)
+		v := how.join(metrics, func(m *dto.Metric) float64 { return m.GetUntyped().GetValue() })
+		return &dto.Metric{Untyped: &dto.Untyped{Value: &v}}, nil
 	case dto.MetricType_SUMMARY:
 		return mergeSummaries(metrics)
 	case dto.MetricType_HISTOGRAM:
@@ -93,15 +103,23 @@ func mergeCounters(metrics []*dto.Metric) (*dto.Metric, error) {
 	return &dto.Metric{Counter: sum}, nil
 }
 
-func mergeUntyped(metrics []*dto.Metric) (*dto.Metric, error) {
-	sum := &dto.Untyped{Value: new(float64)}
-	for _, m := range metrics {
-		if m.GetUntyped() == nil {
-			return nil, unmergeable("an untyped metric without a value")
+// join makes one value of those of several metrics. A NaN stays one, whatever it
+// is joined with, but for JoinLast.
+func (how Joining) join(metrics []*dto.Metric, value func(*dto.Metric) float64) float64 {
+	joined := value(metrics[0])
+	for _, m := range metrics[1:] {
+		switch v := value(m); how {
+		case JoinMax:
+			joined = math.Max(joined, v)
+		case JoinMin:
+			joined = math.Min(joined, v)
+		case JoinSum:
+			joined += v
+		default:
+			joined = v
 		}
-		*sum.Value += m.GetUntyped().GetValue()
 	}
-	return &dto.Metric{Untyped: sum}, nil
+	return joined
 }
 
 func mergeSummaries(metrics []*dto.Metric) (*dto.Metric, error) {

@@ -92,7 +92,7 @@ func TestMergeNative(t *testing.T) {
 				test.metrics[i] = "histogram{" + m + "}"
 			}
 			metrics := parse(t, test.metrics...)
-			got, err := mergeMetrics(histogramType, false, metrics)
+			got, err := mergeMetrics(histogramType, JoinLast, metrics)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,7 +209,7 @@ func TestMergeNativeBucketLimit(t *testing.T) {
 				refuses(t, histogramType, test.metrics, test.want)
 				return
 			}
-			got, err := mergeMetrics(histogramType, false, test.metrics)
+			got, err := mergeMetrics(histogramType, JoinLast, test.metrics)
 			if err != nil || len(got.Histogram.PositiveDelta) != maxNativeBuckets {
 				t.Errorf("%d buckets, %v", len(got.GetHistogram().GetPositiveDelta()), err)
 			}
@@ -225,7 +225,7 @@ func TestMergeNativeExemplars(t *testing.T) {
 		}
 		return &dto.Metric{Histogram: h}
 	}
-	got, err := mergeMetrics(histogramType, false, []*dto.Metric{metric(5, 3, 1, 20, 21, 22, 23), metric(4, 2, 6, 7)})
+	got, err := mergeMetrics(histogramType, JoinLast, []*dto.Metric{metric(5, 3, 1, 20, 21, 22, 23), metric(4, 2, 6, 7)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,11 +39,11 @@ func parse(t *testing.T, texts ...string) []*dto.Metric {
 
 func TestMerge(t *testing.T) {
 	for _, test := range []struct {
-		name     string
-		typ      dto.MetricType
-		additive bool
-		metrics  []string
-		want     string
+		name    string
+		typ     dto.MetricType
+		how     Joining
+		metrics []string
+		want    string
 	}{{
 		name: "one metric is left as it is", typ: summaryType,
 		metrics: []string{`label{name:"a" value:"1"} summary{sample_count:1 quantile{quantile:0.5 value:3}}`},
@@ -75,11 +75,27 @@ func TestMerge(t *testing.T) {
 		metrics: []string{`label{name:"a" value:"1"} gauge{value:1}`, `label{name:"a" value:"2"} gauge{value:nan}`},
 		want:    `label{name:"a" value:"1"} gauge{value:nan}`,
 	}, {
+		name: "of gauges the largest, by the rule's word", typ: gaugeType, how: JoinMax,
+		metrics: []string{`gauge{value:1}`, `gauge{value:3}`, `gauge{value:2}`},
+		want:    `gauge{value:3}`,
+	}, {
+		name: "of gauges the smallest, by the rule's word", typ: gaugeType, how: JoinMin,
+		metrics: []string{`gauge{value:2}`, `gauge{value:1}`, `gauge{value:3}`},
+		want:    `gauge{value:1}`,
+	}, {
+		name: "gauges add, by the rule's word", typ: gaugeType, how: JoinSum,
+		metrics: []string{`gauge{value:2}`, `gauge{value:1}`, `gauge{value:3}`},
+		want:    `gauge{value:6}`,
+	}, {
+		name: "a NaN is not outdone", typ: gaugeType, how: JoinMax,
+		metrics: []string{`gauge{value:2}`, `gauge{value:nan}`, `gauge{value:3}`},
+		want:    `gauge{value:nan}`,
+	}, {
 		name: "of untyped metrics the last stands", typ: untypedType,
 		metrics: []string{`untyped{value:1}`, `untyped{value:2}`},
 		want:    `untyped{value:2}`,
 	}, {
-		name: "untyped metrics that are counters in all but name add", typ: untypedType, additive: true,
+		name: "untyped metrics that are counters in all but name add", typ: untypedType, how: JoinSum,
 		metrics: []string{`untyped{value:1}`, `untyped{value:2}`},
 		want:    `untyped{value:3}`,
 	}, {
@@ -121,7 +137,7 @@ func TestMerge(t *testing.T) {
 	}} {
 		t.Run(test.name, func(t *testing.T) {
 			metrics := parse(t, test.metrics...)
-			got, err := mergeMetrics(test.typ, test.additive, metrics)
+			got, err := mergeMetrics(test.typ, test.how, metrics)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -214,7 +230,7 @@ func bucketsUpTo(n int) string {
 
 func refuses(t *testing.T, typ dto.MetricType, metrics []*dto.Metric, want string) {
 	t.Helper()
-	got, err := mergeMetrics(typ, true, metrics)
+	got, err := mergeMetrics(typ, JoinSum, metrics)
 	var unmergeable *UnmergeableError
 	if !errors.As(err, &unmergeable) {
 		t.Fatalf("got %v, %v, want an UnmergeableError", got, err)
@@ -244,7 +260,7 @@ func mergeParts(t *rapid.T, typ dto.MetricType, parts [][]*dto.Metric) *dto.Metr
 		for i, m := range part {
 			before[i] = proto.CloneOf(m)
 		}
-		m, err := mergeMetrics(typ, true, part)
+		m, err := mergeMetrics(typ, JoinSum, part)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +269,7 @@ func mergeParts(t *rapid.T, typ dto.MetricType, parts [][]*dto.Metric) *dto.Metr
 		}
 		merged = append(merged, m)
 	}
-	m, err := mergeMetrics(typ, true, merged)
+	m, err := mergeMetrics(typ, JoinSum, merged)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +381,7 @@ func FuzzMerge(f *testing.F) {
 			return
 		}
 		before := []*dto.Metric{proto.CloneOf(metrics[0]), proto.CloneOf(metrics[1])}
-		merged, err := mergeMetrics(dto.MetricType(typ), true, metrics)
+		merged, err := mergeMetrics(dto.MetricType(typ), JoinSum, metrics)
 		for i := range metrics {
 			if !cmp.Equal(before[i], metrics[i], protocmp.Transform(), equalNaNs) {
 				t.Fatalf("input %d was changed", i)
@@ -374,7 +390,7 @@ func FuzzMerge(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, err = mergeMetrics(dto.MetricType(typ), true, []*dto.Metric{merged, merged})
+		_, err = mergeMetrics(dto.MetricType(typ), JoinSum, []*dto.Metric{merged, merged})
 		tooMuch := err != nil && (strings.Contains(err.Error(), "64 bits") || strings.Contains(err.Error(), "limit"))
 		if err != nil && !tooMuch {
 			t.Errorf("a merged metric cannot be merged again: %v\n%v", err, merged)

@@ -30,6 +30,8 @@ type Fate struct {
 	// Output is the Fingerprint of Labels.
 	Output uint64
 	Act    Act
+	// Gauges is how Merge joins this metric with others, if it is a gauge.
+	Gauges Joining
 
 	// merged is the metric that this one and others were merged into, rendered.
 	merged []byte
