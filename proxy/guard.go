@@ -39,7 +39,7 @@ type Config struct {
 	// Policy decides about pushes. Required.
 	Policy *policy.Policy
 	// Upstream is the Pushgateway behind. Required.
-	Upstream *gateway.Upstream
+	Upstream Upstream
 	// Audit gets a record of each push that was refused or changed, with AuditAll
 	// of every push. Nil writes none.
 	Audit    *audit.Log
@@ -58,6 +58,21 @@ type Config struct {
 	Caps      Caps
 	// GroupWait bounds how long a push waits for another of the same group.
 	GroupWait time.Duration
+	// Trace is told how each write went. It is called from many goroutines. Nil
+	// costs nothing.
+	Trace func(Trace)
+}
+
+// Upstream is the Pushgateway behind, as the guard needs it. *gateway.Upstream
+// is one.
+type Upstream interface {
+	// Do sends a push or a delete, Forward a request to a listed endpoint.
+	Do(ctx context.Context, r gateway.Request) (gateway.Answer, error)
+	Forward(ctx context.Context, escapedPath string, r gateway.Request) (gateway.Answer, error)
+	// Groups lists the groups that exist.
+	Groups(ctx context.Context) ([]gateway.Group, error)
+	// Proxy serves reads.
+	Proxy() http.Handler
 }
 
 // Guard judges pushes and forwards what the policy permits. It is safe for
@@ -117,6 +132,9 @@ func (g *Guard) Push(ctx context.Context, r Request) Answer {
 	defer passages.Put(v)
 	v.reset()
 	v.request, v.started = r, time.Now()
+	if g.cfg.Trace != nil {
+		v.trace = &Trace{}
+	}
 	e := g.epoch.Load()
 	answer, err := g.pass(ctx, v, e)
 	if err != nil {
@@ -144,6 +162,7 @@ func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) 
 	judging := time.Now()
 	v.judge(e)
 	v.merge()
+	v.traceBody()
 	g.cfg.Metrics.judged(judging.Sub(parsing), time.Since(judging))
 	if v.refused() && v.enforced() {
 		return Answer{}, errPolicy
@@ -169,6 +188,7 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 	if err != nil {
 		return Answer{}, err
 	}
+	v.traceGrant(claim, grant)
 	v.noteSharedFamilies(grant.Shared)
 	out := v.outgoing()
 	out.Method, out.Key = grant.Method, claim.Group
@@ -191,6 +211,7 @@ func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error
 	if err != nil {
 		return Answer{}, err
 	}
+	v.traceGrant(claim, grant)
 	if grant.Skip {
 		grant.Settle(ledger.Untouched)
 		return Answer{Status: http.StatusAccepted, outcome: Skipped}, nil
@@ -270,6 +291,9 @@ func (g *Guard) account(v *passage, e *epoch, a Answer) {
 	}
 	g.cfg.Metrics.pushed(v, outcome)
 	g.found.note(v.job, v.findings.All())
+	if v.trace != nil {
+		v.traced(e, a, outcome, g.cfg.Trace)
+	}
 	if !g.cfg.AuditAll && outcome == Passed && v.findings.Len() == 0 {
 		return
 	}

@@ -60,6 +60,7 @@ type passage struct {
 	findings finding.List
 
 	upstreamStatus int
+	trace          *Trace // nil if nobody wants one
 }
 
 var passages = sync.Pool{New: func() any { return &passage{} }}
@@ -71,7 +72,7 @@ func (v *passage) reset() {
 	v.request, v.raw, v.job, v.group, v.entry = Request{}, wire.Key{}, "", wire.Key{}, nil
 	v.changed, v.upstreamStatus = false, 0
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
-	v.decoded, v.safety = nil, nil
+	v.decoded, v.safety, v.trace = nil, nil, nil
 	v.push.Reset()
 	clear(v.fates)
 	v.fates = v.fates[:0]
@@ -122,6 +123,7 @@ func (v *passage) judgeKey() {
 	v.foldJob()
 	said := v.entry.Rules.JudgeKey(v.group.Labels())
 	v.note(said.Findings, said.Outcome == rules.Rejected)
+	v.traceKey(v.group.Labels(), said.Labels, said.Findings)
 	if said.Outcome == rules.Rewritten {
 		v.group = wire.NewKey(said.Labels...)
 		v.changed = true
@@ -242,6 +244,7 @@ func (v *passage) judgeMetrics(c *verdicts) {
 		v.fates[i] = said.fate
 		v.changed = v.changed || said.fate.Act != wire.Pass
 		v.note(said.findings, said.rejected)
+		v.traceMetric(i, said)
 	}
 }
 
