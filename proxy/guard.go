@@ -69,8 +69,8 @@ type Upstream interface {
 	// Do sends a push or a delete, Forward a request to a listed endpoint.
 	Do(ctx context.Context, r gateway.Request) (gateway.Answer, error)
 	Forward(ctx context.Context, escapedPath string, r gateway.Request) (gateway.Answer, error)
-	// Groups lists the groups that exist.
-	Groups(ctx context.Context) ([]gateway.Group, error)
+	// Groups lists what it holds; the seed is that of the fingerprints.
+	Groups(ctx context.Context, seed uint64) ([]gateway.Group, error)
 	// Proxy serves reads.
 	Proxy() http.Handler
 }
@@ -269,10 +269,13 @@ func (g *Guard) resync(ctx context.Context, since time.Time) error {
 		return nil
 	}
 	err := g.book.Load(func() ([]ledger.Group, error) {
-		listed, err := g.cfg.Upstream.Groups(ctx)
+		listed, err := g.cfg.Upstream.Groups(ctx, 0)
 		groups := make([]ledger.Group, len(listed))
 		for i, l := range listed {
-			groups[i] = ledger.Group{Key: l.Key, Families: l.Families}
+			groups[i].Key = l.Key
+			for _, f := range l.Families {
+				groups[i].Families = append(groups[i].Families, f.Name)
+			}
 		}
 		return groups, err
 	})

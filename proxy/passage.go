@@ -238,7 +238,7 @@ func (v *passage) judgeMetrics(c *verdicts) {
 		h := hash ^ maphash.Bytes(c.seed, m.Identity)
 		said := table.get(h, f.Name, m.Identity)
 		if said == nil {
-			said = judge(v.entry, p, i)
+			said = judge(v.entry, c.secret, p, i)
 			c.put(table, h, said)
 		}
 		v.fates[i] = said.fate

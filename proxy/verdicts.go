@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"hash/maphash"
+	"math/rand/v2"
 	"strings"
 	"sync"
 
@@ -49,7 +50,8 @@ func (v *verdict) weight() int {
 // verdicts caches the verdicts of one policy by job and encoding. Rules are
 // pure, so a verdict holds as long as its policy does. Safe for concurrent use.
 type verdicts struct {
-	seed maphash.Seed
+	seed   maphash.Seed
+	secret uint64 // of fingerprints
 
 	mu     sync.Mutex
 	tables *lru.Cache[tableKey, *verdictTable]
@@ -76,7 +78,7 @@ type verdictTable struct {
 }
 
 func newVerdicts() *verdicts {
-	c := &verdicts{seed: maphash.MakeSeed()}
+	c := &verdicts{seed: maphash.MakeSeed(), secret: rand.Uint64()}
 	// The error is for a size that is not positive.
 	c.tables, _ = lru.NewWithEvict(verdictJobs, func(_ tableKey, t *verdictTable) {
 		c.bytes -= t.bytes
@@ -155,13 +157,13 @@ func (c *verdicts) account(t *verdictTable, delta int) {
 }
 
 // judge decides about one metric whose verdict is not cached.
-func judge(entry *policy.Entry, p *wire.Push, metric int) *verdict {
+func judge(entry *policy.Entry, secret uint64, p *wire.Push, metric int) *verdict {
 	m := &p.Metrics[metric]
 	v := &verdict{identity: bytes.Clone(m.Identity), family: strings.Clone(p.Families[m.Family].Name)}
 	ls := p.Labels(make([]labels.Label, 0, 8), metric)
 	said := entry.Rules.Judge(v.family, ls)
 	v.findings = said.Findings
-	v.fate = wire.Fate{Act: wire.Pass, Labels: said.Labels, Output: wire.Fingerprint(said.Labels)}
+	v.fate = wire.Fate{Act: wire.Pass, Labels: said.Labels, Output: wire.Fingerprint(secret, said.Labels)}
 	switch said.Outcome {
 	case rules.Permitted:
 	case rules.Rewritten:

@@ -104,7 +104,7 @@ func TestObserve(t *testing.T) {
 	want(seen{"PUT", http.StatusTeapot})
 	u.Proxy().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("FROBNICATE", "/", nil))
 	want(seen{"other", http.StatusTeapot})
-	_, _ = u.Groups(t.Context())
+	_, _ = u.Groups(t.Context(), 1)
 	want(seen{"GET", http.StatusTeapot})
 	s.Close()
 	_, _ = u.Do(t.Context(), Request{Method: http.MethodDelete, Key: key("job", "j")})

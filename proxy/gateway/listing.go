@@ -16,24 +16,24 @@ import (
 // Group is a group as the upstream lists it.
 type Group struct {
 	Key wire.Key
-	// Families are the names of the families pushed to it, without
-	// push_time_seconds and push_failure_time_seconds, which every group has.
-	Families []string
+	// Families are those pushed to it, without push_time_seconds and
+	// push_failure_time_seconds, which every group has.
+	Families []wire.FamilyPrint
 }
 
-// Groups lists what the upstream holds. The listing is read as it arrives;
-// what is kept is the result. It may take long where much is stored, and ctx is
-// its only limit.
+// Groups lists what the upstream holds, its metrics as wire.Print has them under
+// the seed. The listing is read as it arrives; what is kept is the result. It may
+// take long where much is stored, and ctx is its only limit.
 //
 // A group whose labels the listing does not tell is left out: a family named
 // "labels" hides them.
-func (u *Upstream) Groups(ctx context.Context) ([]Group, error) {
+func (u *Upstream) Groups(ctx context.Context, seed uint64) ([]Group, error) {
 	body, err := u.get(ctx, "/api/v1/metrics")
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	groups, err := readGroups(body)
+	groups, err := readGroups(body, seed)
 	if err != nil {
 		return nil, fmt.Errorf("listing of the upstream: %w", err)
 	}
@@ -85,7 +85,7 @@ func (u *Upstream) get(ctx context.Context, path string) (io.ReadCloser, error) 
 var errListing = errors.New("not the listing of a pushgateway")
 
 // readGroups reads {"status":"success","data":[group, …]}.
-func readGroups(r io.Reader) ([]Group, error) {
+func readGroups(r io.Reader, seed uint64) ([]Group, error) {
 	dec := json.NewDecoder(r)
 	groups := []Group(nil)
 	found := false
@@ -95,7 +95,7 @@ func readGroups(r io.Reader) ([]Group, error) {
 		}
 		found = true
 		return array(dec, func() error {
-			g, ok, err := readGroup(dec)
+			g, ok, err := readGroup(dec, seed)
 			if ok {
 				groups = append(groups, g)
 			}
@@ -113,22 +113,75 @@ func readGroups(r io.Reader) ([]Group, error) {
 	return groups, nil
 }
 
-// readGroup reads {"labels":{…},"last_push_successful":…,"<family>":{…}, …}.
-func readGroup(dec *json.Decoder) (g Group, ok bool, err error) {
+// readGroup reads {"labels":{…},"last_push_successful":…,"<family>":{…}, …}, in
+// whatever order.
+func readGroup(dec *json.Decoder, seed uint64) (g Group, ok bool, err error) {
 	var ls []labels.Label
+	prints := wire.GroupPrinter{Seed: seed}
 	err = object(dec, func(name string) error {
 		switch name {
 		case "labels":
 			ls, err = readLabels(dec)
 			return err
 		case "last_push_successful", "push_time_seconds", "push_failure_time_seconds":
+			return skip(dec)
 		default:
-			g.Families = append(g.Families, name)
+			prints.Family(name)
+			return readFamily(dec, &prints)
+		}
+	})
+	g.Key = wire.NewKey(ls...)
+	g.Families = prints.Finish(g.Key)
+	return g, g.Key.Job() != "", err
+}
+
+// readFamily reads {"metrics":[{…}, …], …}. What is anything else has no metrics.
+func readFamily(dec *json.Decoder, prints *wire.GroupPrinter) error {
+	return members(dec, func(name string) error {
+		if name != "metrics" {
+			return skip(dec)
+		}
+		return elements(dec, func() error { return readMetric(dec, prints) })
+	})
+}
+
+// readMetric reads {"labels":{…},"value":…}, or instead of the value the buckets
+// or quantiles, count and sum.
+func readMetric(dec *json.Decoder, prints *wire.GroupPrinter) error {
+	var ls []labels.Label
+	samples := int32(1)
+	err := members(dec, func(name string) (err error) {
+		switch name {
+		case "labels":
+			ls, err = readLabels(dec)
+		case "buckets":
+			samples, err = readBuckets(dec)
+		case "quantiles":
+			samples = 2 // sum and count
+			err = members(dec, func(string) error { samples++; return skip(dec) })
+		default:
+			err = skip(dec)
+		}
+		return err
+	})
+	if err == nil {
+		prints.Metric(ls, samples)
+	}
+	return err
+}
+
+// readBuckets counts the series of a histogram. An exposition adds a bucket of
+// +Inf where there is none; it shows no native buckets, which are listed as an
+// array.
+func readBuckets(dec *json.Decoder) (int32, error) {
+	samples := int32(3) // +Inf, sum and count
+	err := members(dec, func(bound string) error {
+		if bound != "+Inf" {
+			samples++
 		}
 		return skip(dec)
 	})
-	g.Key = wire.NewKey(ls...)
-	return g, g.Key.Job() != "", err
+	return samples, err
 }
 
 // readLabels reads an object of strings. One that holds anything else is no
@@ -163,17 +216,24 @@ func object(dec *json.Decoder, member func(name string) error) error {
 	} else if t != json.Delim('{') {
 		return errListing
 	}
-	for dec.More() {
+	return rest(dec, func() error {
 		name, err := dec.Token()
 		if err != nil {
 			return err
 		}
-		if err := member(name.(string)); err != nil {
+		return member(name.(string))
+	})
+}
+
+// members is object for what may be something else, and then has none.
+func members(dec *json.Decoder, member func(name string) error) error {
+	return either(dec, '{', func() error {
+		name, err := dec.Token()
+		if err != nil {
 			return err
 		}
-	}
-	_, err := dec.Token()
-	return err
+		return member(name.(string))
+	})
 }
 
 // array calls element for every element of the array that comes next. Null is
@@ -187,8 +247,27 @@ func array(dec *json.Decoder, element func() error) error {
 	case t != json.Delim('['):
 		return errListing
 	}
+	return rest(dec, element)
+}
+
+// elements is array for what may be something else, and then has none.
+func elements(dec *json.Decoder, element func() error) error { return either(dec, '[', element) }
+
+func either(dec *json.Decoder, open json.Delim, item func() error) error {
+	t, err := dec.Token()
+	if err != nil {
+		return err
+	}
+	if t != open {
+		return closing(dec, t)
+	}
+	return rest(dec, item)
+}
+
+// rest reads the items of an object or array that has begun, and its end.
+func rest(dec *json.Decoder, item func() error) error {
 	for dec.More() {
-		if err := element(); err != nil {
+		if err := item(); err != nil {
 			return err
 		}
 	}

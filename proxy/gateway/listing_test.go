@@ -23,8 +23,16 @@ import (
 func show(groups []Group) []string {
 	out := []string{}
 	for _, g := range groups {
-		slices.Sort(g.Families)
-		out = append(out, fmt.Sprintf("%s %q", g.Key, g.Families))
+		out = append(out, fmt.Sprintf("%s %q", g.Key, names(g)))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func names(g Group) []string {
+	out := []string{}
+	for _, f := range g.Families {
+		out = append(out, f.Name)
 	}
 	slices.Sort(out)
 	return out
@@ -53,7 +61,7 @@ func TestReadGroups(t *testing.T) {
 		"cut off after the groups": {`{"data":[]`, nil, io.ErrUnexpectedEOF},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := readGroups(strings.NewReader(c.in))
+			got, err := readGroups(strings.NewReader(c.in), 1)
 			if !errors.Is(err, c.err) {
 				t.Fatalf("error %v, want %v", err, c.err)
 			}
@@ -79,7 +87,7 @@ func FuzzReadGroups(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := readGroups(bytes.NewReader(listing))
+		got, err := readGroups(bytes.NewReader(listing), 1)
 		if err != nil {
 			t.Fatalf("%s: %v", listing, err)
 		}
@@ -96,12 +104,12 @@ func FuzzReadGroups(f *testing.F) {
 				t.Errorf("%s: label %q is %q", listing, name, v)
 			}
 			own := family == "last_push_successful" || family == "push_time_seconds" || family == "push_failure_time_seconds"
-			if own != (len(g.Families) == 0) || utf8.ValidString(family) && !own && g.Families[0] != family {
-				t.Errorf("%s: families %q", listing, g.Families)
+			if own != (len(g.Families) == 0) || utf8.ValidString(family) && !own && g.Families[0].Name != family {
+				t.Errorf("%s: families %q", listing, names(g))
 			}
 		}
 		part := listing[:cut%uint(len(listing))]
-		if _, err := readGroups(bytes.NewReader(part)); !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, err := readGroups(bytes.NewReader(part), 1); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%s: %v, want an unexpected EOF", part, err)
 		}
 	})
@@ -121,7 +129,7 @@ func TestListingOfARealPushgateway(t *testing.T) {
 			want = append(want, fmt.Sprintf("%s %q", k, []string{family}))
 		}
 		slices.SortFunc(want, cmp.Compare[string])
-		got, err := u.Groups(t.Context())
+		got, err := u.Groups(t.Context(), 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +141,7 @@ func TestListingOfARealPushgateway(t *testing.T) {
 				t.Errorf("delete %s: %d %v", k, a.Status, err)
 			}
 		}
-		if got, err := u.Groups(t.Context()); err != nil || len(got) != 0 {
+		if got, err := u.Groups(t.Context(), 1); err != nil || len(got) != 0 {
 			t.Errorf("after the deletes: %q, %v", show(got), err)
 		}
 		if on, err := u.UTF8Names(t.Context()); err != nil || on {
@@ -168,7 +176,7 @@ func TestUTF8Names(t *testing.T) {
 
 func TestListingNotFound(t *testing.T) {
 	u := serve(t, http.NotFound)
-	if _, err := u.Groups(t.Context()); err == nil {
+	if _, err := u.Groups(t.Context(), 1); err == nil {
 		t.Error("a 404 is a listing")
 	}
 	if _, err := u.UTF8Names(t.Context()); err == nil {
@@ -199,7 +207,7 @@ func TestListingIsNotKept(t *testing.T) {
 			}
 		}
 	}()
-	groups, err := u.Groups(t.Context())
+	groups, err := u.Groups(t.Context(), 1)
 	close(stop)
 	<-done
 	if err != nil || len(groups) != 1 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"unicode/utf8"
 
@@ -202,10 +203,10 @@ func (p *Push) checkEmpty() error {
 		family int32
 		labels uint64
 	}
-	seen := make(map[series]struct{}, len(p.Metrics))
+	seed, seen := rand.Uint64(), make(map[series]struct{}, len(p.Metrics))
 	for i := range p.Metrics {
 		ls := slices.DeleteFunc(p.Labels(nil, i), func(l labels.Label) bool { return l.Value == "" })
-		k := series{p.Metrics[i].Family, Fingerprint(ls)}
+		k := series{p.Metrics[i].Family, Fingerprint(seed, ls)}
 		if _, ok := seen[k]; ok {
 			return &Error{
 				Reason: fmt.Sprintf("metric %.100q: two series are equal but for labels with an empty value", p.Families[k.family].Name),

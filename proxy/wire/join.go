@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 
-	"github.com/cespare/xxhash/v2"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -28,15 +28,6 @@ func (e *MergeError) Error() string {
 
 // Unwrap returns the reason.
 func (e *MergeError) Unwrap() error { return e.Err }
-
-// Fingerprint is a hash of labels in whatever order, those with an empty value
-// left out: to Prometheus they are no labels. Equal label sets have equal
-// fingerprints; Merge compares the labels themselves too.
-func Fingerprint(ls []labels.Label) uint64 {
-	sorted := slices.DeleteFunc(slices.Clone(ls), isEmpty)
-	slices.SortFunc(sorted, func(a, b labels.Label) int { return strings.Compare(a.Name, b.Name) })
-	return xxhash.Sum64String(identity(sorted))
-}
 
 // Merge joins the metrics that relabelling made equal: the first of them stands
 // for all, the others' fates become LeaveOut. Metrics that were equal as pushed
@@ -106,9 +97,9 @@ func holds(all, some []labels.Label) bool {
 
 // equalAsPushed reports whether some of the metrics were equal before any rule.
 func (p *Push) equalAsPushed(set []int32) bool {
-	seen := make(map[uint64]struct{}, len(set))
+	seed, seen := rand.Uint64(), make(map[uint64]struct{}, len(set))
 	for _, m := range set {
-		fp := Fingerprint(p.Labels(nil, int(m)))
+		fp := Fingerprint(seed, p.Labels(nil, int(m)))
 		if _, ok := seen[fp]; ok {
 			return true
 		}
@@ -202,18 +193,19 @@ func (p *Push) checkFragments(fates []Fate) error {
 func (p *Push) checkBucketFamily(family int32, fates []Fate) error {
 	bounds := map[uint64]map[string]int{} // output labels without le → bound → sources
 	sources := map[uint64]map[uint64]bool{}
+	seed := rand.Uint64()
 	for i := range p.Metrics {
 		if p.Metrics[i].Family != family {
 			continue
 		}
 		raw, _ := cutBound(p.Labels(nil, i))
 		out, le := cutBound(slices.Clone(fates[i].Labels))
-		k := Fingerprint(out)
+		k := Fingerprint(seed, out)
 		if bounds[k] == nil {
 			bounds[k], sources[k] = map[string]int{}, map[uint64]bool{}
 		}
 		bounds[k][le]++
-		sources[k][Fingerprint(raw)] = true
+		sources[k][Fingerprint(seed, raw)] = true
 	}
 	for k, counts := range bounds {
 		for _, n := range counts {

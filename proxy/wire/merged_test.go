@@ -14,7 +14,7 @@ func droppingRun(p *Push) []Fate {
 	for i := range fates {
 		ls := p.Labels(nil, i)
 		kept := slices.DeleteFunc(slices.Clone(ls), func(l labels.Label) bool { return l.Name == "run" })
-		fates[i] = Fate{Act: Pass, Labels: kept, Output: Fingerprint(kept)}
+		fates[i] = Fate{Act: Pass, Labels: kept, Output: Fingerprint(1, kept)}
 		if len(kept) < len(ls) {
 			fates[i].Act, fates[i].Block = Relabel, AppendLabels(nil, p.Encoding, kept)
 		}

@@ -340,7 +340,7 @@ func TestRelabelText(t *testing.T) {
 	fates := make([]Fate, len(p.Metrics))
 	for i := range fates {
 		out := slices.DeleteFunc(p.Labels(nil, i), func(l labels.Label) bool { return l.Name == "run" })
-		fates[i] = Fate{Act: Relabel, Labels: out, Block: AppendLabels(nil, Text, out), Output: Fingerprint(out)}
+		fates[i] = Fate{Act: Relabel, Labels: out, Block: AppendLabels(nil, Text, out), Output: Fingerprint(1, out)}
 	}
 	if err := Merge(p, fates); err != nil {
 		t.Fatal(err)
