@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,7 +32,7 @@ type Metrics struct {
 	policy   prometheus.Histogram
 
 	mu   sync.Mutex
-	jobs map[string]struct{}
+	jobs map[string]string // a copy of each name: the name itself is part of a request
 }
 
 // steps are buckets for what takes microseconds to milliseconds.
@@ -41,7 +42,7 @@ var steps = prometheus.ExponentialBuckets(10e-6, 4, 8)
 func NewMetrics(registry *prometheus.Registry) *Metrics {
 	m := &Metrics{
 		registry: registry,
-		jobs:     map[string]struct{}{},
+		jobs:     map[string]string{},
 		pushes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pushguard_pushes_total",
 			Help: "Pushes and deletes by job, mode of its policy entry and outcome (passed, changed, refused, skipped, failed).",
@@ -109,12 +110,13 @@ func (m *Metrics) pushed(v *passage, outcome Outcome) {
 func (m *Metrics) job(name string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.jobs[name]; ok {
-		return name
+	if own, ok := m.jobs[name]; ok {
+		return own
 	}
 	if len(m.jobs) == maxJobs || len(name) > maxJobName {
 		return otherJobs
 	}
-	m.jobs[name] = struct{}{}
-	return name
+	own := strings.Clone(name)
+	m.jobs[own] = own
+	return own
 }
