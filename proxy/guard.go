@@ -197,13 +197,15 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 
 // remove sends a DELETE on. Where the policy folds keys it acts only for the run
 // that pushed last, or for a group that stands upstream under the very key the
-// client names, from before the policy.
+// client names, where that is another than the folded one: it is from before the
+// policy.
 func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error) {
 	if err := g.sync(ctx); err != nil {
 		return Answer{}, err
 	}
 	claim := ledger.Claim{Group: v.raw, Raw: v.raw, Method: http.MethodDelete}
-	if v.enforced() && !v.refused() && !g.book.Has(v.raw) {
+	before := !v.raw.Equal(v.group) && g.book.Has(v.raw)
+	if v.enforced() && !v.refused() && !before {
 		claim.Group, claim.Folds = v.group, e.folds(v)
 	}
 	v.refusals.Reset() // there is nothing in a DELETE to refuse
