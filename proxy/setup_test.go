@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -214,8 +215,7 @@ func labelText(ls map[string]string) string {
 	var words []string
 	for _, name := range slices.Sorted(maps.Keys(ls)) {
 		if ls[name] != "" {
-			quoted, _ := json.Marshal(ls[name])
-			words = append(words, name+"="+string(quoted))
+			words = append(words, name+"="+strconv.Quote(ls[name]))
 		}
 	}
 	return "{" + strings.Join(words, ",") + "}"
