@@ -35,6 +35,9 @@ type Config struct {
 	// Timeout bounds a write, from the dial to the end of the answer, and the
 	// questions with a short answer. 0 leaves it to the context.
 	Timeout time.Duration
+	// Client says who the guard is, with every request. What it sets, a client
+	// cannot. Nil says nothing, and hands on the credentials of the clients.
+	Client *Client
 	// UserAgent is sent with the guard's own questions; clients' requests keep
 	// theirs.
 	UserAgent string
@@ -55,7 +58,7 @@ type Upstream struct {
 	timeout   time.Duration
 	userAgent string
 	logger    *slog.Logger
-	idle      func()
+	client    *Client
 	transport http.RoundTripper
 }
 
@@ -76,7 +79,10 @@ func New(cfg Config) (*Upstream, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	t := transport()
+	client := cfg.Client
+	if client == nil {
+		client = &Client{transport: transport()}
+	}
 	return &Upstream{
 		scheme:    u.Scheme,
 		host:      u.Host,
@@ -84,12 +90,12 @@ func New(cfg Config) (*Upstream, error) {
 		timeout:   cfg.Timeout,
 		userAgent: cfg.UserAgent,
 		logger:    logger,
-		idle:      t.CloseIdleConnections,
-		transport: observed{next: t, observe: cfg.Observe},
+		client:    client,
+		transport: observed{next: client.transport, observe: cfg.Observe},
 	}, nil
 }
 
-// transport speaks HTTP/1.1 straight to the upstream, whatever proxies the
+// transport says nothing of the guard. It speaks HTTP/1.1 straight to the upstream, whatever proxies the
 // environment names, and leaves bodies compressed as they are.
 func transport() *http.Transport {
 	return &http.Transport{
@@ -104,7 +110,9 @@ func transport() *http.Transport {
 }
 
 // Close closes the idle connections. Requests under way go on.
-func (u *Upstream) Close() { u.idle() }
+func (u *Upstream) Close() {
+	(&http.Client{Transport: u.client.transport}).CloseIdleConnections()
+}
 
 // at returns the URL of an escaped path below the prefix. What reaches the wire
 // is that path, byte for byte.

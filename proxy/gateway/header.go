@@ -25,9 +25,10 @@ func removeHopByHop(h http.Header) {
 	}
 }
 
-// forwarded returns the client's header as the upstream is to see it. It always
-// holds User-Agent, since net/http would otherwise add its own.
-func forwarded(client http.Header, remoteAddr string) http.Header {
+// forwarded returns the client's header as the upstream is to see it, without
+// what the guard says itself. It always holds User-Agent, since net/http would
+// otherwise add its own.
+func (u *Upstream) forwarded(client http.Header, remoteAddr string) http.Header {
 	h := client.Clone()
 	if h == nil {
 		h = make(http.Header)
@@ -35,6 +36,9 @@ func forwarded(client http.Header, remoteAddr string) http.Header {
 	removeHopByHop(h)
 	h.Del("Expect") // the body is here already
 	h.Del("Content-Length")
+	for _, name := range u.client.sets {
+		h.Del(name)
+	}
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = []string{""}
 	}

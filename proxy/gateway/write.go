@@ -82,7 +82,7 @@ func (u *Upstream) Forward(ctx context.Context, escapedPath string, r Request) (
 	if err != nil {
 		return Answer{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	req.URL, req.Header = u.at(escapedPath), r.header()
+	req.URL, req.Header = u.at(escapedPath), u.header(r)
 	resp, err := u.transport.RoundTrip(req)
 	if err != nil {
 		return Answer{}, fmt.Errorf("%w: %w", class(err, sent), err)
@@ -99,8 +99,8 @@ func (u *Upstream) Forward(ctx context.Context, escapedPath string, r Request) (
 	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
 }
 
-func (r Request) header() http.Header {
-	h := forwarded(r.Header, r.RemoteAddr)
+func (u *Upstream) header(r Request) http.Header {
+	h := u.forwarded(r.Header, r.RemoteAddr)
 	if r.ContentType != "" {
 		h.Set("Content-Type", r.ContentType)
 		for _, name := range []string{"Content-Encoding", "Content-Md5", "Content-Digest", "Digest", "Repr-Digest"} {
