@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,8 +37,11 @@ type Caps struct {
 
 // Config is what a Guard is made of.
 type Config struct {
-	// Policy decides about pushes. Required.
+	// Policy decides about pushes, until Reload or SetPolicy. Required.
 	Policy *policy.Policy
+	// LoadPolicy reads the policy again for Reload, one call at a time. With nil
+	// there is nothing to reload.
+	LoadPolicy func() (*policy.Policy, error)
 	// Upstream is the Pushgateway behind. Required.
 	Upstream Upstream
 	// Audit gets a record of each push that was refused or changed, with AuditAll
@@ -51,8 +55,13 @@ type Config struct {
 	// RoutePrefix is the path below which everything is served, such as /push;
 	// empty for the root.
 	RoutePrefix string
-	// EnableLifecycle forwards /-/quit, EnableAdminAPI /api/v1/admin/wipe.
+	// EnableLifecycle permits /-/reload and forwards /-/quit, EnableAdminAPI
+	// forwards /api/v1/admin/wipe.
 	EnableLifecycle, EnableAdminAPI bool
+	// AdminApart keeps what AdminHandler serves out of Handler.
+	AdminApart bool
+	// TrustedProxies are the peers whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
 	// UTF8Names must be what the upstream's --push.enable-utf8-names is.
 	UTF8Names bool
 	Caps      Caps
@@ -83,6 +92,8 @@ type Guard struct {
 	book   *ledger.Book
 	epoch  atomic.Pointer[epoch]
 	found  *jobFindings
+
+	reloading sync.Mutex // serialises reading the policy again
 
 	syncing sync.Mutex   // serialises reading the upstream's groups
 	synced  atomic.Int64 // when they were read last, in Unix nanoseconds
@@ -120,7 +131,7 @@ func New(cfg Config) (*Guard, error) {
 	if g.logger == nil {
 		g.logger = slog.New(slog.DiscardHandler)
 	}
-	g.epoch.Store(&epoch{policy: cfg.Policy, verdicts: newVerdicts()})
+	g.SetPolicy(cfg.Policy)
 	cfg.Metrics.watch(g)
 	return g, nil
 }
@@ -218,7 +229,7 @@ func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error
 		grant.Settle(ledger.Untouched)
 		return Answer{Status: http.StatusAccepted, outcome: Skipped}, nil
 	}
-	out := gateway.Request{Method: http.MethodDelete, Key: claim.Group, Header: v.request.Header, RemoteAddr: v.request.Client}
+	out := gateway.Request{Method: http.MethodDelete, Key: claim.Group, Header: v.request.Header, RemoteAddr: v.request.Peer}
 	return g.send(ctx, v, grant, out)
 }
 

@@ -17,22 +17,60 @@ const (
 	wipePath = "/api/v1/admin/wipe"
 )
 
-// Handler serves the Pushgateway's protocol, and the guard's own pages below
-// /guard/. Whatever may change something upstream goes through Push or is a
-// listed endpoint; everything else goes to the upstream as it came.
+// reloadPath is the guard's own: a Pushgateway has no such endpoint.
+const reloadPath = "/-/reload"
+
+// Handler serves the Pushgateway's protocol and, unless AdminApart is set, what
+// AdminHandler does. Whatever may change something upstream goes through Push or
+// is a listed endpoint; everything else goes to the upstream as it came.
 func (g *Guard) Handler() http.Handler {
 	// Paths are taken as they come: a router that cleans them redirects, and
 	// clients lose pushes on redirects.
 	r := mux.NewRouter().SkipClean(true)
-	r.Path("/guard/metrics").Methods(http.MethodGet, http.MethodHead).Handler(g.cfg.Metrics.Handler())
+	if g.cfg.AdminApart {
+		for _, path := range []string{reloadPath, quitPath, wipePath} {
+			r.Path(path).Handler(http.NotFoundHandler())
+		}
+	} else {
+		g.routeAdmin(r)
+	}
 	r.PathPrefix("/guard/").Handler(http.NotFoundHandler())
-	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).HandlerFunc(g.quit)
-	r.Path(wipePath).Methods(http.MethodPut).HandlerFunc(g.wipe)
 	r.Path("/metrics").Methods(http.MethodGet).Handler(g.scrape(g.cfg.Upstream.Proxy()))
 	r.MatcherFunc(writes).HandlerFunc(g.write)
 	r.PathPrefix("/").Handler(g.cfg.Upstream.Proxy())
 	r.NotFoundHandler = g.cfg.Upstream.Proxy() // the prefix itself, without a slash
+	h := below(g.cfg.RoutePrefix, r)
+	if g.cfg.RoutePrefix == "" || g.cfg.AdminApart {
+		return h
+	}
+	return besideQuit(h)
+}
+
+// AdminHandler serves what concerns those who run the guard rather than its
+// clients: its own pages below /guard/, the reload of the policy, and the
+// listed endpoints; nothing else.
+func (g *Guard) AdminHandler() http.Handler {
+	r := mux.NewRouter().SkipClean(true)
+	g.routeAdmin(r)
 	return below(g.cfg.RoutePrefix, r)
+}
+
+func (g *Guard) routeAdmin(r *mux.Router) {
+	r.Path("/guard/metrics").Methods(http.MethodGet, http.MethodHead).Handler(g.cfg.Metrics.Handler())
+	r.Path(reloadPath).HandlerFunc(g.reload)
+	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).HandlerFunc(g.quit)
+	r.Path(wipePath).Methods(http.MethodPut).HandlerFunc(g.wipe)
+}
+
+// besideQuit answers /-/quit, which a Pushgateway has beside its route prefix.
+func besideQuit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == quitPath {
+			respond(w, misplacedQuit(r.Method))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // below serves next under a route prefix: next sees paths without it.
@@ -41,10 +79,6 @@ func below(prefix string, next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == quitPath { // which a Pushgateway has beside its prefix
-			respond(w, misplacedQuit(r.Method))
-			return
-		}
 		path, ok := strings.CutPrefix(r.URL.Path, prefix)
 		raw, okRaw := strings.CutPrefix(r.URL.RawPath, prefix)
 		if !ok || path != "" && path[0] != '/' || r.URL.RawPath != "" && !okRaw {
@@ -92,7 +126,8 @@ func (g *Guard) write(w http.ResponseWriter, r *http.Request) {
 		Header: r.Header,
 		Body:   r.Body,
 		Length: r.ContentLength,
-		Client: r.RemoteAddr,
+		Client: g.client(r),
+		Peer:   r.RemoteAddr,
 	}))
 }
 
@@ -121,10 +156,14 @@ func (g *Guard) allowed(r *http.Request) string {
 // quit hands on the request to stop the Pushgateway, if that is enabled.
 func (g *Guard) quit(w http.ResponseWriter, r *http.Request) {
 	if !g.cfg.EnableLifecycle {
-		respond(w, Answer{Status: http.StatusForbidden, Body: []byte("Lifecycle API is not enabled.")})
+		respond(w, lifecycleDisabled())
 		return
 	}
 	g.forwardListed(w, r, quitPath)
+}
+
+func lifecycleDisabled() Answer {
+	return Answer{Status: http.StatusForbidden, Body: []byte("Lifecycle API is not enabled.")}
 }
 
 // wipe hands on the request to delete every group, if that is enabled.
@@ -145,7 +184,7 @@ func (g *Guard) forwardListed(w http.ResponseWriter, r *http.Request, path strin
 		respond(w, textAnswer(http.StatusBadGateway, "pushguard: "+err.Error()))
 		return false
 	}
-	g.logger.Info("A listed endpoint was used", "path", path, "client", r.RemoteAddr, "status", a.Status)
+	g.logger.Info("A listed endpoint was used", "path", path, "client", g.client(r), "status", a.Status)
 	respond(w, passOn(a))
 	return a.Status >= 200 && a.Status < 300
 }

@@ -30,6 +30,7 @@ type Metrics struct {
 	upstream *prometheus.HistogramVec
 	parse    prometheus.Histogram
 	policy   prometheus.Histogram
+	loads    loads
 
 	mu   sync.Mutex
 	jobs map[string]string // a copy of each name: the name itself is part of a request
@@ -62,8 +63,9 @@ func NewMetrics(registry *prometheus.Registry) *Metrics {
 		policy: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "pushguard_policy_duration_seconds", Help: "Time to judge a parsed push by the policy.", Buckets: steps,
 		}),
+		loads: newLoads(),
 	}
-	registry.MustRegister(m.pushes, m.findings, m.upstream, m.parse, m.policy)
+	registry.MustRegister(m.pushes, m.findings, m.upstream, m.parse, m.policy, m.loads.ok, m.loads.at)
 	return m
 }
 
@@ -86,6 +88,7 @@ func (m *Metrics) watch(g *Guard) {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "pushguard_audit_lost_total", Help: "Audit records that could not be written.",
 		}, func() float64 { return float64(g.cfg.Audit.Lost()) }),
+		policyInfo(g),
 	)
 }
 

@@ -44,7 +44,7 @@ func (v *passage) families() []string {
 // outgoing is the push as it goes on: the bytes that came if nothing in them is
 // changed, spliced otherwise.
 func (v *passage) outgoing() gateway.Request {
-	out := gateway.Request{Header: v.request.Header, RemoteAddr: v.request.Client, Body: v.received}
+	out := gateway.Request{Header: v.request.Header, RemoteAddr: v.request.Peer, Body: v.received}
 	fates := v.fates
 	if !v.enforced() {
 		fates = v.safety

@@ -29,8 +29,10 @@ type Request struct {
 	// negative if there is none.
 	Body   io.Reader
 	Length int64
-	// Client is the address of the client, as in http.Request.RemoteAddr.
+	// Client is the address of the client, for people to read.
 	Client string
+	// Peer is that of the socket's other end, as in http.Request.RemoteAddr.
+	Peer string
 }
 
 // passage is one write on its way through the guard, with the memory it needs;

@@ -1,0 +1,101 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pushguard/pushguard/policy"
+)
+
+// SetPolicy puts a policy in force, which must not be nil. A push under way is
+// judged to its end by the policy it began with; those that begin after the
+// return are judged by this one, and by nothing of the one before.
+func (g *Guard) SetPolicy(p *policy.Policy) {
+	old := g.epoch.Swap(&epoch{policy: p, verdicts: newVerdicts()})
+	g.cfg.Metrics.loads.succeeded()
+	if old != nil {
+		g.logger.Info("The policy was read again", "digest", p.Digest(), "before", old.policy.Digest())
+	}
+}
+
+// errNoReload says that there is nothing to read a policy from.
+var errNoReload = errors.New("there is no policy file to read again")
+
+// Reload reads the policy by Config.LoadPolicy and puts it in force. If that
+// fails, the policy in force stays, and the error is LoadPolicy's. Reloads go
+// one after the other, so that what was read last is in force.
+func (g *Guard) Reload() error {
+	if g.cfg.LoadPolicy == nil {
+		return errNoReload
+	}
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
+	p, err := g.cfg.LoadPolicy()
+	if err != nil {
+		g.cfg.Metrics.loads.ok.Set(0)
+		g.logger.Error("The policy was not read again, the one before stays in force", "digest", g.epoch.Load().policy.Digest(), "err", err)
+		return err
+	}
+	g.SetPolicy(p)
+	return nil
+}
+
+// reload answers 200 when a policy is in force that was read after the request
+// came, 422 with a fault a line where the file is no policy, and 500 where it
+// cannot be read.
+func (g *Guard) reload(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.Method != http.MethodPut && r.Method != http.MethodPost:
+		a := textAnswer(http.StatusMethodNotAllowed, "Only POST or PUT requests allowed.")
+		a.Header.Set("Allow", "POST, PUT")
+		respond(w, a)
+	case !g.cfg.EnableLifecycle:
+		respond(w, lifecycleDisabled())
+	default:
+		respond(w, reloadAnswer(g.Reload()))
+	}
+}
+
+func reloadAnswer(err error) Answer {
+	switch {
+	case err == nil:
+		return Answer{Status: http.StatusOK}
+	case errors.As(err, new(policy.Faults)):
+		return textAnswer(http.StatusUnprocessableEntity, err.Error())
+	default:
+		return textAnswer(http.StatusInternalServerError, "pushguard: "+err.Error())
+	}
+}
+
+// loads are the metrics of reading the policy, by the names that Prometheus has
+// for its configuration.
+type loads struct{ ok, at prometheus.Gauge }
+
+func newLoads() loads {
+	return loads{
+		ok: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pushguard_policy_last_reload_successful",
+			Help: "Whether the policy could be read the last time that was tried; if not, the one before is in force.",
+		}),
+		at: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pushguard_policy_last_reload_success_timestamp_seconds",
+			Help: "When the policy in force was read.",
+		}),
+	}
+}
+
+func (l loads) succeeded() {
+	l.ok.Set(1)
+	l.at.SetToCurrentTime()
+}
+
+// policyInfo tells the policy in force by its digest, read when it is asked for:
+// there is one at any time.
+func policyInfo(g *Guard) prometheus.Collector {
+	desc := prometheus.NewDesc("pushguard_policy_info", "1 for the policy in force, by its digest.", []string{"digest"}, nil)
+	return prometheus.CollectorFunc(func(out chan<- prometheus.Metric) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, 1, g.epoch.Load().policy.Digest())
+	})
+}
