@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -82,6 +83,44 @@ func parseUpstream(s string) (*url.URL, error) {
 		return nil, errors.New("want an absolute URL, such as http://127.0.0.1:9092")
 	}
 	return u, nil
+}
+
+// networks is the value of a flag that lists networks and may be repeated.
+type networks struct {
+	name   string
+	target *[]netip.Prefix
+}
+
+// Set is part of kingpin.Value. It adds to what earlier flags listed.
+func (v networks) Set(text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		network, err := parseNetwork(strings.TrimSpace(part))
+		if err != nil {
+			return fmt.Errorf("--%s=%q: %w", v.name, cut(text), err)
+		}
+		*v.target = append(*v.target, network)
+	}
+	return nil
+}
+
+// String is part of kingpin.Value.
+func (v networks) String() string { return fmt.Sprint(*v.target) }
+
+// IsCumulative tells kingpin that the flag may be repeated.
+func (v networks) IsCumulative() bool { return true }
+
+// parseNetwork reads a network, or an address as the network of it alone. IPv4
+// is to be written as such, since that is how addresses are compared with it.
+func parseNetwork(s string) (netip.Prefix, error) {
+	network, err := netip.ParsePrefix(s)
+	if err != nil {
+		addr, addrErr := netip.ParseAddr(s)
+		network, err = netip.PrefixFrom(addr, addr.BitLen()), addrErr
+	}
+	if err != nil || network.Addr().Zone() != "" || network.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%q is no network: want such as 10.0.0.0/8, 192.0.2.7 or fd00::/8", cut(s))
+	}
+	return network.Masked(), nil
 }
 
 // plainPath matches the route prefixes that mean the same to every router,

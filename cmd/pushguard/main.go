@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -18,8 +19,8 @@ import (
 // The exit codes.
 const (
 	exitOK      = 0
-	exitFailure = 1 // the world was in the way: an address in use, a full disk
-	exitUsage   = 2 // what pushguard was given is wrong: a flag, the policy
+	exitFailure = 1 // the world was in the way: an address in use, a full disk; check found faults
+	exitUsage   = 2 // what pushguard was given is wrong: a flag, the policy it is to serve
 )
 
 func main() {
@@ -47,17 +48,19 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	logConfig := promslog.Config{Writer: stderr}
 	promslogflag.AddFlags(app, &logConfig)
 	serve := newServeCommand(app)
+	check := newCheckCommand(app)
 
-	_, err := app.Parse(args)
-	if answered {
+	command, err := app.Parse(args)
+	switch {
+	case answered:
 		return exitOK
+	case err != nil:
+		return exit(stderr, flagFault("%v", err))
+	case command == "check":
+		return check.run(time.Now(), stdout, stderr)
+	default:
+		return exit(stderr, serve.run(ctx, promslog.New(&logConfig)))
 	}
-	if err != nil {
-		err = flagFault("%v", err)
-	} else {
-		err = serve.run(ctx, promslog.New(&logConfig))
-	}
-	return exit(stderr, err)
 }
 
 // exit says what went wrong, if anything did, and returns the exit code.
@@ -86,7 +89,7 @@ func flagFault(format string, args ...any) error {
 
 // usageTemplate is kingpin's own but for the commands, whose flags it lists: one
 // -h shows everything there is.
-const usageTemplate = `usage: {{.App.Name}} {{with .Context.SelectedCommand}}{{.}} [<flags>]{{else}}[<flags>] <command>{{end}}
+const usageTemplate = `usage: {{.App.Name}} {{with .Context.SelectedCommand}}{{.}} [<flags>]{{if .Args}} {{.ArgSummary}}{{end}}{{else}}[<flags>] <command>{{end}}
 {{with .Context.SelectedCommand}}
 {{.Help|Wrap 0}}{{else}}
 {{.App.Help|Wrap 0}}{{end}}
@@ -95,7 +98,7 @@ Flags:
 {{- if not .Context.SelectedCommand}}
 Commands:
 {{- range .App.FlattenedCommands}}{{if not .Hidden}}
-  {{.FullCommand}}
+  {{.FullCommand}}{{if .Args}} {{.ArgSummary}}{{end}}
 {{.Help|Wrap 4}}
 {{- with .Flags|FlagsToTwoColumns}}
 {{FormatTwoColumnsWithIndent . 4 2}}{{end}}

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"time"
@@ -34,13 +36,16 @@ type serveCommand struct {
 	routePrefix       string
 	enableLifecycle   bool
 	enableAdminAPI    bool
+	adminAddress      string
+	trustedProxies    []netip.Prefix
 	readTimeout       time.Duration
 	readHeaderTimeout time.Duration
 	idleTimeout       time.Duration
 	shutdownTimeout   time.Duration
 
-	gatewayURL     *url.URL
-	gatewayTimeout time.Duration
+	gatewayURL        *url.URL
+	gatewayConfigFile string
+	gatewayTimeout    time.Duration
 
 	policyFile string
 	auditFile  string
@@ -56,6 +61,8 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 	cmd := app.Command("serve", "Stand in front of a Pushgateway: take its clients' requests, hold every push to the policy, forward what it permits.")
 	flag(cmd, "pushgateway.url", "URL of the Pushgateway behind, with its route prefix if it has one. Required.", &s.gatewayURL, parseUpstream).
 		PlaceHolder("URL")
+	cmd.Flag("pushgateway.config.file", "File that says how to speak to the Pushgateway behind: basic_auth, authorization, oauth2, tls_config, http_headers or a proxy, as in Prometheus' http_config. What it sets replaces what a client sends. Redirects and HTTP/2 are never used. Without the file, clients' own credentials are forwarded.").
+		PlaceHolder("FILE").StringVar(&s.gatewayConfigFile)
 	cmd.Flag("policy.file", "The policy file. Required; deploy/policy.example.yml is one to start from.").
 		PlaceHolder("FILE").StringVar(&s.policyFile)
 	flag(cmd, "pushgateway.timeout", "How long the Pushgateway may take to answer one request.", &s.gatewayTimeout, parseTimeout).
@@ -75,10 +82,14 @@ func (s *serveCommand) addWebFlags(cmd *kingpin.CmdClause) {
 	s.web = kingpinflag.AddFlags(cmd, ":9091")
 	flag(cmd, "web.route-prefix", "Path below which every route of pushguard lies, such as /push.", &s.routePrefix, parseRoutePrefix).
 		PlaceHolder("PATH")
-	cmd.Flag("web.enable-lifecycle", "Forward PUT and POST of /-/quit, which stop the Pushgateway behind.").
+	cmd.Flag("web.enable-lifecycle", "Permit PUT and POST of /-/reload, which read the policy file again as SIGHUP does (422: it has faults, and the policy before stays), and forward those of /-/quit, which stop the Pushgateway behind.").
 		BoolVar(&s.enableLifecycle)
 	cmd.Flag("web.enable-admin-api", "Forward PUT of /api/v1/admin/wipe, which empties the Pushgateway behind.").
 		BoolVar(&s.enableAdminAPI)
+	cmd.Flag("admin.listen-address", "Address for /guard/, /-/reload, /-/quit and /api/v1/admin/wipe, which --web.listen-address then does not serve. --web.config.file holds for both.").
+		PlaceHolder("ADDRESS").StringVar(&s.adminAddress)
+	cmd.Flag("web.trusted-proxies", "Networks of the proxies in front, such as 10.0.0.0/8: from them, the client's address is taken from X-Forwarded-For, for the log and the audit. Comma separated; repeatable.").
+		PlaceHolder("CIDR").SetValue(networks{"web.trusted-proxies", &s.trustedProxies})
 	flag(cmd, "web.read-timeout", "How long a client may take to send one whole request.", &s.readTimeout, parseTimeout).
 		Default("1m")
 	flag(cmd, "web.read-header-timeout", "How long a client may take to send the headers of one request.", &s.readHeaderTimeout, parseTimeout).
@@ -111,15 +122,26 @@ func (s *serveCommand) check() error {
 		return flagFault("--policy.file is required: deploy/policy.example.yml is one to start from")
 	}
 	for _, address := range *s.web.WebListenAddresses {
-		if _, _, err := net.SplitHostPort(address); err != nil && !strings.HasPrefix(address, "vsock://") {
+		if !isListenAddress(address) {
 			return flagFault("--web.listen-address: %q: want host:port or :port", cut(address))
 		}
 	}
+	if s.adminAddress != "" && !isListenAddress(s.adminAddress) {
+		return flagFault("--admin.listen-address: %q: want host:port or :port", cut(s.adminAddress))
+	}
 	if err := web.Validate(*s.web.WebConfigFile); err != nil {
-		return flagFault("--web.config.file: %s", strings.Join(strings.Fields(err.Error()), " "))
+		return flagFault("--web.config.file: %s", oneLine(err))
 	}
 	return nil
 }
+
+func isListenAddress(s string) bool {
+	_, _, err := net.SplitHostPort(s)
+	return err == nil || strings.HasPrefix(s, "vsock://")
+}
+
+// oneLine is the text of an error that YAML broke into lines.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // run serves until ctx ends or a signal comes, then finishes what is in flight.
 func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error) {
@@ -137,15 +159,9 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 		version.NewCollector("pushguard"),
 	)
 	metrics := proxy.NewMetrics(registry)
-	upstream, err := gateway.New(gateway.Config{
-		URL:       s.gatewayURL,
-		Timeout:   s.gatewayTimeout,
-		UserAgent: commonversion.ComponentUserAgent("pushguard"),
-		Observe:   metrics.ObserveUpstream,
-		Logger:    logger,
-	})
+	upstream, err := s.openUpstream(metrics, logger)
 	if err != nil {
-		return flagFault("--pushgateway.url: %v", err)
+		return err
 	}
 	defer upstream.Close()
 	log, closeLog, err := s.openAudit(logger)
@@ -161,11 +177,34 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	return s.live(ctx, logger, guard, upstream)
 }
 
+func (s *serveCommand) openUpstream(metrics *proxy.Metrics, logger *slog.Logger) (*gateway.Upstream, error) {
+	var client *gateway.Client
+	if s.gatewayConfigFile != "" {
+		var err error
+		if client, err = gateway.LoadClient(s.gatewayConfigFile); err != nil {
+			return nil, flagFault("--pushgateway.config.file: %s", oneLine(err))
+		}
+	}
+	upstream, err := gateway.New(gateway.Config{
+		URL:       s.gatewayURL,
+		Timeout:   s.gatewayTimeout,
+		Client:    client,
+		UserAgent: commonversion.ComponentUserAgent("pushguard"),
+		Observe:   metrics.ObserveUpstream,
+		Logger:    logger,
+	})
+	if err != nil {
+		return nil, flagFault("--pushgateway.url: %v", err)
+	}
+	return upstream, nil
+}
+
 func (s *serveCommand) guardConfig(rules *policy.Policy, upstream *gateway.Upstream, metrics *proxy.Metrics, log *audit.Log, logger *slog.Logger) proxy.Config {
 	caps := s.caps
 	caps.LabelValue = int(s.labelValueBytes)
 	return proxy.Config{
 		Policy:          rules,
+		LoadPolicy:      func() (*policy.Policy, error) { return policy.Load(s.policyFile) },
 		Upstream:        upstream,
 		Audit:           log,
 		AuditAll:        s.auditAll,
@@ -174,6 +213,8 @@ func (s *serveCommand) guardConfig(rules *policy.Policy, upstream *gateway.Upstr
 		RoutePrefix:     s.routePrefix,
 		EnableLifecycle: s.enableLifecycle,
 		EnableAdminAPI:  s.enableAdminAPI,
+		AdminApart:      s.adminAddress != "",
+		TrustedProxies:  s.trustedProxies,
 		UTF8Names:       s.utf8Names,
 		Caps:            caps,
 		// As long as the push ahead of it may take.
@@ -211,13 +252,23 @@ func (s *serveCommand) openAudit(logger *slog.Logger) (*audit.Log, func() error,
 func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, upstream *gateway.Upstream) error {
 	var group oklogrun.Group
 	var unfinished error
-	server := s.server(logger, guard.Handler())
 	group.Add(oklogrun.SignalHandler(ctx, os.Interrupt, syscall.SIGTERM))
-	group.Add(func() error {
-		return web.ListenAndServe(server, s.web, logger)
-	}, func(error) {
-		unfinished = s.shutdown(server)
-	})
+	serve := func(ready string, handler http.Handler, flags *web.FlagConfig) {
+		server := s.server(logger, ready, handler)
+		group.Add(func() error {
+			return web.ListenAndServe(server, flags, logger)
+		}, func(error) {
+			unfinished = errors.Join(unfinished, s.shutdown(server))
+		})
+	}
+	serve("Ready", guard.Handler(), s.web)
+	if s.adminAddress != "" {
+		serve("Ready for the admin", guard.AdminHandler(), &web.FlagConfig{
+			WebListenAddresses: &[]string{s.adminAddress},
+			WebConfigFile:      s.web.WebConfigFile,
+		})
+	}
+	group.Add(reloadOnSIGHUP(ctx, guard))
 	group.Add(s.utf8Check(ctx, logger, upstream))
 
 	err := group.Run()
@@ -228,10 +279,29 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 	return errors.Join(err, unfinished)
 }
 
+// reloadOnSIGHUP is a lifecycle that reads the policy again at every SIGHUP. The
+// guard itself says in its log and metrics what came of it.
+func reloadOnSIGHUP(ctx context.Context, guard *proxy.Guard) (execute func() error, interrupt func(error)) {
+	ctx, cancel := context.WithCancel(ctx)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	return func() error {
+		defer signal.Stop(hangups)
+		for {
+			select {
+			case <-hangups:
+				_ = guard.Reload()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}, func(error) { cancel() }
+}
+
 // server gives clients that are slow on purpose a limit for every phase of a
 // request, and none to the answer: a profile of the Pushgateway takes as long
 // as it was asked to.
-func (s *serveCommand) server(logger *slog.Logger, handler http.Handler) *http.Server {
+func (s *serveCommand) server(logger *slog.Logger, ready string, handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadTimeout:       s.readTimeout,
@@ -241,7 +311,7 @@ func (s *serveCommand) server(logger *slog.Logger, handler http.Handler) *http.S
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 		// Called once for each listener, when it begins to serve.
 		BaseContext: func(l net.Listener) context.Context {
-			logger.Info("Ready", "address", l.Addr().String(), "pushgateway", s.gatewayURL.String(), "policy", s.policyFile)
+			logger.Info(ready, "address", l.Addr().String(), "pushgateway", s.gatewayURL.String(), "policy", s.policyFile)
 			return context.Background()
 		},
 	}
