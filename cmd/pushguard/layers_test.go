@@ -29,7 +29,8 @@ var layers = []layer{
 	{"proxy/gateway", []string{"proxy/wire"}},
 	{"proxy/audit", []string{"rules/finding"}},
 	{"proxy", []string{"policy", "proxy/audit", "proxy/gateway", "proxy/ledger", "proxy/wire", "rules", "rules/finding"}},
-	{"cmd/pushguard", []string{"policy", "proxy", "proxy/audit", "proxy/gateway", "proxy/ledger", "proxy/wire", "rules", "rules/finding"}},
+	{"proxy/trial", []string{"policy", "proxy", "proxy/gateway", "proxy/wire"}},
+	{"cmd/pushguard", []string{"policy", "proxy", "proxy/trial", "proxy/audit", "proxy/gateway", "proxy/ledger", "proxy/wire", "rules", "rules/finding"}},
 }
 
 // testOnly are modules that the product must not carry.

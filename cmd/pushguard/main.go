@@ -19,7 +19,7 @@ import (
 // The exit codes.
 const (
 	exitOK      = 0
-	exitFailure = 1 // the world was in the way: an address in use, a full disk; check found faults
+	exitFailure = 1 // the world was in the way: an address in use, a full disk; check found faults; explain's push is refused
 	exitUsage   = 2 // what pushguard was given is wrong: a flag, the policy it is to serve
 )
 
@@ -29,7 +29,7 @@ func main() {
 
 // run is the whole program with its ends in the caller's hand: it returns the
 // exit code. Help and version go to stdout, faults and the log to stderr.
-func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	app := kingpin.New("pushguard", "A cardinality guard in front of the Prometheus Pushgateway.")
 	app.HelpFlag.Short('h').Help("Show help: of everything, or of the command named.")
 	app.Version(version.Print("pushguard"))
@@ -49,6 +49,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	promslogflag.AddFlags(app, &logConfig)
 	serve := newServeCommand(app)
 	check := newCheckCommand(app)
+	explain := newExplainCommand(app)
 
 	command, err := app.Parse(args)
 	switch {
@@ -58,6 +59,8 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		return exit(stderr, flagFault("%v", err))
 	case command == "check":
 		return check.run(time.Now(), stdout, stderr)
+	case command == "explain":
+		return exit(stderr, explain.run(ctx, stdin, stdout))
 	default:
 		return exit(stderr, serve.run(ctx, promslog.New(&logConfig)))
 	}
@@ -69,6 +72,8 @@ func exit(stderr io.Writer, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.Is(err, errRefused): // which has been told
+		return exitFailure
 	case errors.As(err, &wrong):
 		fmt.Fprintln(stderr, wrong.message)
 		return exitUsage

@@ -52,8 +52,7 @@ type serveCommand struct {
 	auditAll   bool
 	utf8Names  bool
 
-	caps            proxy.Caps
-	labelValueBytes int64
+	limits limitFlags
 }
 
 func newServeCommand(app *kingpin.Application) *serveCommand {
@@ -74,7 +73,7 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 	cmd.Flag("push.enable-utf8-names", "Accept UTF-8 metric and label names. Set it if, and only if, the Pushgateway behind has it set.").
 		BoolVar(&s.utf8Names)
 	s.addWebFlags(cmd)
-	s.addLimitFlags(cmd)
+	s.limits.add(cmd)
 	return s
 }
 
@@ -98,19 +97,6 @@ func (s *serveCommand) addWebFlags(cmd *kingpin.CmdClause) {
 		Default("2m")
 	flag(cmd, "shutdown.timeout", "How long requests in flight may take to finish after SIGTERM or SIGINT.", &s.shutdownTimeout, parseTimeout).
 		Default("30s")
-}
-
-func (s *serveCommand) addLimitFlags(cmd *kingpin.CmdClause) {
-	flag(cmd, "limits.body-bytes", "Largest body of a push, as sent. These limits hold in every mode of the policy.", &s.caps.Body, parseSize).
-		Default("16MiB")
-	flag(cmd, "limits.decoded-bytes", "Largest body of a push, once decompressed.", &s.caps.Decoded, parseSize).
-		Default("64MiB")
-	flag(cmd, "limits.samples", "Most samples of one push.", &s.caps.Samples, parseCount).
-		Default("200000")
-	flag(cmd, "limits.labels", "Most labels of one sample.", &s.caps.Labels, parseCount).
-		Default("128")
-	flag(cmd, "limits.label-value-bytes", "Longest value of a label.", &s.labelValueBytes, parseSize).
-		Default("16KiB")
 }
 
 // check finds the faults that no flag can find in itself alone.
@@ -148,7 +134,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	if err := s.check(); err != nil {
 		return err
 	}
-	rules, err := s.loadPolicy()
+	rules, err := loadPolicy(s.policyFile)
 	if err != nil {
 		return err
 	}
@@ -200,8 +186,6 @@ func (s *serveCommand) openUpstream(metrics *proxy.Metrics, logger *slog.Logger)
 }
 
 func (s *serveCommand) guardConfig(rules *policy.Policy, upstream *gateway.Upstream, metrics *proxy.Metrics, log *audit.Log, logger *slog.Logger) proxy.Config {
-	caps := s.caps
-	caps.LabelValue = int(s.labelValueBytes)
 	return proxy.Config{
 		Policy:          rules,
 		LoadPolicy:      func() (*policy.Policy, error) { return policy.Load(s.policyFile) },
@@ -216,7 +200,7 @@ func (s *serveCommand) guardConfig(rules *policy.Policy, upstream *gateway.Upstr
 		AdminApart:      s.adminAddress != "",
 		TrustedProxies:  s.trustedProxies,
 		UTF8Names:       s.utf8Names,
-		Caps:            caps,
+		Caps:            s.limits.caps(),
 		// As long as the push ahead of it may take.
 		GroupWait: s.gatewayTimeout,
 	}
@@ -224,8 +208,8 @@ func (s *serveCommand) guardConfig(rules *policy.Policy, upstream *gateway.Upstr
 
 // loadPolicy says every fault of the policy on a line of its own, led by its
 // place in the file.
-func (s *serveCommand) loadPolicy() (*policy.Policy, error) {
-	p, err := policy.Load(s.policyFile)
+func loadPolicy(file string) (*policy.Policy, error) {
+	p, err := policy.Load(file)
 	if faults := policy.Faults(nil); errors.As(err, &faults) {
 		return nil, usageError{faults.Error()}
 	}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/trial"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// errRefused says that the explained push would not be accepted.
+var errRefused = errors.New("the push would be refused")
+
+// explainCommand is the subcommand explain: its flags, as given.
+type explainCommand struct {
+	policyFile  string
+	job         string
+	grouping    []string
+	method      string
+	contentType string
+	utf8Names   bool
+	capture     string
+	output      string
+	color       string
+	limits      limitFlags
+}
+
+func newExplainCommand(app *kingpin.Application) *explainCommand {
+	c := &explainCommand{}
+	cmd := app.Command("explain", "Tell step by step what would become of a push read from stdin. Nothing is sent anywhere. Exits with 0 if the push would be accepted, with 1 if it would be refused.")
+	cmd.Flag("policy.file", "The policy file. Required.").PlaceHolder("FILE").StringVar(&c.policyFile)
+	cmd.Flag("job", "The job that pushes. Required without --capture.").PlaceHolder("NAME").StringVar(&c.job)
+	cmd.Flag("grouping", "Another label of the grouping key. Repeatable.").PlaceHolder("NAME=VALUE").StringsVar(&c.grouping)
+	cmd.Flag("method", "PUT, POST or DELETE.").Default(http.MethodPut).EnumVar(&c.method, http.MethodPut, http.MethodPost, http.MethodDelete)
+	cmd.Flag("content-type", "Content-Type of the push. The text format by default.").PlaceHolder("TYPE").StringVar(&c.contentType)
+	cmd.Flag("push.enable-utf8-names", "Accept UTF-8 metric and label names, as serve does with this flag.").BoolVar(&c.utf8Names)
+	cmd.Flag("capture", "File with a recorded request to explain instead: JSON with request.method, .target, .headers and .body_base64.").
+		PlaceHolder("FILE").StringVar(&c.capture)
+	cmd.Flag("output", "text for people, json for machines.").Default("text").EnumVar(&c.output, "text", "json")
+	cmd.Flag("color", "Colour the text: auto is on a terminal, unless the environment has NO_COLOR.").
+		Default("auto").EnumVar(&c.color, "auto", "always", "never")
+	c.limits.add(cmd)
+	return c
+}
+
+// check finds the faults that no flag can find in itself alone.
+func (c *explainCommand) check() error {
+	switch {
+	case c.policyFile == "":
+		return flagFault("--policy.file is required: deploy/policy.example.yml is one to start from")
+	case c.capture == "" && c.job == "":
+		return flagFault("--job is required: the job that pushes, or --capture with a recorded request")
+	case c.capture != "" && (c.job != "" || len(c.grouping) > 0 || c.contentType != ""):
+		return flagFault("--capture has the whole request in it: leave out --job, --grouping and --content-type")
+	}
+	return nil
+}
+
+// run explains one push; errRefused if it would be refused.
+func (c *explainCommand) run(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	rules, err := loadPolicy(c.policyFile)
+	if err != nil {
+		return err
+	}
+	request, err := c.request(stdin)
+	if err != nil {
+		return err
+	}
+	told, err := trial.Explain(ctx, trial.Config{Policy: rules, Caps: c.limits.caps(), UTF8Names: c.utf8Names}, request)
+	if err != nil {
+		return err
+	}
+	if err := c.tell(stdout, told); err != nil {
+		return err
+	}
+	if !told.Accepted() {
+		return errRefused
+	}
+	return nil
+}
+
+func (c *explainCommand) request(stdin io.Reader) (proxy.Request, error) {
+	if c.capture != "" {
+		content, err := os.ReadFile(c.capture)
+		if err != nil {
+			return proxy.Request{}, flagFault("--capture: %v", err)
+		}
+		r, err := trial.ParseCapture(content)
+		if err != nil {
+			return proxy.Request{}, flagFault("--capture: %s: %v", c.capture, err)
+		}
+		return r, nil
+	}
+	key, err := c.key()
+	if err != nil {
+		return proxy.Request{}, err
+	}
+	header := http.Header{}
+	if c.contentType != "" {
+		header.Set("Content-Type", c.contentType)
+	}
+	return proxy.Request{Method: c.method, Path: key.Path(), Header: header, Body: stdin, Length: -1}, nil
+}
+
+// key refuses what a path could not say, or would say as another name.
+func (c *explainCommand) key() (wire.Key, error) {
+	ls := []labels.Label{{Name: model.JobLabel, Value: c.job}}
+	for _, pair := range c.grouping {
+		name, value, ok := strings.Cut(pair, "=")
+		switch {
+		case !ok || name == "":
+			return wire.Key{}, flagFault("--grouping=%q: want name=value", cut(pair))
+		case name == model.JobLabel:
+			return wire.Key{}, flagFault("--grouping=%q: the job is --job", cut(pair))
+		case !model.LegacyValidation.IsValidLabelName(name) && !c.utf8Names:
+			return wire.Key{}, flagFault("--grouping=%q: a label name like this wants --push.enable-utf8-names", cut(pair))
+		}
+		ls = append(ls, labels.Label{Name: name, Value: value})
+	}
+	return wire.NewKey(ls...), nil
+}
+
+func (c *explainCommand) tell(stdout io.Writer, told *trial.Explanation) error {
+	if c.output == "json" {
+		out := json.NewEncoder(stdout)
+		out.SetEscapeHTML(false)
+		out.SetIndent("", "  ")
+		return out.Encode(told)
+	}
+	s := story{file: c.policyFile, color: c.colored(stdout)}
+	_, err := io.WriteString(stdout, s.tell(told))
+	if err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+// colored reports whether colours are wanted. A character device is as good as
+// a terminal here: on /dev/null colours do no harm.
+func (c *explainCommand) colored(stdout io.Writer) bool {
+	if c.color != "auto" {
+		return c.color == "always"
+	}
+	file, ok := stdout.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/trial"
+)
+
+// story tells an explanation to people. Whatever a push holds, what is written
+// has no control characters but line breaks and the story's own colours.
+type story struct {
+	file  string // the policy's
+	color bool
+	out   strings.Builder
+}
+
+// The colours, as terminals know them.
+const (
+	plain  = ""
+	bold   = "1"
+	dim    = "2"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
+)
+
+// paint makes data safe to show, in a colour.
+func (s *story) paint(color, text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == '\n' {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, strings.ReplaceAll(text, "\t", " "))
+	if !s.color || color == plain || text == "" {
+		return text
+	}
+	return "\x1b[" + color + "m" + text + "\x1b[0m"
+}
+
+// step begins a step of the way.
+func (s *story) step(name, color, format string, args ...any) {
+	s.out.WriteString(s.paint(bold, fmt.Sprintf("%-10s", name)) + s.paint(color, fmt.Sprintf(format, args...)) + "\n")
+}
+
+const indent = "          " // as wide as the name of a step
+
+// more adds a line to a step.
+func (s *story) more(color, format string, args ...any) {
+	s.out.WriteString(indent + s.paint(color, fmt.Sprintf(format, args...)) + "\n")
+}
+
+// quote adds text as it is, line by line.
+func (s *story) quote(color, text string) {
+	for line := range strings.Lines(text) {
+		s.out.WriteString(indent + s.paint(dim, "│ ") + s.paint(color, strings.TrimRight(line, "\r\n")) + "\n")
+	}
+}
+
+// tell writes the steps in the order in which the guard takes them.
+func (s *story) tell(e *trial.Explanation) string {
+	s.step("push", cyan, "%s %s", e.Method, e.Path)
+	s.entry(e)
+	s.body(e.Body)
+	s.changes(e)
+	s.merges(e.Merges)
+	s.noticed(e)
+	s.ledger(e)
+	s.forwarded(e.Forwarded)
+	s.answer(e)
+	return s.out.String()
+}
+
+func (s *story) entry(e *trial.Explanation) {
+	if e.Key == nil {
+		return
+	}
+	s.step("key", plain, "%s", keyText(e.Key.Pushed))
+	if job := e.Key.Pushed["job"]; job != e.Entry.Job {
+		s.more(yellow, "job %s is folded: it is governed as %s", strconv.Quote(job), strconv.Quote(e.Entry.Job))
+	}
+	if group := keyText(e.Key.Group); group != keyText(e.Key.Pushed) {
+		verb := "becomes"
+		if e.Entry.Mode != string(policy.Enforce) {
+			verb = "would become"
+		}
+		s.more(yellow, "%s %s", verb, group)
+	}
+	owner := ""
+	if e.Entry.Owner != "" {
+		owner = ", owner " + e.Entry.Owner
+	}
+	s.step("entry", plain, "%s %s%s, mode %s", s.place(e.Entry.Line), e.Entry.Name, owner, e.Entry.Mode)
+	switch e.Entry.Mode {
+	case string(policy.Report):
+		s.more(plain, "what the policy says is only reported: nothing is changed for it")
+	case string(policy.Open):
+		s.more(plain, "nothing is judged")
+	}
+}
+
+// place is a line of the policy file.
+func (s *story) place(line int) string {
+	if line == 0 {
+		return s.file + ":"
+	}
+	return s.file + ":" + strconv.Itoa(line) + ":"
+}
+
+func (s *story) body(b *proxy.TraceBody) {
+	if b == nil {
+		return
+	}
+	size := fmt.Sprintf("%d bytes", b.Bytes)
+	if b.Decoded != b.Bytes {
+		size += fmt.Sprintf(", %d decompressed", b.Decoded)
+	}
+	s.step("body", plain, "%s, %s: %s, %s, %s", b.Encoding, size,
+		counted(b.Families, "family", "families"), counted(b.Metrics, "metric", "metrics"), counted(b.Samples, "sample", "samples"))
+}
+
+func (s *story) changes(e *trial.Explanation) {
+	for i, c := range e.Changes {
+		name := "rules"
+		if i > 0 {
+			name = ""
+		}
+		color := yellow
+		if c.Act == proxy.PushRefused {
+			color = red
+		}
+		s.step(name, color, "%s %s: %s", s.place(c.Line), c.Rule, changeText(&c))
+		for _, v := range c.Values {
+			if v.After == "" {
+				s.more(plain, "  %q", v.Before)
+				continue
+			}
+			s.more(plain, "  %q → %q", v.Before, v.After)
+		}
+	}
+}
+
+// changeText says in words what happened to a label, or because of it.
+func changeText(c *proxy.TraceChange) string {
+	where := "of the grouping key"
+	if c.Metric != "" {
+		where = "of " + c.Metric
+	}
+	what := "label " + c.Label + " " + where
+	switch {
+	case c.Label == "" && c.Metric == "":
+		what = "the grouping key"
+	case c.Label == "":
+		what = c.Metric
+	}
+	act := string(c.Act)
+	switch c.Act {
+	case proxy.PushRefused:
+		act = "refuses the push"
+	case proxy.MetricLeftOut:
+		act = "leaves the metric out"
+	}
+	if c.Limit > 0 {
+		what += fmt.Sprintf(" has %d, limit %d", c.Seen, c.Limit)
+	}
+	text := what + ": " + act
+	if c.Metric != "" {
+		text += ", in " + counted(c.Count, "metric", "metrics")
+	}
+	return text
+}
+
+// maxMerges is how many merges are told one by one.
+const maxMerges = 3
+
+func (s *story) merges(merges []proxy.TraceMerge) {
+	for i, m := range merges {
+		name := "merged"
+		if i > 0 {
+			name = ""
+		}
+		if i == maxMerges {
+			s.step(name, plain, "and %d more", len(merges)-i)
+			return
+		}
+		s.step(name, plain, "%s that became equal:", counted(m.Metrics, "metric", "metrics"))
+		for _, part := range m.Parts {
+			s.quote(plain, part)
+		}
+		if n := m.Metrics - len(m.Parts); n > 0 {
+			s.quote(dim, fmt.Sprintf("and %d more", n))
+		}
+		s.more(plain, "are one:")
+		s.quote(green, m.Whole)
+	}
+}
+
+// noticed tells the findings that no change has told.
+func (s *story) noticed(e *trial.Explanation) {
+	name := "noticed"
+	for _, f := range e.Findings {
+		if slices.ContainsFunc(e.Changes, func(c proxy.TraceChange) bool { return c.Rule == f.ID && c.Label == f.Label }) {
+			continue
+		}
+		s.step(name, yellow, "%s", f)
+		name = ""
+	}
+	if e.MoreFindings > 0 {
+		s.step(name, yellow, "and %d findings more", e.MoreFindings)
+	}
+}
+
+func (s *story) ledger(e *trial.Explanation) {
+	l := e.Ledger
+	if l == nil {
+		return
+	}
+	s.step("ledger", plain, "group %s", keyText(l.Group))
+	switch {
+	case l.Skip:
+		s.more(yellow, "another run has pushed to it since: not deleted")
+	case l.Method != e.Method:
+		s.more(yellow, "%s goes on as %s, so that what other runs pushed stays", e.Method, l.Method)
+	default:
+		s.more(plain, "%s goes on as it is", l.Method)
+	}
+	if len(l.Shared) > 0 {
+		s.more(yellow, "families that another run wrote last: %s", strings.Join(l.Shared, ", "))
+	}
+}
+
+func (s *story) forwarded(f *trial.Forwarded) {
+	if f == nil {
+		s.step("forwarded", red, "nothing")
+		return
+	}
+	s.step("forwarded", cyan, "%s %s", f.Method, f.Path)
+	if f.Method == "DELETE" {
+		return
+	}
+	how := "byte for byte"
+	if f.Rewritten {
+		how = "rewritten"
+	}
+	about := fmt.Sprintf("%d bytes, %s", f.Bytes, how)
+	if f.ContentType != "" {
+		about += ", " + f.ContentType
+	}
+	if f.ContentEncoding != "" {
+		about += ", " + f.ContentEncoding
+	}
+	s.more(plain, "%s", about)
+	s.quote(plain, f.Text)
+}
+
+func (s *story) answer(e *trial.Explanation) {
+	color := green
+	if !e.Accepted() {
+		color = red
+	}
+	text := fmt.Sprintf("%d, %s", e.Answer.Status, e.Outcome)
+	if e.Would != "" && e.Would != e.Outcome {
+		text += ", enforced it would be " + e.Would
+	}
+	s.step("answer", color, "%s", text)
+	s.quote(plain, e.Answer.Body)
+}
+
+func keyText(key map[string]string) string { return labels.FromMap(key).String() }
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}

@@ -1,0 +1,136 @@
+// Package trial runs pushes through a real guard whose far end is harmless:
+// what it tells is what a serving guard decides, since the same code decides.
+package trial
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// Config is what a trial shares with the guard it stands for. All of it is
+// required.
+type Config struct {
+	Policy    *policy.Policy
+	Caps      proxy.Caps
+	UTF8Names bool
+}
+
+// Explanation is how a push went, and what a Pushgateway would have got. Its
+// JSON is part of the interface: fields are added, never renamed.
+type Explanation struct {
+	proxy.Trace
+	// Forwarded is absent if nothing would be sent.
+	Forwarded *Forwarded `json:"forwarded,omitempty"`
+}
+
+// Accepted reports whether the push passes: the client is told so, and the
+// policy does not drop it behind such an answer.
+func (e *Explanation) Accepted() bool {
+	return e.Answer.Status >= 200 && e.Answer.Status < 300 && e.Outcome != proxy.Refused.String()
+}
+
+// Forwarded is the request that a Pushgateway would get.
+type Forwarded struct {
+	Method          string `json:"method"`
+	Path            string `json:"path"` // escaped, below the gateway's prefix
+	ContentType     string `json:"content_type,omitempty"`
+	ContentEncoding string `json:"content_encoding,omitempty"`
+	// Rewritten is false if the body goes on byte for byte.
+	Rewritten bool `json:"rewritten"`
+	Bytes     int  `json:"bytes"`
+	// Text is the body as people read it: decompressed, protobuf as the text
+	// format, which has no words for native histograms and exemplars.
+	Text string `json:"text,omitempty"`
+}
+
+// Explain pushes to a guard before an empty Pushgateway that takes everything,
+// and tells how it went.
+func Explain(ctx context.Context, cfg Config, r proxy.Request) (*Explanation, error) {
+	var out Explanation
+	end := &Recorder{}
+	guard, err := proxy.New(proxy.Config{
+		Policy: cfg.Policy, Upstream: end, Metrics: proxy.NewMetrics(prometheus.NewRegistry()),
+		Caps: cfg.Caps, UTF8Names: cfg.UTF8Names,
+		Trace: func(t proxy.Trace) { out.Trace = t },
+	})
+	if err != nil {
+		return nil, err
+	}
+	guard.Push(ctx, r)
+	if len(end.Sent) > 0 {
+		out.Forwarded = forwarded(end.Sent[0], cfg.Caps.Decoded)
+	}
+	return &out, nil
+}
+
+func forwarded(r gateway.Request, most int64) *Forwarded {
+	f := &Forwarded{
+		Method: r.Method, Path: r.Key.Path(), ContentType: r.ContentType,
+		Rewritten: r.ContentType != "", Bytes: len(r.Body),
+	}
+	if !f.Rewritten {
+		f.ContentType, f.ContentEncoding = r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding")
+	}
+	f.Text = text(r.Body, f.ContentType, f.ContentEncoding, most)
+	return f
+}
+
+// text is a body that a guard has read, as text; as far as expfmt can read it.
+func text(body []byte, contentType, encoding string, most int64) string {
+	body, err := wire.DecodeContent(nil, encoding, body, most)
+	if err != nil || !wire.IsProtobuf(contentType) {
+		return string(body)
+	}
+	var out strings.Builder
+	for in := expfmt.NewDecoder(bytes.NewReader(body), expfmt.NewFormat(expfmt.TypeProtoDelim)); ; {
+		var family dto.MetricFamily
+		if err := in.Decode(&family); err != nil {
+			return out.String()
+		}
+		if _, err := expfmt.MetricFamilyToText(&out, &family); err != nil {
+			return out.String()
+		}
+	}
+}
+
+// Recorder is an upstream that keeps what it is sent and answers as an empty
+// Pushgateway which takes everything. Not safe for concurrent use.
+type Recorder struct {
+	// Sent are the writes, with bodies of their own.
+	Sent []gateway.Request
+}
+
+var _ proxy.Upstream = (*Recorder)(nil)
+
+// Do keeps a write.
+func (u *Recorder) Do(_ context.Context, r gateway.Request) (gateway.Answer, error) {
+	r.Body, r.Header = bytes.Clone(r.Body), r.Header.Clone()
+	u.Sent = append(u.Sent, r)
+	if r.Method == http.MethodDelete {
+		return gateway.Answer{Status: http.StatusAccepted}, nil
+	}
+	return gateway.Answer{Status: http.StatusOK}, nil
+}
+
+// Groups lists none.
+func (u *Recorder) Groups(context.Context, uint64) ([]gateway.Group, error) { return nil, nil }
+
+// Forward refuses: there is nothing behind to wipe or to stop.
+func (u *Recorder) Forward(context.Context, string, gateway.Request) (gateway.Answer, error) {
+	return gateway.Answer{}, errors.New("a trial has no gateway behind it")
+}
+
+// Proxy knows no page.
+func (u *Recorder) Proxy() http.Handler { return http.NotFoundHandler() }
