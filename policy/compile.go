@@ -13,8 +13,8 @@ import (
 const (
 	// maxJobs bounds the entries: finding one tries their patterns in turn.
 	maxJobs = 10_000
-	// maxRules bounds the rules of all entries together, each counted again
-	// where it is inherited.
+	// maxRules bounds the rules and relabel configs of all entries together, each
+	// counted again where it is inherited.
 	maxRules = 100_000
 )
 
@@ -163,6 +163,7 @@ type judged struct {
 	labels     words
 	labelsFrom *entry
 	rules      ruleList
+	relabel    relabelList
 }
 
 // inherit fills in what e does not say itself.
@@ -178,6 +179,7 @@ func inherit(e, fallback *entry) judged {
 		labels:     first(e.labels, fallback.labels),
 		labelsFrom: fallback,
 		rules:      first(e.rules, fallback.rules),
+		relabel:    first(e.relabelConfigs, fallback.relabelConfigs),
 	}
 	if e.labels.written() {
 		j.labelsFrom = e
@@ -219,6 +221,9 @@ func (j *judged) config() rules.Config {
 			Gauges:      rules.Gauges(r.gauges.text),
 		})
 	}
+	for _, r := range j.relabel.readable() {
+		c.Relabel = append(c.Relabel, r.config)
+	}
 	return c
 }
 
@@ -233,9 +238,10 @@ func texts(w words) []string {
 
 // compileRules compiles what an entry is judged by.
 func (c *compiler) compileRules(j judged) *rules.Set {
-	if c.rules += len(j.rules.list); c.rules > maxRules {
-		if c.rules-len(j.rules.list) <= maxRules {
-			c.fault(j.rules.spot, "", "the entries have more than %d rules together, inherited ones included", maxRules)
+	n := len(j.rules.list) + len(j.relabel.list)
+	if c.rules += n; c.rules > maxRules {
+		if c.rules-n <= maxRules {
+			c.fault(first(j.rules.spot, j.relabel.spot), "", "the entries have more than %d rules together, inherited ones included", maxRules)
 		}
 		return nil
 	}
@@ -261,6 +267,11 @@ func (c *compiler) compileRules(j judged) *rules.Set {
 
 // ruleFault places a fault that rules.Compile found.
 func (c *compiler) ruleFault(j *judged, f *rules.Fault) {
+	if f.Field == "relabel_configs" {
+		r := j.relabel.readable()[f.Index]
+		c.fault(r.spot, r.where, "%s", message(f.Err))
+		return
+	}
 	if f.Rule < 0 || f.Rule >= len(j.rules.list) {
 		c.fault(item(j.labels, f.Index), prefix(j.labelsFrom.where, f.Field), "%s", message(f.Err))
 		return

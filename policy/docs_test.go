@@ -66,6 +66,7 @@ func TestDocsListWhatIsAccepted(t *testing.T) {
 		{"Limits", "key", "{version: v1, default: {limits: {?: 1}}}"},
 		{"Rule", "key", "{version: v1, default: {rules: [{id: a, labels: [a], action: drop, ?: 1}]}}"},
 		{"Rule", "action", "{version: v1, default: {rules: [{id: a, labels: [a], action: '?'}]}}"},
+		{"Relabelling", "key", "{version: v1, default: {relabel_configs: [{?: 1}]}}"},
 		{"Modes", "mode", "{version: v1, default: {mode: '?'}}"},
 	} {
 		got := firstColumn(t, section(t, test.section), test.header)

@@ -14,7 +14,7 @@ const gone = "" // Judge never leaves a label with an empty value of its own mak
 // judgeOne returns what the entry's rules make of one label.
 func judgeOne(t *testing.T, e *Entry, name, value string) string {
 	t.Helper()
-	v := e.Rules.Judge("metric", []labels.Label{{Name: "job", Value: "nightly"}, {Name: name, Value: value}})
+	v := e.Rules.Judge(nil, "metric", []labels.Label{{Name: "job", Value: "nightly"}, {Name: name, Value: value}})
 	switch {
 	case v.Outcome == rules.Rejected:
 		t.Errorf("%s=%q: the push is refused: %+v", name, value, v.Findings)

@@ -10,6 +10,8 @@ func (e *Entry) LineOf(id string) int {
 	switch id {
 	case finding.Allowlist:
 		return w.labels.line
+	case finding.Relabel:
+		return w.relabel.line
 	case finding.BodySizeLimit:
 		return w.limits.bodySize.line
 	case finding.SampleLimit:

@@ -28,7 +28,7 @@ jobs:
   - labels: [run_id]
     id: ids
     action: keep
-- {job: heir, labels: []}
+- {job: heir, labels: [], relabel_configs: [{action: labeldrop, regex: x}]}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +54,8 @@ jobs:
 		{"own", finding.LabelLimit, 6},
 		{"heir", finding.Allowlist, 21},
 		{"heir", "shapes", 11},
+		{"heir", finding.Relabel, 21},
+		{"own", finding.Relabel, 0},
 	} {
 		if got := p.Entry(tc.job).LineOf(tc.id); got != tc.want {
 			t.Errorf("line of %s for job %s: %d, want %d", tc.id, tc.job, got, tc.want)

@@ -178,9 +178,9 @@ jobs:
 		got[i] = fmt.Sprintf("%q", fmt.Sprintf("%+v", j.config()))
 	}
 	want := []string{
-		`"{Limits:{BodySize:2048 Samples:20 Labels:3 LabelNameLength:4 LabelValueLength:5} Labels:[one] Rules:[{ID:first Labels:[] Shapes:[all] Action:template Replacement: Buckets:0 Length:0 Gauges:}]}"`,
-		`"{Limits:{BodySize:2048 Samples:0 Labels:7 LabelNameLength:4 LabelValueLength:5} Labels:[] Rules:[]}"`,
-		`"{Limits:{BodySize:1048576 Samples:20 Labels:3 LabelNameLength:4 LabelValueLength:5} Labels:[two three] Rules:[{ID:second Labels:[x y] Shapes:[] Action:replace Replacement:z Buckets:0 Length:0 Gauges:max}]}"`,
+		`"{Limits:{BodySize:2048 Samples:20 Labels:3 LabelNameLength:4 LabelValueLength:5} Labels:[one] Rules:[{ID:first Labels:[] Shapes:[all] Action:template Replacement: Buckets:0 Length:0 Gauges:}] Relabel:[]}"`,
+		`"{Limits:{BodySize:2048 Samples:0 Labels:7 LabelNameLength:4 LabelValueLength:5} Labels:[] Rules:[] Relabel:[]}"`,
+		`"{Limits:{BodySize:1048576 Samples:20 Labels:3 LabelNameLength:4 LabelValueLength:5} Labels:[two three] Rules:[{ID:second Labels:[x y] Shapes:[] Action:replace Replacement:z Buckets:0 Length:0 Gauges:max}] Relabel:[]}"`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("configs (-want +got):\n%s", diff)

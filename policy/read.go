@@ -60,6 +60,7 @@ func (d *decoder) entry(n *yaml.Node, where string, own ...field) entry {
 		}},
 		{"on_refuse", "", func(n *yaml.Node, _ string) { e.onRefuse = d.oneOf(n, where, "on_refuse", "reject", accept) }},
 		{"limits", "", func(n *yaml.Node, where string) { e.limits = d.limits(n, where) }},
+		{"relabel_configs", "", func(n *yaml.Node, list string) { e.relabelConfigs = d.relabelConfigs(n, list, where) }},
 		{"labels", "", func(n *yaml.Node, where string) {
 			e.labels = d.strings(n, where, "a list of patterns of label names")
 		}},

@@ -1,6 +1,10 @@
 package policy
 
-import "time"
+import (
+	"time"
+
+	"github.com/prometheus/prometheus/model/relabel"
+)
 
 // The types of this file are a policy as it is written, each value with its
 // place, so that every later complaint can point at it. Their comments are the
@@ -34,6 +38,10 @@ type (
 	ruleList struct {
 		spot
 		list []rule
+	}
+	relabelList struct {
+		spot
+		list []relabelConfig
 	}
 )
 
@@ -94,6 +102,10 @@ type entry struct {
 	onRefuse word
 	// limits hold for one push. Each field left out is default's.
 	limits limits
+	// relabelConfigs is relabel_configs, Prometheus' own. They are applied in
+	// order, before the allowlist and the rules. Written, they replace default's;
+	// [] is none. Left out: default's.
+	relabelConfigs relabelList
 	// labels is the allowlist: patterns of label names, RE2, anchored. Every
 	// label none of them matches is removed; job always stays. The empty list
 	// permits only job. Left out: default's list, or every label.
@@ -174,4 +186,35 @@ type rule struct {
 	// push), max, min or sum. Not with reject and keep, which make none equal.
 	// Left out: last.
 	gauges word
+}
+
+// relabelConfig is one of Prometheus' relabel_configs. job, le, quantile and
+// __name__ can be read but always stay, and so do labels of the grouping key
+// when a metric is relabelled.
+type relabelConfig struct {
+	spot
+	where string
+	// config is what the fields say; nil if one could not be read.
+	config *relabel.Config
+
+	// sourceLabels is source_labels: the labels whose values are joined with
+	// separator. Left out: none.
+	sourceLabels words
+	// separator stands between the values. Left out: ;
+	separator word
+	// regex is matched against the joined values, or against label names by the
+	// actions labelmap, labeldrop and labelkeep; RE2, anchored. Left out: (.*)
+	regex word
+	// modulus is what the hash of the joined values is taken by, for hashmod.
+	modulus number
+	// targetLabel is target_label: the label that replace, hashmod, lowercase and
+	// uppercase write, and keepequal and dropequal compare with.
+	targetLabel word
+	// replacement is the value that replace writes, or the name that labelmap
+	// writes; $1 is the first group of regex. Left out: $1
+	replacement word
+	// action is one of Prometheus' actions. drop, keep, dropequal and keepequal
+	// leave the metric out; if they decide about the grouping key, the push is
+	// refused. Left out: replace.
+	action word
 }

@@ -225,7 +225,11 @@ func (v *passage) judgeLimits() {
 
 func (v *passage) judgeMetrics(c *verdicts) {
 	p := &v.push
-	table := c.table(tableKey{v.entry.ID, v.job, p.Encoding})
+	k := tableKey{entry: v.entry.ID, job: v.job, encoding: p.Encoding}
+	if v.entry.Rules.ReadsKey() {
+		k.job, k.byGroup = v.group.ID(), true
+	}
+	table := c.table(k)
 	defer table.mu.Unlock()
 	family, hash := int32(-1), uint64(0)
 	for i := range p.Metrics {
@@ -240,7 +244,7 @@ func (v *passage) judgeMetrics(c *verdicts) {
 		h := hash ^ maphash.Bytes(c.seed, m.Identity)
 		said := table.get(h, f.Name, m.Identity)
 		if said == nil {
-			said = judge(v.entry, c.secret, p, i)
+			said = judge(v.entry, v.group, c.secret, p, i)
 			c.put(table, h, said)
 		}
 		v.fates[i] = said.fate

@@ -47,8 +47,9 @@ func (v *verdict) weight() int {
 	return n
 }
 
-// verdicts caches the verdicts of one policy by job and encoding. Rules are
-// pure, so a verdict holds as long as its policy does. Safe for concurrent use.
+// verdicts caches the verdicts of one policy by job, or by group where the rules
+// read the grouping key, and encoding. Rules are pure, so a verdict holds as long
+// as its policy does. Safe for concurrent use.
 type verdicts struct {
 	seed   maphash.Seed
 	secret uint64 // of fingerprints
@@ -59,8 +60,10 @@ type verdicts struct {
 }
 
 type tableKey struct {
-	entry    int
+	entry int
+	// job is the job's name; byGroup makes it the ID of the group.
 	job      string
+	byGroup  bool
 	encoding wire.Encoding
 }
 
@@ -157,11 +160,11 @@ func (c *verdicts) account(t *verdictTable, delta int) {
 }
 
 // judge decides about one metric whose verdict is not cached.
-func judge(entry *policy.Entry, secret uint64, p *wire.Push, metric int) *verdict {
+func judge(entry *policy.Entry, group wire.Key, secret uint64, p *wire.Push, metric int) *verdict {
 	m := &p.Metrics[metric]
 	v := &verdict{identity: bytes.Clone(m.Identity), family: strings.Clone(p.Families[m.Family].Name)}
 	ls := p.Labels(make([]labels.Label, 0, 8), metric)
-	said := entry.Rules.Judge(v.family, ls)
+	said := entry.Rules.Judge(group.Labels(), v.family, ls)
 	v.findings = said.Findings
 	v.fate = wire.Fate{Act: wire.Pass, Labels: said.Labels, Output: wire.Fingerprint(secret, said.Labels)}
 	switch said.Outcome {
@@ -169,6 +172,8 @@ func judge(entry *policy.Entry, secret uint64, p *wire.Push, metric int) *verdic
 	case rules.Rewritten:
 		v.fate.Act, v.fate.Gauges = wire.Relabel, joining(said.Gauges)
 		v.fate.Block = wire.AppendLabels(nil, p.Encoding, said.Labels)
+	case rules.LeftOut:
+		v.fate = wire.Fate{Act: wire.LeaveOut}
 	default:
 		v.fate = wire.Fate{Act: wire.LeaveOut}
 		v.rejected = true

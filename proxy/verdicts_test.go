@@ -54,7 +54,7 @@ func (j *judging) push(t *testing.T, job, body string) string {
 
 // table is a job's table of verdicts.
 func (j *judging) table(job string) *verdictTable {
-	t := j.epoch.verdicts.table(tableKey{j.epoch.policy.Entry(job).ID, job, wire.Text})
+	t := j.epoch.verdicts.table(tableKey{entry: j.epoch.policy.Entry(job).ID, job: job, encoding: wire.Text})
 	t.mu.Unlock()
 	return t
 }

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/pushguard/pushguard/rules/finding"
 )
@@ -19,6 +20,7 @@ type Set struct {
 	limits    Limits
 	allowlist *names // nil permits every label
 	rules     []rule
+	relabel   []*relabel.Config
 }
 
 // rule is a compiled Rule.
@@ -45,6 +47,8 @@ func Compile(c Config) (*Set, error) {
 		comp.action(r)
 		s.rules = append(s.rules, comp.matchers(r))
 	}
+	comp.rule = -1
+	s.relabel = comp.relabelConfigs(c.Relabel)
 	if len(comp.faults) > 0 {
 		return nil, comp.faults
 	}
@@ -301,7 +305,7 @@ func clipped(s string) string { return fmt.Sprintf("%.50q", s) }
 
 // Fault is one thing wrong with a Config.
 type Fault struct {
-	Rule  int    // index into Config.Rules, or -1 for Config.Labels and Config.Limits
+	Rule  int    // index into Config.Rules, or -1 for the rest of Config
 	Field string // the policy file's name of the field, such as labels or label_limit
 	Index int    // position in a field that is a list, or -1
 	Err   error  // what is wrong, without the place

@@ -149,7 +149,7 @@ func FuzzCompile(f *testing.F) {
 			t.Fatalf("%v, %v", set, err)
 		}
 		if set != nil {
-			set.Judge("m", lbls("a", "b", "run_id", "3f2b8c1e-9d4a-4c55-8a11-0f9e8d7c6b5a"))
+			set.Judge(nil, "m", lbls("a", "b", "run_id", "3f2b8c1e-9d4a-4c55-8a11-0f9e8d7c6b5a"))
 		}
 	})
 }

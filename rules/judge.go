@@ -20,7 +20,7 @@ func (s *Set) BodySizeLimit() int64 { return s.limits.BodySize }
 // FoldsKeys reports whether these rules can make two different grouping keys
 // equal, whichever keys are pushed.
 func (s *Set) FoldsKeys() bool {
-	if s.allowlist != nil {
+	if s.allowlist != nil || s.relabelsKeys() {
 		return true
 	}
 	for i := range s.rules {
@@ -45,16 +45,23 @@ func (s *Set) JudgePush(samples int) []finding.Finding {
 }
 
 // JudgeKey judges the labels of a grouping key, job among them.
-func (s *Set) JudgeKey(key []labels.Label) Verdict { return s.judge("", key) }
+func (s *Set) JudgeKey(key []labels.Label) Verdict { return s.judge("", s.relabelKey(key)) }
 
-// Judge judges the labels of one metric, its name left out. The metric's name
-// only goes into the findings.
-func (s *Set) Judge(metric string, ls []labels.Label) Verdict { return s.judge(metric, ls) }
+// Judge judges the labels of one metric, its name left out, in a group with the
+// key that JudgeKey left. Without relabel_configs the key does not matter, and
+// the metric's name only goes into the findings.
+func (s *Set) Judge(key []labels.Label, metric string, ls []labels.Label) Verdict {
+	return s.judge(metric, s.relabelMetric(key, metric, ls))
+}
 
-// judge holds each label to the allowlist, then to the rules, the first that
+// judge goes on from a verdict of relabelling: it holds each label to the
+// allowlist, then to the rules, the first that
 // matches deciding; what is left is held to the limits.
-func (s *Set) judge(metric string, in []labels.Label) Verdict {
-	v := Verdict{Outcome: Permitted, Labels: in}
+func (s *Set) judge(metric string, v Verdict) Verdict {
+	if v.Outcome == Rejected || v.Outcome == LeftOut {
+		return v
+	}
+	in, changed := v.Labels, false
 	var refused []finding.Finding
 	gauges := len(s.rules) // the rule that has the word
 	for i, l := range in {
@@ -63,8 +70,8 @@ func (s *Set) judge(metric string, in []labels.Label) Verdict {
 		case Reject:
 			refused = append(refused, d.finding(metric, l))
 		case Drop, Replace:
-			if v.Outcome == Permitted {
-				v.Outcome = Rewritten
+			if !changed {
+				changed, v.Outcome = true, Rewritten
 				v.Labels = append(make([]labels.Label, 0, len(in)), in[:i]...)
 			}
 			v.Findings = append(v.Findings, d.finding(metric, l))
@@ -72,7 +79,7 @@ func (s *Set) judge(metric string, in []labels.Label) Verdict {
 				gauges, v.Gauges = d.rule.index, d.rule.Gauges
 			}
 		}
-		if v.Outcome == Rewritten && d.action != Drop {
+		if changed && d.action != Drop {
 			v.Labels = append(v.Labels, labels.Label{Name: l.Name, Value: d.value})
 		}
 	}

@@ -98,7 +98,7 @@ func TestJudge(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := compile(t, tc.config)
 			before := slices.Clone(tc.in)
-			v := s.Judge("m", tc.in)
+			v := s.Judge(nil, "m", tc.in)
 			if v.Outcome != tc.outcome {
 				t.Errorf("outcome %d, want %d", v.Outcome, tc.outcome)
 			}
@@ -142,7 +142,7 @@ func TestFixes(t *testing.T) {
 		{rules.Rule{Labels: []string{"a"}, Action: rules.Truncate, Length: 5}, `push the value "3f2b8"`},
 	} {
 		tc.rule.ID = "r"
-		v := compile(t, rules.Config{Rules: []rules.Rule{tc.rule}}).Judge("m", lbls("a", uuid))
+		v := compile(t, rules.Config{Rules: []rules.Rule{tc.rule}}).Judge(nil, "m", lbls("a", uuid))
 		if got := v.Findings[0].Fix; got != tc.want {
 			t.Errorf("%+v: %q, want %q", tc.rule, got, tc.want)
 		}
@@ -162,7 +162,7 @@ func TestBucketsStayForEver(t *testing.T) {
 		{16, "b07", "b07"}, {16, "b15", "b15"}, // buckets themselves
 	} {
 		s := compile(t, rules.Config{Rules: []rules.Rule{{ID: "r", Labels: []string{"a"}, Action: rules.Bucket, Buckets: tc.buckets}}})
-		if got := s.Judge("m", lbls("a", tc.value)).Labels[0].Value; got != tc.want {
+		if got := s.Judge(nil, "m", lbls("a", tc.value)).Labels[0].Value; got != tc.want {
 			t.Errorf("%q of %d: %q, want %q", tc.value, tc.buckets, got, tc.want)
 		}
 	}
@@ -176,7 +176,7 @@ func TestBucketsAreAllThereIs(t *testing.T) {
 		values = append(values, fmt.Sprint(i))
 	}
 	for _, value := range values {
-		seen[s.Judge("m", lbls("a", value)).Labels[0].Value] = true
+		seen[s.Judge(nil, "m", lbls("a", value)).Labels[0].Value] = true
 	}
 	if len(seen) != 10 || !seen["b0"] || !seen["b9"] {
 		t.Errorf("%v", seen)
@@ -201,7 +201,7 @@ func TestGaugesAreTheFirstRulesWord(t *testing.T) {
 		{lbls("c", "1", "b", "x"), rules.Sum}, // b did not change
 		{lbls("c", "1", "d", "1"), ""},
 	} {
-		if got := s.Judge("m", tc.in).Gauges; got != tc.want {
+		if got := s.Judge(nil, "m", tc.in).Gauges; got != tc.want {
 			t.Errorf("%v: %q, want %q", tc.in, got, tc.want)
 		}
 	}
@@ -210,7 +210,7 @@ func TestGaugesAreTheFirstRulesWord(t *testing.T) {
 func TestFindingsOfHugeNamesStaySmall(t *testing.T) {
 	s := compile(t, rules.Config{Labels: []string{}})
 	huge := strings.Repeat("é", 1<<20)
-	f := s.Judge(huge, lbls(huge, huge)).Findings[0]
+	f := s.Judge(nil, huge, lbls(huge, huge)).Findings[0]
 	if n := len(f.Metric) + len(f.Label) + len(f.Sample); n > 300 {
 		t.Errorf("%d bytes", n)
 	}
@@ -223,10 +223,10 @@ func TestPermittedReturnsTheInputAndAllocatesNothing(t *testing.T) {
 		Rules:  []rules.Rule{{ID: "all", Shapes: []string{"all"}, Action: rules.Template}},
 	})
 	in := lbls("instance", "worker-12", "dag_id", "load_users", "status", "success", "le", "0.00005")
-	if v := s.Judge("m", in); v.Outcome != rules.Permitted || &v.Labels[0] != &in[0] {
+	if v := s.Judge(nil, "m", in); v.Outcome != rules.Permitted || &v.Labels[0] != &in[0] {
 		t.Errorf("%+v", v)
 	}
-	if n := testing.AllocsPerRun(100, func() { s.Judge("m", in) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { s.Judge(nil, "m", in) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -330,12 +330,12 @@ func TestJudgeProperties(t *testing.T) {
 			in = append(in, labels.Label{Name: name, Value: rapid.SampledFrom(someValues).Draw(t, name)})
 		}
 		before := slices.Clone(in)
-		v := s.Judge("m", in)
+		v := s.Judge(nil, "m", in)
 
 		if d := cmp.Diff(before, in); d != "" {
 			t.Fatalf("the input was changed: %s", d)
 		}
-		if d := cmp.Diff(v, s.Judge("m", in)); d != "" {
+		if d := cmp.Diff(v, s.Judge(nil, "m", in)); d != "" {
 			t.Fatalf("judged otherwise the second time: %s", d)
 		}
 		if v.Outcome == rules.Rejected {
@@ -347,7 +347,7 @@ func TestJudgeProperties(t *testing.T) {
 		checkOutput(t, c, in, v)
 
 		// A later rule may match what an earlier one wrote; one rule settles it.
-		if again := s.Judge("m", v.Labels); len(c.Rules) <= 1 && again.Outcome != rules.Permitted {
+		if again := s.Judge(nil, "m", v.Labels); len(c.Rules) <= 1 && again.Outcome != rules.Permitted {
 			t.Errorf("judging what was let through changes it again: %+v", again)
 		}
 	})
@@ -419,7 +419,7 @@ func BenchmarkJudge(b *testing.B) {
 		b.Run(bm.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				s.Judge("m", bm.in)
+				s.Judge(nil, "m", bm.in)
 			}
 		})
 	}

@@ -1,8 +1,8 @@
 // Package rules decides what happens to the labels of one metric and of one
 // grouping key. It is pure: no I/O, no clock, no lock.
 //
-// A [Config] is what a policy states, a [Set] what runs. Labels are held
-// against the allowlist, then the rules, where the first that matches a label
+// A [Config] is what a policy states, a [Set] what runs. Labels pass through
+// Prometheus' relabelling, are held against the allowlist, then the rules, where the first that matches a label
 // decides about it; what is left is held to the limits. The labels job, le,
 // quantile and __name__ carry the protocol; limits count them, nothing else
 // touches them.
@@ -10,6 +10,7 @@ package rules
 
 import (
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
 
 	"github.com/pushguard/pushguard/rules/finding"
 )
@@ -83,6 +84,9 @@ type Config struct {
 	// every label, empty none.
 	Labels []string
 	Rules  []Rule
+	// Relabel are Prometheus' relabel_configs, each with at least its action and
+	// regex. They are not changed.
+	Relabel []*relabel.Config
 }
 
 // Outcome is what a Verdict says. The zero value is no outcome.
@@ -93,18 +97,21 @@ const (
 	Permitted Outcome = iota + 1 // nothing changes
 	Rewritten                    // the labels change
 	Rejected                     // the push is refused
+	LeftOut                      // the metric is left out of the push
 )
 
 // Verdict is what the rules decided about one metric or one grouping key.
 type Verdict struct {
 	Outcome Outcome
-	// Labels are the labels as they shall be, in the order of the input. If
-	// Permitted they are the input itself, if Rejected nil. Names and values that
-	// did not change share the input's memory.
+	// Labels are the labels as they shall be, in the order of the input, after
+	// them those that relabelling adds. If Permitted they are the input itself, if
+	// Rejected or LeftOut nil. Names and values that did not change share the
+	// input's memory, and what relabelling takes from a key may share the key's.
 	Labels []labels.Label
-	// Findings say why: one for each label changed or, if Rejected, one for each
-	// reason to refuse, and nothing else. Empty if Permitted. They share no memory
-	// with the input's values, but with its names.
+	// Findings say why: one for each change of a label, by relabelling or by the
+	// rest, or, if Rejected or LeftOut, one for each reason, and nothing else.
+	// Empty if Permitted. They share no memory with the input's values, but with
+	// its names.
 	Findings []finding.Finding
 	// Gauges is the word of the first rule, in the policy's order, that changed a
 	// label and has one; empty if none has.
