@@ -60,6 +60,8 @@ var (
 	errPolicy = errors.New("refused by the policy")
 	// errUpstream says that the upstream could not be asked about its groups.
 	errUpstream = errors.New("the Pushgateway behind does not answer")
+	// errNoListing says that it has not answered that yet.
+	errNoListing = fmt.Errorf("%w: it has not said yet which groups it holds: %w", errUpstream, gateway.ErrTimeout)
 )
 
 // carriedOut is the outcome of a push that was sent.

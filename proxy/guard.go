@@ -65,7 +65,8 @@ type Config struct {
 	// UTF8Names must be what the upstream's --push.enable-utf8-names is.
 	UTF8Names bool
 	Caps      Caps
-	// GroupWait bounds how long a push waits for another of the same group.
+	// GroupWait bounds how long a push waits for another of the same group, and
+	// for the upstream to say which groups it holds; for that at least a second.
 	GroupWait time.Duration
 	// Trace is told how each write went. It is called from many goroutines. Nil
 	// costs nothing.
@@ -95,8 +96,8 @@ type Guard struct {
 
 	reloading sync.Mutex // serialises reading the policy again
 
-	syncing sync.Mutex   // serialises reading the upstream's groups
-	synced  atomic.Int64 // when they were read last, in Unix nanoseconds
+	syncing chan struct{} // taken while the upstream's groups are read
+	synced  atomic.Int64  // when they were read last, in Unix nanoseconds
 }
 
 // epoch is a policy and the verdicts it has come to. They are swapped together,
@@ -115,10 +116,6 @@ func (e *epoch) folds(v *passage) bool {
 	return v.entry.Rules.FoldsKeys() || e.policy.FoldsJobs()
 }
 
-// resyncEvery bounds how often a collision of groups makes the guard read the
-// upstream's groups again.
-const resyncEvery = time.Second
-
 // New returns a guard. It opens no connection.
 func New(cfg Config) (*Guard, error) {
 	switch {
@@ -127,7 +124,10 @@ func New(cfg Config) (*Guard, error) {
 	case cfg.Caps.Body <= 0, cfg.Caps.Decoded <= 0, cfg.Caps.Samples <= 0, cfg.Caps.Labels <= 0, cfg.Caps.LabelValue <= 0:
 		return nil, fmt.Errorf("every cap must be positive: %+v", cfg.Caps)
 	}
-	g := &Guard{cfg: cfg, logger: cfg.Logger, book: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait}), found: newJobFindings(time.Now)}
+	g := &Guard{
+		cfg: cfg, logger: cfg.Logger, book: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait}),
+		found: newJobFindings(time.Now), syncing: make(chan struct{}, 1),
+	}
 	if g.logger == nil {
 		g.logger = slog.New(slog.DiscardHandler)
 	}
@@ -260,43 +260,6 @@ func (g *Guard) send(ctx context.Context, v *passage, grant *ledger.Grant, out g
 	grant.Settle(settlement(answer))
 	v.upstreamStatus = answer.Status
 	return passOn(answer), nil
-}
-
-// Sync reads which groups the upstream holds, once. Until that has succeeded no
-// push is forwarded, since one that collides with a group nobody knows of would
-// break every scrape.
-func (g *Guard) Sync(ctx context.Context) error { return g.sync(ctx) }
-
-func (g *Guard) sync(ctx context.Context) error {
-	if g.synced.Load() != 0 {
-		return nil
-	}
-	return g.resync(ctx, time.Unix(0, 1))
-}
-
-// resync reads the upstream's groups unless that was done since.
-func (g *Guard) resync(ctx context.Context, since time.Time) error {
-	g.syncing.Lock()
-	defer g.syncing.Unlock()
-	if g.synced.Load() >= since.UnixNano() {
-		return nil
-	}
-	err := g.book.Load(func() ([]ledger.Group, error) {
-		listed, err := g.cfg.Upstream.Groups(ctx, 0)
-		groups := make([]ledger.Group, len(listed))
-		for i, l := range listed {
-			groups[i].Key = l.Key
-			for _, f := range l.Families {
-				groups[i].Families = append(groups[i].Families, f.Name)
-			}
-		}
-		return groups, err
-	})
-	if err != nil {
-		return fmt.Errorf("%w: reading its groups: %w", errUpstream, err)
-	}
-	g.synced.Store(time.Now().UnixNano())
-	return nil
 }
 
 // account writes down what became of a push.

@@ -1,0 +1,83 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/ledger"
+)
+
+const (
+	// resyncEvery bounds how often a collision of groups makes the guard read the
+	// upstream's groups again.
+	resyncEvery = time.Second
+	// listingTime bounds how long reading them may take.
+	listingTime = 5 * time.Minute
+	// leastWait is how long a push waits for them, however short its patience.
+	leastWait = time.Second
+)
+
+// Sync reads which groups the upstream holds, once. Until that has succeeded no
+// push is forwarded, since one that collides with a group nobody knows of would
+// break every scrape.
+func (g *Guard) Sync(ctx context.Context) error { return g.sync(ctx) }
+
+func (g *Guard) sync(ctx context.Context) error {
+	if g.synced.Load() != 0 {
+		return nil
+	}
+	return g.resync(ctx, time.Unix(0, 1))
+}
+
+// resync reads the upstream's groups unless that was done since. The listing of a
+// full upstream may take longer than a push should wait: the push then gives up,
+// and the listing goes on for those that follow.
+func (g *Guard) resync(ctx context.Context, since time.Time) error {
+	timer := time.NewTimer(max(g.cfg.GroupWait, leastWait))
+	defer timer.Stop()
+	done := make(chan error, 1)
+	select {
+	case g.syncing <- struct{}{}:
+		go func() {
+			defer func() { <-g.syncing }()
+			done <- g.readGroups(context.WithoutCancel(ctx), since)
+		}()
+	case <-timer.C:
+		return errNoListing
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return errNoListing
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
+	if g.synced.Load() >= since.UnixNano() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, listingTime)
+	defer cancel()
+	err := g.book.Load(func() ([]ledger.Group, error) {
+		listed, err := g.cfg.Upstream.Groups(ctx, 0)
+		groups := make([]ledger.Group, len(listed))
+		for i, l := range listed {
+			groups[i].Key = l.Key
+			for _, f := range l.Families {
+				groups[i].Families = append(groups[i].Families, f.Name)
+			}
+		}
+		return groups, err
+	})
+	if err != nil {
+		return fmt.Errorf("%w: reading its groups: %w", errUpstream, err)
+	}
+	g.synced.Store(time.Now().UnixNano())
+	return nil
+}
