@@ -57,6 +57,9 @@ func newGuard(t tb, upstream *url.URL, s setup) *guard {
 	if s.timeout == 0 {
 		s.timeout = 20 * time.Second
 	}
+	if s.wait == 0 {
+		s.wait = 20 * time.Second
+	}
 	rules, err := policy.Parse("policy.yml", []byte(s.policy))
 	if err != nil {
 		t.Fatalf("policy:\n%s\n%v", s.policy, err)
