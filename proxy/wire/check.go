@@ -145,18 +145,10 @@ func typeWord(t dto.MetricType) string {
 }
 
 func (w *metricWalk) validLabelName(name []byte) bool {
-	if string(name) == model.MetricNameLabel || len(name) == 0 {
-		return false
+	if !w.utf8Names {
+		return plainName(name)
 	}
-	if w.utf8Names {
-		return utf8.Valid(name)
-	}
-	for i, c := range name {
-		if !isLabelChar(c) || i == 0 && c >= '0' && c <= '9' {
-			return false
-		}
-	}
-	return true
+	return len(name) > 0 && utf8.Valid(name) && string(name) != model.MetricNameLabel
 }
 
 // check refuses what only shows against the grouping key, or across the labels

@@ -1,22 +1,14 @@
 package wire
 
 import (
-	"bytes"
-	"cmp"
-	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math"
-	"slices"
 	"unicode/utf8"
 	"unsafe"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
-	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -176,228 +168,6 @@ func (p *Push) family(msg Span) error {
 	})
 }
 
-// metric files one Metric message.
-func (p *Push) metric(family int32, msg []byte) error {
-	f := &p.Families[family]
-	w := metricWalk{Push: p, family: f, metric: Metric{Family: family, Samples: 1}, mark: len(p.scratch)}
-	start := uint32(offset(p.Body, msg))
-	w.metric.Message = Span{start, start + uint32(len(msg))}
-	w.pairs = p.pairs[:0]
-	err := w.walk(msg)
-	p.pairs = w.pairs
-	if err != nil {
-		return err
-	}
-	if !w.valued {
-		return &Error{
-			Reason: fmt.Sprintf("metric %.100q is of type %s but holds no such value", f.Name, f.Type),
-			Fix:    "set the field of the metric that its family's type names",
-		}
-	}
-	p.Metrics = append(p.Metrics, w.metric)
-	return p.bill(int(w.metric.Samples))
-}
-
-// labelPair is one decoded LabelPair, its name and value still in the body.
-type labelPair struct{ name, value []byte }
-
-type metricWalk struct {
-	*Push
-	family *Family
-	metric Metric
-	mark   int // where in scratch the identity is collected, if it must be
-	pairs  []labelPair
-	valued bool
-	end    int // of the latest label field, as an offset in the body
-}
-
-func (w *metricWalk) walk(msg []byte) error {
-	for len(msg) > 0 {
-		f, err := nextField(msg)
-		if err != nil {
-			return err
-		}
-		if err := w.field(f); err != nil {
-			return err
-		}
-		msg = msg[len(f.raw):]
-	}
-	return w.checkPairs()
-}
-
-func (w *metricWalk) field(f field) error {
-	if f.num == metricTimestamp && f.typ == protowire.VarintType {
-		w.metric.timestamp, w.metric.hasTimestamp = int64(f.varint()), true
-		return nil
-	}
-	if f.typ != protowire.BytesType {
-		return nil
-	}
-	if f.num == metricLabel {
-		w.extendIdentity(f.raw)
-		return w.pair(f.value)
-	}
-	if f.num == valueField(w.family.Type) {
-		w.valued = true
-	}
-	switch f.num {
-	case metricGauge, metricUntyped:
-		return wellFormed(f.value, flat)
-	case metricCounter:
-		return wellFormed(f.value, counterValue)
-	case metricSummary:
-		n, err := countSamples(f.value, summaryValue, summaryQuantile)
-		w.metric.Samples = int32(n + 2)
-		return err
-	case metricHistogram:
-		n, err := countSamples(f.value, histogramValue, histogramBucket)
-		if err != nil {
-			return err
-		}
-		w.metric.Samples = int32(n + 3)
-		return checkNative(w.family.Name, f.value)
-	}
-	return nil
-}
-
-// extendIdentity adds a label field to the identity: as a span of the body as
-// long as the fields follow each other, which they do from every client, as a
-// copy otherwise.
-func (w *metricWalk) extendIdentity(field []byte) {
-	start, id := offset(w.Body, field), w.metric.Identity
-	switch {
-	case id == nil:
-		w.metric.Identity = field
-	case w.end == start && len(w.scratch) == w.mark:
-		w.metric.Identity = id[:len(id)+len(field)]
-	default:
-		if len(w.scratch) == w.mark {
-			w.scratch = append(w.scratch, id...)
-		}
-		w.scratch = append(w.scratch, field...)
-		w.metric.Identity = w.scratch[w.mark:]
-	}
-	w.end = start + len(field)
-}
-
-func (w *metricWalk) pair(payload []byte) error {
-	if w.limits.Labels > 0 && len(w.pairs) == w.limits.Labels {
-		return &LimitError{What: "labels", Where: string(w.family.Name), Limit: w.limits.Labels}
-	}
-	lp, err := decodePair(payload)
-	if err != nil {
-		return err
-	}
-	w.pairs = append(w.pairs, lp)
-	w.emptyValues = w.emptyValues || len(lp.value) == 0
-	return w.limits.checkText(w.family.Name, max(len(lp.name), len(lp.value)))
-}
-
-func decodePair(payload []byte) (labelPair, error) {
-	if lp, ok := plainPair(payload); ok {
-		return lp, nil
-	}
-	var lp labelPair
-	for len(payload) > 0 {
-		f, err := nextField(payload)
-		if err != nil {
-			return lp, err
-		}
-		if f.is(labelName) {
-			lp.name = f.value
-		} else if f.is(labelValue) {
-			lp.value = f.value
-		}
-		payload = payload[len(f.raw):]
-	}
-	return lp, nil
-}
-
-// plainPair reads a name and a value of less than 128 bytes, one after the other.
-func plainPair(b []byte) (labelPair, bool) {
-	if len(b) < 4 || b[0] != labelName<<3|2 || b[1] >= 0x80 {
-		return labelPair{}, false
-	}
-	n := 2 + int(b[1])
-	if len(b) < n+2 || b[n] != labelValue<<3|2 || b[n+1] >= 0x80 || len(b) != n+2+int(b[n+1]) {
-		return labelPair{}, false
-	}
-	return labelPair{name: b[2:n], value: b[n+2:]}, true
-}
-
-// valueField is the field of a Metric that a family's type reads.
-func valueField(t dto.MetricType) protowire.Number {
-	switch t {
-	case dto.MetricType_COUNTER:
-		return metricCounter
-	case dto.MetricType_GAUGE:
-		return metricGauge
-	case dto.MetricType_SUMMARY:
-		return metricSummary
-	case dto.MetricType_HISTOGRAM:
-		return metricHistogram
-	default:
-		return metricUntyped
-	}
-}
-
-// schema names the fields of a message that are messages themselves, as far as
-// proto.Unmarshal would look into them, by their numbers.
-type schema [17]*schema
-
-var (
-	flat           = &schema{}
-	exemplarValue  = &schema{1: flat, 3: flat}          // Exemplar: label, timestamp
-	counterValue   = &schema{2: exemplarValue, 3: flat} // Counter: exemplar, created_timestamp
-	summaryValue   = &schema{3: flat, 4: flat}          // Summary: quantile, created_timestamp
-	bucketValue    = &schema{3: exemplarValue}          // Bucket: exemplar
-	histogramValue = &schema{                           // Histogram:
-		3: bucketValue, 9: flat, 12: flat, // bucket, negative_span, positive_span
-		15: flat, 16: exemplarValue, // created_timestamp, exemplars
-	}
-)
-
-// wellFormed checks that a message can be read, nested messages included.
-func wellFormed(msg []byte, s *schema) error {
-	for len(msg) > 0 {
-		f, err := nextField(msg)
-		if err != nil {
-			return err
-		}
-		if f.typ == protowire.BytesType && int(f.num) < len(s) && s[f.num] != nil {
-			if err := wellFormed(f.value, s[f.num]); err != nil {
-				return err
-			}
-		}
-		msg = msg[len(f.raw):]
-	}
-	return nil
-}
-
-// countSamples checks a summary or histogram and counts its quantiles, or its
-// buckets below +Inf.
-func countSamples(msg []byte, s *schema, repeated protowire.Number) (int, error) {
-	if err := wellFormed(msg, s); err != nil {
-		return 0, err
-	}
-	count := 0
-	err := fields(msg, func(f field) error {
-		if !f.is(repeated) {
-			return nil
-		}
-		count++
-		return fields(f.value, func(b field) error {
-			if repeated == histogramBucket && b.num == bucketBound && b.typ == protowire.Fixed64Type {
-				if v, _ := protowire.ConsumeFixed64(b.value); math.IsInf(math.Float64frombits(v), 1) {
-					count--
-				}
-			}
-			return nil
-		})
-	})
-	return count, err
-}
-
 // protobufLabels appends the labels of an identity that a metricWalk accepted.
 func protobufLabels(dst []labels.Label, id []byte) []labels.Label {
 	for len(id) > 0 {
@@ -412,60 +182,6 @@ func protobufLabels(dst []labels.Label, id []byte) []labels.Label {
 	return dst
 }
 
-// renderByExpfmt reads a text body by expfmt and appends what it read to dst as
-// delimited protobuf, families in the order of their names.
-func renderByExpfmt(dst, body []byte, utf8Names bool) ([]byte, error) {
-	scheme := model.LegacyValidation
-	if utf8Names {
-		scheme = model.UTF8Validation
-	}
-	parser := expfmt.NewTextParser(scheme)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
-	if err != nil {
-		return nil, &Error{Reason: err.Error(), Fix: textFix(err)}
-	}
-	buf := bytes.NewBuffer(dst)
-	for _, mf := range slices.SortedFunc(maps.Values(families), func(a, b *dto.MetricFamily) int { return cmp.Compare(a.GetName(), b.GetName()) }) {
-		if _, err := protodelim.MarshalTo(buf, mf); err != nil {
-			return nil, &Error{Reason: "text format parsing error: " + err.Error()}
-		}
-	}
-	return buf.Bytes(), nil
-}
-
-// textFix says how to mend the mistakes that people make most.
-func textFix(err error) string {
-	var pe expfmt.ParseError
-	if errors.As(err, &pe) && pe.Msg == "unexpected end of input stream" {
-		return "end every line, the last one too, with a newline; with curl use --data-binary, since --data strips them"
-	}
-	return "see the line named above; the format is text 0.0.4, lines end in LF"
-}
-
-// prescan holds a body against the caps before expfmt, which knows none and takes
-// time that grows with the square of a line's labels, sees it.
-// offset is where a slice of body begins in it.
-func offset(body, slice []byte) int { return cap(body) - cap(slice) }
-
-func prescan(body []byte, limits Limits) error {
-	samples := 0
-	for line := range bytes.Lines(body) {
-		line = bytes.TrimLeft(line, " \t")
-		if len(line) == 0 || line[0] == '#' || line[0] == '\n' {
-			continue
-		}
-		if samples++; limits.Samples > 0 && samples > limits.Samples {
-			return &LimitError{What: "samples", Limit: limits.Samples}
-		}
-		quotes := bytes.Count(line, []byte{'"'}) - bytes.Count(line, []byte(`\"`))
-		// A quoted metric name is one string more.
-		if limits.Labels > 0 && quotes/2 > limits.Labels+1 {
-			return &LimitError{What: "labels", Limit: limits.Labels}
-		}
-	}
-	return nil
-}
-
 func checkHelp(family string, text []byte) error {
 	if utf8.Valid(text) {
 		return nil
@@ -475,3 +191,6 @@ func checkHelp(family string, text []byte) error {
 		Fix:    "encode the HELP text as UTF-8: Prometheus refuses the whole scrape, of every job, over one that is not",
 	}
 }
+
+// offset is where a slice of body begins in it.
+func offset(body, slice []byte) int { return cap(body) - cap(slice) }

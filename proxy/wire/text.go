@@ -10,7 +10,6 @@ import (
 	"unsafe"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -259,118 +258,6 @@ func (w *textWalk) enter(name []byte) part {
 	w.family = i
 	w.Families[i].typed = true // a TYPE line from here on comes too late
 	return p
-}
-
-func boundName(t dto.MetricType) string {
-	switch t {
-	case dto.MetricType_HISTOGRAM:
-		return model.BucketLabel
-	case dto.MetricType_SUMMARY:
-		return model.QuantileLabel
-	default:
-		return ""
-	}
-}
-
-// file finds or makes the metric of a sample.
-func (w *textWalk) file(s *Sample, t dto.MetricType, p part) error {
-	if t != dto.MetricType_HISTOGRAM && t != dto.MetricType_SUMMARY {
-		s.Metric = w.addMetric(w.block.inner)
-		return w.count(s.Metric, 1)
-	}
-	if err := w.bound(s, t, p); err != nil {
-		return err
-	}
-	m, err := w.metricOf()
-	if err != nil {
-		return err
-	}
-	s.Metric = m
-	return w.addPart(s, t)
-}
-
-// bound checks that a sample of a histogram or summary is what expfmt makes of
-// it without dropping or bending anything, and reads its bound.
-func (w *textWalk) bound(s *Sample, t dto.MetricType, p part) error {
-	bounded := p == partBound || (t == dto.MetricType_SUMMARY && p == 0)
-	if bounded != w.block.hasBound || (t == dto.MetricType_HISTOGRAM && p == 0) {
-		return errDoubt
-	}
-	s.part = p
-	if bounded {
-		s.part = partBound
-		v, err := parseFloat(w.block.boundValue)
-		if err != nil || math.IsNaN(v) {
-			return errDoubt
-		}
-		s.Bound = v
-		base := s.Block.Start
-		s.BoundLabel = Span{base + w.block.boundStart, base + w.block.boundEnd}
-	}
-	switch {
-	case t == dto.MetricType_HISTOGRAM && p != partSum:
-		if !(s.Value >= 0 && s.Value < 1<<63) {
-			return errDoubt
-		}
-	case p == partCount:
-		if !(s.Value >= 0 && s.Value < 1<<63) || s.Value != math.Trunc(s.Value) {
-			return errDoubt
-		}
-	}
-	return nil
-}
-
-// metricOf finds the metric that the labels at hand belong to. Lines of one
-// metric mostly follow each other; where they do not, or write the same labels
-// in another way, the sum of the hashes of the pairs finds it.
-func (w *textWalk) metricOf() (int32, error) {
-	mark := len(w.scratch)
-	w.scratch = w.block.appendIdentity(w.scratch)
-	id := w.scratch[mark:]
-	if last := int32(len(w.Metrics)) - 1; last >= 0 && w.Metrics[last].Family == w.family && bytes.Equal(w.Metrics[last].Identity, id) {
-		w.scratch = w.scratch[:mark]
-		return last, nil
-	}
-	h := w.block.pairHash(w.seed) + uint64(w.family)*0x9E3779B97F4A7C15
-	if m, ok := w.bySeries[h]; ok {
-		same := w.Metrics[m].Family == w.family && bytes.Equal(w.Metrics[m].Identity, id)
-		w.scratch = w.scratch[:mark]
-		if !same {
-			return 0, errDoubt
-		}
-		return m, nil
-	}
-	m := w.addMetric(id)
-	w.bySeries[h] = m
-	return m, nil
-}
-
-// addPart counts the sample as a part of its metric: what the exposition adds
-// (+Inf bucket, sum, count) is billed with the first.
-func (w *textWalk) addPart(s *Sample, t dto.MetricType) error {
-	m := &w.Metrics[s.Metric]
-	n := 0
-	if m.Samples == 0 {
-		n = 2
-		if t == dto.MetricType_HISTOGRAM {
-			n = 3
-		}
-	}
-	switch {
-	case s.part == partBound && t == dto.MetricType_HISTOGRAM && math.IsInf(s.Bound, 1):
-		if m.parts&partInf != 0 {
-			return errDoubt
-		}
-		m.parts |= partInf
-	case s.part == partBound:
-		n++
-	default:
-		if m.parts&s.part != 0 {
-			return errDoubt
-		}
-		m.parts |= s.part
-	}
-	return w.count(s.Metric, n)
 }
 
 func (w *textWalk) addMetric(id []byte) int32 {

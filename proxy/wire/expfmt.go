@@ -1,0 +1,65 @@
+package wire
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"google.golang.org/protobuf/encoding/protodelim"
+)
+
+// renderByExpfmt reads a text body by expfmt and appends what it read to dst as
+// delimited protobuf, families in the order of their names.
+func renderByExpfmt(dst, body []byte, utf8Names bool) ([]byte, error) {
+	scheme := model.LegacyValidation
+	if utf8Names {
+		scheme = model.UTF8Validation
+	}
+	parser := expfmt.NewTextParser(scheme)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
+	if err != nil {
+		return nil, &Error{Reason: err.Error(), Fix: textFix(err)}
+	}
+	buf := bytes.NewBuffer(dst)
+	for _, mf := range slices.SortedFunc(maps.Values(families), func(a, b *dto.MetricFamily) int { return cmp.Compare(a.GetName(), b.GetName()) }) {
+		if _, err := protodelim.MarshalTo(buf, mf); err != nil {
+			return nil, &Error{Reason: "text format parsing error: " + err.Error()}
+		}
+	}
+	return buf.Bytes(), nil
+}
+
+// textFix says how to mend the mistakes that people make most.
+func textFix(err error) string {
+	var pe expfmt.ParseError
+	if errors.As(err, &pe) && pe.Msg == "unexpected end of input stream" {
+		return "end every line, the last one too, with a newline; with curl use --data-binary, since --data strips them"
+	}
+	return "see the line named above; the format is text 0.0.4, lines end in LF"
+}
+
+// prescan holds a body against the caps before expfmt, which knows none and takes
+// time that grows with the square of a line's labels, sees it.
+func prescan(body []byte, limits Limits) error {
+	samples := 0
+	for line := range bytes.Lines(body) {
+		line = bytes.TrimLeft(line, " \t")
+		if len(line) == 0 || line[0] == '#' || line[0] == '\n' {
+			continue
+		}
+		if samples++; limits.Samples > 0 && samples > limits.Samples {
+			return &LimitError{What: "samples", Limit: limits.Samples}
+		}
+		quotes := bytes.Count(line, []byte{'"'}) - bytes.Count(line, []byte(`\"`))
+		// A quoted metric name is one string more.
+		if limits.Labels > 0 && quotes/2 > limits.Labels+1 {
+			return &LimitError{What: "labels", Limit: limits.Labels}
+		}
+	}
+	return nil
+}
