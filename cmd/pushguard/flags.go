@@ -113,11 +113,10 @@ func (v networks) IsCumulative() bool { return true }
 // is to be written as such, since that is how addresses are compared with it.
 func parseNetwork(s string) (netip.Prefix, error) {
 	network, err := netip.ParsePrefix(s)
-	if err != nil {
-		addr, addrErr := netip.ParseAddr(s)
-		network, err = netip.PrefixFrom(addr, addr.BitLen()), addrErr
+	if addr, addrErr := netip.ParseAddr(s); addrErr == nil && addr.Zone() == "" {
+		network, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
-	if err != nil || network.Addr().Zone() != "" || network.Addr().Is4In6() {
+	if err != nil || network.Addr().Is4In6() {
 		return netip.Prefix{}, fmt.Errorf("%q is no network: want such as 10.0.0.0/8, 192.0.2.7 or fd00::/8", cut(s))
 	}
 	return network.Masked(), nil

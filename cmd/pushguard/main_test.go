@@ -36,6 +36,7 @@ func write(t *testing.T, name, content string) string {
 func TestWrongFlags(t *testing.T) {
 	policy := write(t, "policy.yml", goodPolicy)
 	web := write(t, "web.yml", "tls_server_config: {cert_fil: x}\n")
+	client := write(t, "client.yml", "basic_aut: {username: a}\n")
 	missing := filepath.Join(t.TempDir(), "missing", "file")
 	good := []string{"serve", "--pushgateway.url=http://127.0.0.1:1", "--policy.file=" + policy}
 
@@ -103,6 +104,30 @@ func TestWrongFlags(t *testing.T) {
 		{
 			"an address without a port", append(good, "--web.listen-address=localhost"),
 			`--web.listen-address: "localhost": want host:port or :port`,
+		},
+		{
+			"an admin address without a port", append(good, "--admin.listen-address=localhost"),
+			`--admin.listen-address: "localhost": want host:port or :port`,
+		},
+		{
+			"a client config that is not there", append(good, "--pushgateway.config.file="+missing),
+			"--pushgateway.config.file: open " + missing + ": no such file or directory",
+		},
+		{
+			"a client config with a fault", append(good, "--pushgateway.config.file="+client),
+			"--pushgateway.config.file: yaml: unmarshal errors: line 1: field basic_aut not found in type config.plain",
+		},
+		{
+			"a proxy that is no network", append(good, "--web.trusted-proxies=10.0.0.0/8,gate"),
+			`--web.trusted-proxies="10.0.0.0/8,gate": "gate" is no network: want such as 10.0.0.0/8, 192.0.2.7 or fd00::/8`,
+		},
+		{
+			"no proxy", append(good, "--web.trusted-proxies="),
+			`--web.trusted-proxies="": "" is no network: want such as 10.0.0.0/8, 192.0.2.7 or fd00::/8`,
+		},
+		{
+			"check without a file", []string{"check"},
+			"required argument 'FILE...' not provided",
 		},
 		{
 			"a route prefix with a query", append(good, "--web.route-prefix=/a?b"),

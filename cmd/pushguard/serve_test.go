@@ -13,12 +13,14 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 )
 
@@ -65,10 +67,10 @@ func (b *lockedBuffer) await(t *testing.T, pattern string) []string {
 // start serves in front of upstream until the test ends at the latest.
 func start(t *testing.T, upstream string, flags ...string) *server {
 	t.Helper()
-	args := append([]string{
-		"serve", "--web.listen-address=127.0.0.1:0", "--pushgateway.url=" + upstream,
-		"--policy.file=" + write(t, "policy.yml", goodPolicy),
-	}, flags...)
+	args := append([]string{"serve", "--web.listen-address=127.0.0.1:0", "--pushgateway.url=" + upstream}, flags...)
+	if !slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--policy.file=") }) {
+		args = append(args, "--policy.file="+write(t, "policy.yml", goodPolicy))
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	s := &server{log: &lockedBuffer{}, stop: stop, code: make(chan int, 1)}
 	done := make(chan struct{})
@@ -270,6 +272,83 @@ func TestWebConfigFile(t *testing.T) {
 	s := start(t, upstream.URL, "--web.config.file="+write(t, "web.yml", config))
 	if got := s.push("a 1\n"); got != http.StatusUnauthorized {
 		t.Errorf("a push without a password got %d, want 401", got)
+	}
+}
+
+// reloads is what the metrics say of the policy, without its time.
+func reloads(t *testing.T, url string) string {
+	t.Helper()
+	all := regexp.MustCompile(`(?m)^pushguard_policy_(?:info|last_reload_successful).*`).FindAllString(get(t, url+"/guard/metrics"), -1)
+	return strings.Join(all, "\n")
+}
+
+func TestSIGHUPReadsThePolicyAgain(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	upstream, _, release := slowUpstream(t)
+	release()
+	file := write(t, "policy.yml", goodPolicy)
+	s := start(t, upstream, "--web.enable-lifecycle", "--policy.file="+file)
+	before := reloads(t, s.url)
+	hangUp := func(content, logged string) string {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		s.log.await(t, logged)
+		return reloads(t, s.url)
+	}
+	if diff := cmp.Diff(strings.Replace(before, "successful 1", "successful 0", 1), hangUp("version: v2\n", `:1:10: unknown version`)); diff != "" {
+		t.Errorf("after a file with a fault:\n%s", diff)
+	}
+	after := hangUp("version: v1\n", `msg="The policy was read again" digest=(\w+) before=\w+`)
+	if after == before || !strings.Contains(after, "successful 1") || strings.Count(after, "\n") != 1 {
+		t.Errorf("after a good file:\n%s\nbefore:\n%s", after, before)
+	}
+	s.stop()
+	if code := s.exit(t); code != 0 {
+		t.Errorf("exit code %d, want 0:\n%s", code, s.log)
+	}
+}
+
+func TestAdminAddress(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	upstream, arrived, release := slowUpstream(t)
+	s := start(t, upstream, "--admin.listen-address=127.0.0.1:0", "--shutdown.timeout=10s")
+	admin := "http://" + s.log.await(t, `msg="Ready for the admin" address=(\S+)`)[1]
+	if body := get(t, admin+"/guard/metrics"); !strings.Contains(body, "\npushguard_build_info{") {
+		t.Errorf("no metrics at the admin address:\n%.500s", body)
+	}
+	if body := get(t, s.url+"/guard/metrics"); body != "404 page not found\n" {
+		t.Errorf("the push address serves /guard/metrics:\n%.500s", body)
+	}
+	status := make(chan int, 1)
+	go func() { status <- s.push("a 1\n") }()
+	awaitPush(t, arrived)
+	s.stop()
+	awaitRefused(t, s.url)
+	release()
+	if got := <-status; got != http.StatusOK {
+		t.Errorf("the push in flight got %d, want 200", got)
+	}
+	if code := s.exit(t); code != 0 {
+		t.Errorf("exit code %d, want 0:\n%s", code, s.log)
+	}
+	awaitRefused(t, admin)
+}
+
+func TestAdminAddressInUse(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	code, _, stderr := command(t, "serve", "--log.level=error", "--web.listen-address=127.0.0.1:0", "--admin.listen-address="+taken.Addr().String(),
+		"--pushgateway.url=http://127.0.0.1:1", "--policy.file="+write(t, "policy.yml", goodPolicy))
+	if code != 1 || !strings.HasSuffix(stderr, "bind: address already in use\n") {
+		t.Errorf("exit code %d and %q", code, stderr)
 	}
 }
 
