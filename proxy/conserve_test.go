@@ -99,7 +99,7 @@ func quarter(t *rapid.T, what string) float64 {
 
 var names = map[string][]string{
 	"counter": {"rows_total", "bytes_read"}, "gauge": {"lag_seconds"}, "untyped": {"steps_total", "temperature"},
-	"summary": {"latency_seconds"}, "histogram": {"size_bytes", "duration_seconds"},
+	"summary": {"latency_seconds"}, "histogram": {"size_bytes", "duration_seconds"}, "bare": {"wait_seconds"},
 }
 
 func drawPush(t *rapid.T) aPush {
@@ -124,7 +124,7 @@ func drawFamily(t *rapid.T, name, typ string) aFamily {
 		}
 		seen[labelText(m.labels)] = true
 		switch typ {
-		case "histogram":
+		case "histogram", "bare":
 			drawBuckets(t, &m)
 		case "summary":
 			m.count = float64(rapid.IntRange(0, 1000).Draw(t, "count"))
@@ -168,7 +168,7 @@ func (p aPush) text(t *rapid.T) string {
 	var head strings.Builder
 	lines := make([][]string, len(p.families))
 	for i, f := range p.families {
-		if f.typ != "untyped" {
+		if f.typ != "untyped" && f.typ != "bare" {
 			fmt.Fprintf(&head, "# HELP %s Help.\n# TYPE %s %s\n", f.name, f.name, f.typ)
 		}
 		for _, m := range f.metrics {
@@ -214,7 +214,7 @@ func (m aMetric) text(f aFamily, order []string) (lines []string) {
 		line("", `quantile="`+q+`"`, v)
 	}
 	switch f.typ {
-	case "histogram":
+	case "histogram", "bare":
 		line("_bucket", `le="+Inf"`, m.count)
 		fallthrough
 	case "summary":
@@ -229,7 +229,7 @@ func (m aMetric) text(f aFamily, order []string) (lines []string) {
 // protobuf writes the push down as client_golang does.
 func (p aPush) protobuf(t *rapid.T) string {
 	var b bytes.Buffer
-	for _, f := range p.families {
+	for _, f := range p.parts() {
 		mf := &dto.MetricFamily{Name: proto.String(f.name), Type: dto.MetricType(dto.MetricType_value[strings.ToUpper(f.typ)]).Enum()}
 		for _, m := range f.metrics {
 			out := m.protobuf(f.typ)
@@ -243,6 +243,31 @@ func (p aPush) protobuf(t *rapid.T) string {
 		}
 	}
 	return b.String()
+}
+
+// parts are the families with the bare histograms taken apart, as they are in
+// protobuf.
+func (p aPush) parts() []aFamily {
+	var out []aFamily
+	for _, f := range p.families {
+		if f.typ != "bare" {
+			out = append(out, f)
+			continue
+		}
+		buckets := aFamily{name: f.name + "_bucket", typ: "untyped"}
+		sum, count := aFamily{name: f.name + "_sum", typ: "untyped"}, aFamily{name: f.name + "_count", typ: "untyped"}
+		for _, m := range f.metrics {
+			sum.metrics = append(sum.metrics, aMetric{labels: m.labels, value: m.value})
+			count.metrics = append(count.metrics, aMetric{labels: m.labels, value: m.count})
+			for i, le := range append(slices.Clone(m.les), math.Inf(1)) {
+				labels := maps.Clone(m.labels)
+				labels["le"] = fmt.Sprintf("%g", le)
+				buckets.metrics = append(buckets.metrics, aMetric{labels: labels, value: append(slices.Clone(m.buckets), m.count)[i]})
+			}
+		}
+		out = append(out, buckets, sum, count)
+	}
+	return out
 }
 
 func (m aMetric) protobuf(typ string) *dto.Metric {

@@ -11,7 +11,9 @@ import (
 // works on the generated values and on label names, knows no bytes and shares no
 // code with the guard.
 
-// aPush, aFamily and aMetric are a push as a test generates it.
+// aPush, aFamily and aMetric are a push as a test generates it. Beside the types
+// of the format there is the bare histogram: one pushed without its TYPE, so that
+// its lines are metrics of their own.
 type aPush struct {
 	key      map[string]string
 	families []aFamily
@@ -119,6 +121,10 @@ func (m aMetric) lines(f aFamily, key map[string]string, into map[string]float64
 			all[name] = value
 		}
 	}
+	if f.typ == "bare" {
+		m.bareLines(f, all, into)
+		return
+	}
 	at := func(part string) string { return f.typ + " " + f.name + part + labelText(all) }
 	into[at("")] = m.value
 	if f.typ == "histogram" || f.typ == "summary" {
@@ -132,5 +138,14 @@ func (m aMetric) lines(f aFamily, key map[string]string, into map[string]float64
 	}
 	for q, v := range m.quantiles {
 		into[at(" quantile "+q+" ")] = v
+	}
+}
+
+func (m aMetric) bareLines(f aFamily, all map[string]string, into map[string]float64) {
+	into["untyped "+f.name+"_sum"+labelText(all)] = m.value
+	into["untyped "+f.name+"_count"+labelText(all)] = m.count
+	for i, le := range append(slices.Clone(m.les), math.Inf(1)) {
+		all["le"] = fmt.Sprintf("%g", le)
+		into["untyped "+f.name+"_bucket"+labelText(all)] = append(slices.Clone(m.buckets), m.count)[i]
 	}
 }

@@ -1,0 +1,106 @@
+package proxy_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// TestProtobufKeepsEveryOtherByte drops a label of a native histogram with
+// exemplars, a created timestamp and a field that nobody knows yet.
+func TestProtobufKeepsEveryOtherByte(t *testing.T) {
+	sent := make(chan []byte, 1)
+	up := upstreamFunc(t, func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		sent <- body
+	})
+	g := newGuard(t, up, setup{policy: dropping})
+	unknown := protowire.AppendBytes(protowire.AppendTag(nil, 999, protowire.BytesType), []byte("of a later version"))
+	push := func(labels ...*dto.LabelPair) []byte {
+		m := &dto.Metric{Label: labels, Histogram: &dto.Histogram{
+			SampleCount: proto.Uint64(3), SampleSum: proto.Float64(1.5), Schema: proto.Int32(3),
+			ZeroThreshold: proto.Float64(1e-128), ZeroCount: proto.Uint64(1),
+			PositiveSpan:  []*dto.BucketSpan{{Offset: proto.Int32(-2), Length: proto.Uint32(2)}},
+			PositiveDelta: []int64{1, 0},
+			Exemplars: []*dto.Exemplar{{
+				Label: []*dto.LabelPair{pair("run_id", "stays, it is the exemplar's")}, Value: proto.Float64(1), Timestamp: &timestamppb.Timestamp{Seconds: 1.7e9},
+			}},
+			CreatedTimestamp: &timestamppb.Timestamp{Seconds: 1.6e9},
+		}}
+		m.ProtoReflect().SetUnknown(unknown)
+		counter := &dto.Metric{Label: labels, Counter: &dto.Counter{Value: proto.Float64(7), Exemplar: &dto.Exemplar{Value: proto.Float64(2)}}}
+		var b bytes.Buffer
+		for _, mf := range []*dto.MetricFamily{
+			{Name: proto.String("size"), Help: proto.String("Sizes."), Type: dto.MetricType_HISTOGRAM.Enum(), Unit: proto.String("bytes"), Metric: []*dto.Metric{m}},
+			{Name: proto.String("rows_total"), Type: dto.MetricType_COUNTER.Enum(), Metric: []*dto.Metric{counter}},
+			{Name: proto.String("empty"), Type: dto.MetricType_GAUGE.Enum()},
+		} {
+			mf.ProtoReflect().SetUnknown(unknown)
+			if _, err := protodelim.MarshalTo(&b, mf); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return b.Bytes()
+	}
+	came := push(pair("run_id", "7"), pair("table", "orders"))
+	if a := g.do(http.MethodPut, "/metrics/job/a", string(came), "Content-Type", delimited); a.Status != 200 {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	if got, want := <-sent, push(pair("table", "orders")); !bytes.Equal(got, want) {
+		t.Errorf("\nsent %q\nwant %q", got, want)
+	}
+}
+
+func pair(name, value string) *dto.LabelPair {
+	return &dto.LabelPair{Name: proto.String(name), Value: proto.String(value)}
+}
+
+// TestConcurrentPushesDoNotMix has many clients push bodies of their own, through
+// pooled memory and a shared cache: each arrives as if it had been alone.
+func TestConcurrentPushesDoNotMix(t *testing.T) {
+	var mu sync.Mutex
+	arrived := map[string]string{}
+	up := upstreamFunc(t, func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		arrived[r.URL.Path] = string(body)
+	})
+	g := newGuard(t, up, setup{policy: dropping})
+	const clients, pushes = 8, 40
+	var pushing sync.WaitGroup
+	for c := range clients {
+		pushing.Go(func() {
+			for i := range pushes {
+				// The same series of the same jobs by all, in other orders, and some of one's own.
+				instance := fmt.Sprintf("%d-%d", c, i)
+				body, want := &strings.Builder{}, &strings.Builder{}
+				for n := range 20 {
+					table := (n*(c+1) + i) % 23
+					fmt.Fprintf(body, "rows{run_id=%q,table=\"t%d\",of=%q} %d\n", instance, table, instance, n)
+					fmt.Fprintf(want, "rows{table=\"t%d\",of=%q} %d\n", table, instance, n)
+				}
+				fmt.Fprintf(body, "shared{run_id=\"same\",table=\"t\"} %d\n", i)
+				fmt.Fprintf(want, "shared{table=\"t\"} %d\n", i)
+				path := fmt.Sprintf("/metrics/job/job%d/instance/%s", i%3, instance)
+				g.push(t, 200, http.MethodPut, path, body.String())
+				mu.Lock()
+				if got := arrived[path]; got != want.String() {
+					t.Errorf("%s\ngot  %q\nwant %q", path, got, want)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	pushing.Wait()
+}
