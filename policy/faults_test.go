@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write testdata/bad/*.golden anew; read the difference before believing it")
+var update = flag.Bool("update", false, "write testdata/bad/*.golden, the tables of docs/policy.md and deploy/policy.schema.json anew; read the difference before believing it")
 
 // Every testdata/bad/NAME.yml has in NAME.golden the faults it must be refused
 // with, all of them, at their places.

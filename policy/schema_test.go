@@ -1,0 +1,246 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/pushguard/pushguard/rules"
+)
+
+// manual is what written.go says about the fields of each type that have a key.
+type manual map[string][]manualField
+
+type manualField struct{ key, want, kind, text string }
+
+func readManual(t *testing.T) manual {
+	t.Helper()
+	source, err := parser.ParseFile(token.NewFileSet(), "written.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := manual{}
+	ast.Inspect(source, func(n ast.Node) bool {
+		spec, ok := n.(*ast.TypeSpec)
+		if !ok {
+			return true
+		}
+		if s, ok := spec.Type.(*ast.StructType); ok {
+			for _, f := range s.Fields.List {
+				m.add(t, spec.Name.Name, f)
+			}
+		}
+		return false
+	})
+	return m
+}
+
+func (m manual) add(t *testing.T, owner string, f *ast.Field) {
+	t.Helper()
+	if f.Tag == nil {
+		return
+	}
+	text, err := strconv.Unquote(f.Tag.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag := reflect.StructTag(text)
+	kind := ""
+	switch x := f.Type.(type) {
+	case *ast.Ident:
+		kind = x.Name
+	case *ast.ArrayType:
+		kind = "[]" + x.Elt.(*ast.Ident).Name
+	}
+	said := strings.Join(strings.Fields(f.Doc.Text()), " ")
+	if said == "" {
+		t.Errorf("%s.%s says nothing", owner, tag.Get("key"))
+	}
+	m[owner] = append(m[owner], manualField{tag.Get("key"), tag.Get("want"), kind, said})
+}
+
+// mustBe compares a file with what it should be, or writes it with -update.
+func mustBe(t *testing.T, file string, want []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(string(want), read(t, file)); diff != "" {
+		t.Errorf("%s is not what written.go says; run the test with -update (-want +got):\n%s", file, diff)
+	}
+}
+
+// The tables of keys in docs/policy.md are the comments of written.go.
+func TestDocsAreMadeOfTheComments(t *testing.T) {
+	m, text := readManual(t), read(t, "../docs/policy.md")
+	const header = "| key | value |\n|---|---|\n"
+	for _, s := range []struct{ section, kind string }{
+		{"Top level", "file"}, {"Entry", "entry"}, {"Budgets", "budget"},
+		{"Limits", "limits"}, {"Rule", "rule"}, {"Relabelling", "relabelConfig"},
+	} {
+		before, after, found := strings.Cut(text, "\n## "+s.section+"\n")
+		prose, table, tabled := strings.Cut(after, header)
+		_, rest, ended := strings.Cut(table, "\n\n")
+		if !found || !tabled || !ended {
+			t.Fatalf("docs/policy.md has no table in %q", s.section)
+		}
+		var rows strings.Builder
+		for _, f := range m[s.kind] {
+			rows.WriteString("| `" + f.key + "` | " + f.text + " |\n")
+		}
+		text = before + "\n## " + s.section + "\n" + prose + header + rows.String() + "\n" + rest
+	}
+	mustBe(t, "../docs/policy.md", []byte(text))
+}
+
+type object = map[string]any
+
+// asked are policies with one word that is wrong, to be told which are right.
+var asked = map[string]string{
+	"file.version":         "{version: '?'}",
+	"entry.mode":           "{version: v1, default: {mode: '?'}}",
+	"entry.on_over_budget": "{version: v1, default: {on_over_budget: '?'}}",
+	"entry.merge":          "{version: v1, default: {merge: '?'}}",
+	"entry.on_refuse":      "{version: v1, default: {on_refuse: '?'}}",
+	"rule.action":          "{version: v1, default: {rules: [{id: a, labels: [a], action: '?'}]}}",
+	"rule.gauges":          "{version: v1, default: {rules: [{id: a, labels: [a], action: drop, gauges: '?'}]}}",
+	"relabelConfig.action": "{version: v1, default: {relabel_configs: [{source_labels: [a], target_label: a, action: '?'}]}}",
+}
+
+// link is a link of the manual, of which an editor shows the words.
+var link = regexp.MustCompile(`\[([^]]+)\]\(#[^)]+\)`)
+
+// schema returns what the fields of a type must be; without are keys left out.
+func (m manual) schema(t *testing.T, kind string, without ...string) object {
+	t.Helper()
+	properties, required := object{}, []string{}
+	for _, f := range m[kind] {
+		if len(without) > 0 && f.key == without[0] {
+			continue
+		}
+		s := m.value(t, kind, f)
+		s["description"] = link.ReplaceAllString(f.text, "$1")
+		properties[f.key] = s
+		if f.want == "required" {
+			required = append(required, f.key)
+		}
+	}
+	s := object{"type": "object", "additionalProperties": false, "properties": properties}
+	if len(required) > 0 {
+		s["required"] = required
+	}
+	return s
+}
+
+func (m manual) value(t *testing.T, owner string, f manualField) object {
+	t.Helper()
+	whole := object{"type": "integer", "minimum": 0, "maximum": 1<<31 - 1}
+	list := func(of string) object { return object{"type": "array", "items": object{"$ref": "#/$defs/" + of}} }
+	text := object{"type": "string", "minLength": 1}
+	if policy, ok := asked[owner+"."+f.key]; ok {
+		return object{"enum": accepted(t, policy)}
+	}
+	switch f.kind + " " + f.want {
+	case "number positive":
+		whole["minimum"] = 1
+		return whole
+	case "number size":
+		return object{"anyOf": []any{whole, object{"type": "string", "pattern": "^[0-9]+([KMG]i?)?B$"}}}
+	case "number series":
+		return object{"type": "object", "additionalProperties": false, "properties": object{"series": whole}}
+	case "words shapes":
+		return object{"anyOf": []any{object{"const": "all"}, object{"type": "array", "items": object{"enum": append(rules.ShapeNames(), "all")}}}}
+	case "word scalar":
+		return object{"type": []string{"string", "number", "boolean"}}
+	}
+	switch f.kind {
+	case "number":
+		return whole
+	case "word":
+		if f.key == "owner" {
+			delete(text, "minLength")
+		}
+		return text
+	case "words":
+		return object{"type": "array", "items": text}
+	case "date":
+		return object{"type": "string", "format": "date"}
+	case "entry":
+		return object{"$ref": "#/$defs/default"}
+	case "[]entry":
+		return list("entry")
+	case "ruleList":
+		return list("rule")
+	case "relabelList":
+		return list("relabelConfig")
+	}
+	return object{"$ref": "#/$defs/" + f.kind}
+}
+
+func TestSchemaIsMadeOfTheTypes(t *testing.T) {
+	m := readManual(t)
+	s := m.schema(t, "file")
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	s["title"] = "pushguard policy"
+	s["$defs"] = object{
+		"default": m.schema(t, "entry", "job"), "entry": m.schema(t, "entry"), "budget": m.schema(t, "budget"),
+		"limits": m.schema(t, "limits"), "rule": m.schema(t, "rule"), "relabelConfig": m.schema(t, "relabelConfig"),
+	}
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(s); err != nil {
+		t.Fatal(err)
+	}
+	mustBe(t, "../deploy/policy.schema.json", out.Bytes())
+}
+
+// valid holds a policy to the shipped schema.
+func valid(t *testing.T, schema *jsonschema.Schema, file string) error {
+	t.Helper()
+	var doc any
+	if err := yaml.Unmarshal([]byte(read(t, file)), &doc); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	plain, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	doc, err = jsonschema.UnmarshalJSON(bytes.NewReader(plain))
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return schema.Validate(doc)
+}
+
+func TestSchemaAcceptsWhatIsAccepted(t *testing.T) {
+	schema, err := jsonschema.NewCompiler().Compile("../deploy/policy.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"../deploy/policy.example.yml", "testdata/good/everything.yml", "testdata/good/minimal.yml", "testdata/good/aliases.yml", "testdata/good/empty_lists.yml"} {
+		if err := valid(t, schema, file); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	for _, name := range []string{"unknown_keys", "wrong_words", "wrong_limits", "wrong_budgets", "no_version", "incomplete_rules"} {
+		if valid(t, schema, "testdata/bad/"+name+".yml") == nil {
+			t.Errorf("%s: the schema accepts it", name)
+		}
+	}
+}
