@@ -68,10 +68,7 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 		listed, err := g.cfg.Upstream.Groups(ctx, 0)
 		groups := make([]ledger.Group, len(listed))
 		for i, l := range listed {
-			groups[i].Key = l.Key
-			for _, f := range l.Families {
-				groups[i].Families = append(groups[i].Families, f.Name)
-			}
+			groups[i] = ledger.Group{Key: l.Key, Families: l.Families}
 		}
 		return groups, err
 	})

@@ -1,11 +1,10 @@
 package ledger
 
 import (
-	"cmp"
-	"slices"
+	"context"
+	"net/http"
 	"strings"
-
-	"github.com/prometheus/prometheus/model/labels"
+	"time"
 
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -24,37 +23,125 @@ func (w writer) or(other writer) writer {
 	return unknown
 }
 
+// ownSeries are those that a Pushgateway adds to every group.
+const ownSeries = 2
+
 // group is the entry of one group. A group that does not exist upstream has an
 // entry only while somebody holds it or waits for it.
 type group struct {
-	key      wire.Key
-	twin     *group // the next group with the same canonical key
-	gate     chan struct{}
-	users    int // who hold the gate or wait for it
-	families holdings
-	last     writer // who pushed last
-	exists   bool   // upstream, or may exist there
-	pushing  bool   // a PUT or POST is under way
+	id      string // of its key
+	twin    *group // the next group with the same canonical key
+	turn    *turn  // nil while nobody holds the group or waits for it
+	job     *job   // who pays; nil only if there is nothing to pay for
+	content holdings
+	last    writer // who pushed last
+	exists  bool   // upstream, or may exist there
+}
+
+// turn is what a group needs only while somebody uses it.
+type turn struct {
+	gate  chan struct{}
+	users int // who hold the gate or wait for it
+
+	push   *Grant   // the PUT or POST under way
+	booked holdings // with it, what the group may hold
+	last   writer   // with it, who may have pushed last
+}
+
+func (g *group) key() wire.Key { return wire.KeyOf(g.id) }
+
+func (g *group) push() *Grant {
+	if g.turn == nil {
+		return nil
+	}
+	return g.turn.push
+}
+
+// booked is what counts of the group now.
+func (g *group) booked() holdings {
+	if g.push() != nil {
+		return g.turn.booked
+	}
+	return g.content
+}
+
+// upkeep is what counts of the upstream's own series.
+func (g *group) upkeep() int {
+	if g.exists || g.push() != nil {
+		return ownSeries
+	}
+	return 0
+}
+
+// reserve begins a push, or brings it up to date with the content.
+func (g *group) reserve(p *Grant) {
+	t := g.turn
+	t.push, t.booked, t.last = p, g.content, g.last
+	if p.same {
+		return
+	}
+	t.last = p.raw
+	if g.exists {
+		t.last = p.raw.or(g.last)
+	}
+	t.booked = united(g.content.read(g.last), p.pushed.read(p.raw), t.last)
+}
+
+// settle ends a request. After an outcome that is unknown, what was certain
+// before is certain only where both ends of the push agree on it.
+func (g *group) settle(by *Grant, o Outcome) {
+	booked, last := g.turn.booked, g.turn.last
+	g.turn.push, g.turn.booked = nil, nil
+	switch {
+	case by.Method == http.MethodDelete:
+		if o == Applied { // else what the book holds may still be there
+			g.content, g.last, g.exists = nil, unknown, false
+		}
+		return
+	case o == Untouched:
+		return
+	case o == Refused:
+		if !g.exists {
+			g.last = by.raw
+		}
+	case by.same:
+	case o != Applied:
+		g.content, g.last = exact(booked), last
+	case by.Method == http.MethodPut:
+		g.content, g.last = exact(by.pushed), by.raw
+	default:
+		g.content = exact(overlaid(g.content.read(g.last), by.pushed.read(by.raw), by.raw))
+		g.last = by.raw
+	}
+	g.exists = true
 }
 
 // find returns the entry of a group, or nil.
 func (b *Book) find(key wire.Key) *group {
 	g := b.groups[key.Canonical().ID()]
-	for g != nil && !g.key.Equal(key) {
+	for g != nil && g.id != key.ID() {
 		g = g.twin
 	}
 	return g
 }
 
+// insert makes the entry of a group. It keeps nothing of the request that the
+// key was parsed from.
 func (b *Book) insert(key wire.Key) *group {
-	g := &group{key: detached(key)}
-	id := g.key.Canonical().ID()
-	g.twin, b.groups[id] = b.groups[id], g
+	g := &group{id: strings.Clone(key.ID())}
+	canonical := g.id
+	if c := key.Canonical(); !c.Equal(key) {
+		canonical = c.ID()
+	}
+	g.twin = b.groups[canonical]
+	b.groups[canonical] = g
 	return g
 }
 
 func (b *Book) unlink(g *group) {
-	id := g.key.Canonical().ID()
+	b.dismiss(g.job)
+	g.job = nil
+	id := g.key().Canonical().ID()
 	head := b.groups[id]
 	switch {
 	case head != g:
@@ -69,89 +156,68 @@ func (b *Book) unlink(g *group) {
 	}
 }
 
-// twin returns a twin of g that exists upstream or is about to, or nil.
-func (b *Book) twin(g *group) *group {
-	for t := b.groups[g.key.Canonical().ID()]; t != nil; t = t.twin {
-		if t != g && (t.exists || t.pushing) {
+// twin returns a twin of the group that exists upstream or is about to, or nil.
+func (b *Book) twin(key wire.Key) *group {
+	for t := b.groups[key.Canonical().ID()]; t != nil; t = t.twin {
+		if t.id != key.ID() && (t.exists || t.push() != nil) {
 			return t
 		}
 	}
 	return nil
 }
 
-func (b *Book) setExists(g *group, exists bool) {
-	if g.exists == exists {
+// join finds or makes the entry of a group and keeps it in the table until leave.
+func (b *Book) join(key wire.Key) *group {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g := b.find(key)
+	if g == nil {
+		g = b.insert(key)
+	}
+	if g.turn == nil {
+		g.turn = &turn{gate: make(chan struct{}, 1)}
+	}
+	g.turn.users++
+	return g
+}
+
+// leave undoes join. The entry of a group that does not exist upstream goes
+// with its last user.
+func (b *Book) leave(g *group) {
+	g.turn.users--
+	if g.turn.users > 0 {
 		return
 	}
-	g.exists = exists
-	if exists {
-		b.size++
-	} else {
-		b.size--
+	g.turn = nil
+	if !g.exists {
+		b.unlink(g)
 	}
 }
 
-// forget books that a group does not exist upstream any more.
-func (b *Book) forget(g *group) {
-	g.families, g.last = nil, unknown
-	b.setExists(g, false)
-}
-
-// detached copies a key, so that the table does not keep alive the request it
-// was parsed from.
-func detached(key wire.Key) wire.Key {
-	var all strings.Builder
-	for _, l := range key.Labels() {
-		all.WriteString(l.Name)
-		all.WriteString(l.Value)
+func (b *Book) take(ctx context.Context, g *group) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	rest := all.String()
-	own := make([]labels.Label, 0, len(key.Labels()))
-	for _, l := range key.Labels() {
-		n, v := len(l.Name), len(l.Name)+len(l.Value)
-		own = append(own, labels.Label{Name: rest[:n], Value: rest[n:v]})
-		rest = rest[v:]
+	gate := g.turn.gate // stays while the group is joined
+	select {
+	case gate <- struct{}{}:
+		return nil
+	default:
 	}
-	return wire.NewKey(own...)
-}
-
-// holdings are the families of a group, sorted.
-type holdings []held
-
-// held is a family, hashed, and the raw key that wrote it last.
-type held struct {
-	family uint64
-	writer writer
-}
-
-func (h holdings) search(family uint64) (int, bool) {
-	return slices.BinarySearchFunc(h, family, func(e held, f uint64) int { return cmp.Compare(e.family, f) })
-}
-
-// writer returns who wrote a family last: unknown also for a family not held.
-func (h holdings) writer(family uint64) writer {
-	if i, ok := h.search(family); ok {
-		return h[i].writer
+	timer := time.NewTimer(b.wait)
+	defer timer.Stop()
+	select {
+	case gate <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return ErrBusy
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return unknown
 }
 
-// allBy reports whether w wrote every family last.
-func (h holdings) allBy(w writer) bool {
-	return !slices.ContainsFunc(h, func(e held) bool { return e.writer != w })
-}
-
-// with adds families, sorted and each once: of those not held yet fresh is the
-// writer, of the others what known makes of the one before. It may reuse h.
-func (h holdings) with(families []uint64, fresh writer, known func(writer) writer) holdings {
-	before := h
-	for _, f := range families {
-		if i, ok := before.search(f); ok {
-			h[i].writer = known(h[i].writer)
-		} else {
-			h = append(h, held{family: f, writer: fresh})
-		}
-	}
-	slices.SortFunc(h, func(a, b held) int { return cmp.Compare(a.family, b.family) })
-	return h
+// free gives the group to the next who waits for it.
+func (b *Book) free(g *group) {
+	<-g.turn.gate
+	b.leave(g)
 }

@@ -1,11 +1,16 @@
-// Package ledger keeps who holds what in the upstream: which groups exist,
-// which raw grouping key pushed to each of them last, and which raw grouping
-// key wrote each of their families last.
+// Package ledger keeps who holds what in the upstream: which groups exist, which
+// metrics they hold and which job pays for them, which raw grouping key pushed
+// to each of them last, and which one wrote each of their families last.
 //
 // A raw grouping key is the one a client sent; the group is what the policy
 // made of it. Where the policy folds several raw keys into one group, the book
 // is what keeps them from erasing one another: it decides whether a PUT may
 // replace the group and whether a DELETE may remove it.
+//
+// The book holds jobs to their budgets. Admit compares and books in one step,
+// so that two pushes never both take the last series, and until Settle says what
+// became of a push, what it may add and what it may replace both count: a push
+// under way may cause a refusal, never an excess.
 //
 // The book also serialises. From Admit to Settle a group belongs to one
 // request; others wait for it, bounded. Different groups never wait for each
@@ -13,7 +18,9 @@
 // values, which together would break every scrape of the upstream.
 //
 // The book knows what went through it and what Load told it. What others write
-// to the upstream past it, it learns at the next Load.
+// to the upstream past it, it learns at the next Load. What no upstream has, such
+// as what enforcement would have let through, is kept by a second Book, whose
+// pushes are settled as Applied at once.
 package ledger
 
 import (
@@ -45,49 +52,17 @@ func (e *TwinError) Error() string {
 	return fmt.Sprintf("group %.200s equals the existing group %.200s but for empty label values", e.Group, e.Twin)
 }
 
-// Claim is what a request wants to do to a group.
-type Claim struct {
-	Group    wire.Key // the group as the upstream will store it
-	Raw      wire.Key // the grouping key as the client sent it
-	Method   string   // PUT, POST or DELETE
-	Families []string // the families the push writes; not read for DELETE
-	Folds    bool     // the policy can fold other raw keys into this group
-}
-
-// Outcome is what became of a granted request. The zero value is none.
-type Outcome uint8
-
-// The outcomes.
-const (
-	// Applied says that the upstream did as it was asked.
-	Applied Outcome = iota + 1
-	// Refused says that the upstream refused the push after it had read it. It
-	// has then booked a failure under the group, which exists from now on.
-	Refused
-	// Untouched says that the upstream certainly did nothing: nothing was sent,
-	// or the answer shows that the request never reached its storage.
-	Untouched
-	// Unknown says that nobody can tell: no answer came.
-	Unknown
-)
-
-// Grant is the right to send one request for a group, and the group's lock.
-// It must be settled.
+// Grant is the right to send one request for a group as its Ruling says, and the
+// group's lock. It must be settled.
 type Grant struct {
-	// Method is what to send: the claim's, or POST in place of a PUT that would
-	// erase families which other raw keys have pushed.
-	Method string
-	// Skip says that nothing is to be sent: a DELETE of a group that another raw
-	// key has pushed to since.
-	Skip bool
-	// Shared are the families of this push that another raw key wrote last, in
-	// the claim's order.
-	Shared []string
+	Ruling
 
 	book    *Book
 	group   *group
 	raw     writer
-	pushed  []uint64
+	draft   *draft   // until it is settled
+	pushed  holdings // what the push brings; memory of the draft
+	same    bool     // the push leaves the group as it is
 	settled bool
 }
 
@@ -97,136 +72,128 @@ type Config struct {
 	Wait time.Duration
 }
 
-// Book is the table of groups. It is safe for concurrent use.
+// Book is the table of groups and what they cost. It is safe for concurrent use.
 type Book struct {
 	wait time.Duration
 	seed maphash.Seed
 
 	loading sync.Mutex // serialises Load
 
-	mu     sync.Mutex
-	groups map[string]*group // by the ID of the canonical key; twins are chained
-	size   int               // how many of them exist upstream
-	wipes  int
-	// settled is set while Load reads: the groups settled meanwhile, and whether
-	// the book knows their whole content since.
-	settled map[string]bool
+	mu      sync.Mutex
+	groups  map[string]*group // by the ID of the canonical key; twins are chained
+	size    int               // how many of them exist upstream
+	jobs    map[string]*job
+	entries map[int]int // series by the policy's entry
+	series  int         // of all jobs
+	wipes   int
+	settled map[string]*since // while Load reads: the groups settled meanwhile
+}
+
+// since is what a group was settled to while Load read a listing.
+type since struct {
+	whole    bool     // the book knows its whole content
+	families []uint64 // the book knows these, sorted
 }
 
 // NewBook returns an empty book.
 func NewBook(cfg Config) *Book {
-	return &Book{wait: cfg.Wait, seed: maphash.MakeSeed(), groups: make(map[string]*group)}
+	return &Book{
+		wait: cfg.Wait, seed: maphash.MakeSeed(),
+		groups: make(map[string]*group), jobs: make(map[string]*job), entries: make(map[int]int),
+	}
 }
 
-// Admit takes the group of the claim and decides how the request may go on. The
-// caller sends it as the grant says, or not at all, and settles the grant;
-// until then no other claim to the group is admitted.
+// Admit takes the group of the claim, decides how the request may go on, and
+// books in the same step what it may bring. The caller sends it as the grant
+// says, or not at all, and settles the grant; until then no other claim to the
+// group is admitted, and both what the group held and what the push brings count.
+//
+// What the group holds passes, always; a histogram or summary that brings more
+// series than it holds passes if the difference fits. New metrics are admitted
+// in the claim's order as far as each fits.
 //
 // It fails with ErrBusy if the group stays taken, with the context's error if
-// that ends first, and with a *TwinError if a PUT or POST would create a twin.
+// that ends first, with a *TwinError if a PUT or POST would create a twin, and
+// with an *OverBudgetError.
 func (b *Book) Admit(ctx context.Context, c Claim) (*Grant, error) {
-	switch c.Method {
-	case http.MethodPut, http.MethodPost, http.MethodDelete:
-	default:
-		return nil, fmt.Errorf("method %.20q is none of PUT, POST and DELETE", c.Method)
+	d := drafts.Get().(*draft)
+	if err := d.fill(b, &c); err != nil {
+		d.free()
+		return nil, err
 	}
 	g := b.join(c.Group)
 	if err := b.take(ctx, g); err != nil {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.leave(g)
+		d.free()
 		return nil, err
 	}
-	return b.grant(g, c)
-}
-
-// join finds or makes the entry of a group and keeps it in the table until leave.
-func (b *Book) join(key wire.Key) *group {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	g := b.find(key)
-	if g == nil {
-		g = b.insert(key)
-	}
-	if g.users == 0 {
-		g.gate = make(chan struct{}, 1)
-	}
-	g.users++
-	return g
-}
-
-// leave undoes join. The entry of a group that does not exist upstream goes
-// with its last user.
-func (b *Book) leave(g *group) {
-	g.users--
-	if g.users > 0 {
-		return
-	}
-	g.gate = nil
-	if !g.exists {
-		b.unlink(g)
-	}
-}
-
-func (b *Book) take(ctx context.Context, g *group) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case g.gate <- struct{}{}:
-		return nil
-	default:
-	}
-	timer := time.NewTimer(b.wait)
-	defer timer.Stop()
-	select {
-	case g.gate <- struct{}{}:
-		return nil
-	case <-timer.C:
-		return ErrBusy
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// free gives the group to the next who waits for it.
-func (b *Book) free(g *group) {
-	g.pushing = false
-	<-g.gate
-	b.leave(g)
-}
-
-// grant decides a claim whose group is taken, and frees the group if it refuses.
-func (b *Book) grant(g *group, c Claim) (*Grant, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	raw := writer(b.hash(c.Raw.ID()))
-	grant := &Grant{Method: c.Method, book: b, group: g, raw: raw}
-	if c.Method == http.MethodDelete {
-		grant.Skip = c.Folds && g.exists && g.last != unknown && g.last != raw
-		return grant, nil
-	}
-	if twin := b.twin(g); twin != nil {
+	grant := &Grant{book: b, group: g, raw: writer(b.hash(c.Raw.ID())), draft: d}
+	if err := b.grant(grant, &c); err != nil {
 		b.free(g)
-		return nil, &TwinError{Group: c.Group, Twin: twin.key}
-	}
-	g.pushing = true
-	if c.Method == http.MethodPut && c.Folds && !g.families.allBy(raw) {
-		grant.Method = http.MethodPost
-	}
-	grant.pushed = b.hashes(c.Families)
-	for _, name := range c.Families {
-		if w := g.families.writer(b.hash(name)); w != unknown && w != raw {
-			grant.Shared = append(grant.Shared, name)
-		}
+		d.free()
+		return nil, err
 	}
 	return grant, nil
 }
 
+// Peek returns what Admit would say, and books nothing. It does not wait: of a
+// group that is taken it tells from what is certain now.
+func (b *Book) Peek(c Claim) (Ruling, error) {
+	d := drafts.Get().(*draft)
+	defer d.free()
+	if err := d.fill(b, &c); err != nil {
+		return Ruling{}, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g := b.find(c.Group)
+	if g == nil {
+		g = &group{id: c.Group.ID()}
+	}
+	j := b.jobs[c.payer()]
+	if j == nil {
+		j = newJob(c.payer(), c.Entry)
+	}
+	r, _, err := b.rule(g, j, &c, d, writer(b.hash(c.Raw.ID())))
+	j.unlearn(d.fresh)
+	return r, err
+}
+
+// grant decides a claim whose group is taken, and books it.
+func (b *Book) grant(grant *Grant, c *Claim) error {
+	g, d := grant.group, grant.draft
+	j := g.job
+	if c.Method != http.MethodDelete {
+		j = b.govern(g, c.payer(), c.Entry, c.Budget)
+	}
+	var err error
+	if grant.Ruling, grant.same, err = b.rule(g, j, c, d, grant.raw); err != nil {
+		if j != nil {
+			j.unlearn(d.fresh)
+		}
+		return err
+	}
+	if c.Method == http.MethodDelete {
+		return nil
+	}
+	if grant.same && grant.Method == http.MethodPut {
+		grant.pushed = g.content
+	} else {
+		grant.pushed = d.build(c, g, grant.raw)
+	}
+	b.change(g, func() { g.reserve(grant) })
+	return nil
+}
+
 // Settle books what became of the request and gives the group free. Only the
 // first call counts, so that a deferred Settle(Unknown) may stand behind every
-// other; an outcome that is none of the four is taken for Unknown. The outcome
-// of a grant with Skip does not matter.
+// other; an outcome that is none of the four is taken for Unknown, after which
+// the group holds what it held and what the push brings, until a later request
+// or Load tells. The outcome of a grant with Skip does not matter.
 func (g *Grant) Settle(o Outcome) {
 	b := g.book
 	b.mu.Lock()
@@ -236,49 +203,35 @@ func (g *Grant) Settle(o Outcome) {
 	}
 	g.settled = true
 	if !g.Skip {
-		b.settle(g, o)
+		b.note(g, o)
+		b.change(g.group, func() { g.group.settle(g, o) })
 	}
 	b.free(g.group)
+	g.draft.free()
+	g.draft, g.pushed = nil, nil
 }
 
-func (b *Book) settle(g *Grant, o Outcome) {
-	if b.settled != nil && o != Untouched {
-		whole := o == Applied && g.Method != http.MethodPost
-		b.settled[g.group.key.ID()] = whole || b.settled[g.group.key.ID()]
+// note tells a Load that reads what is newer than its listing.
+func (b *Book) note(g *Grant, o Outcome) {
+	if b.settled == nil || o == Untouched {
+		return
 	}
-	switch {
-	case o == Untouched:
-	case g.Method != http.MethodDelete:
-		g.group.pushed(g, o)
-		b.setExists(g.group, true)
-	case o == Applied:
-		b.forget(g.group)
-	default:
-		// A DELETE creates nothing: what the book holds may still be there.
+	s := b.settled[g.group.id]
+	if s == nil {
+		s = &since{}
+		b.settled[g.group.id] = s
 	}
-}
-
-// pushed books a push. After an outcome that is unknown, what was certain
-// before is certain only where both ends of the push agree on it.
-func (g *group) pushed(by *Grant, o Outcome) {
-	switch o {
-	case Applied:
-		if by.Method == http.MethodPut {
-			g.families = make(holdings, 0, len(by.pushed))
-		}
-		g.last = by.raw
-		g.families = g.families.with(by.pushed, by.raw, func(writer) writer { return by.raw })
-	case Refused:
-		if !g.exists {
-			g.last = by.raw
-		}
-	default:
-		if !g.exists {
-			g.last = by.raw
-		}
-		g.last = by.raw.or(g.last)
-		g.families = g.families.with(by.pushed, by.raw, by.raw.or)
+	if o != Applied {
+		return
 	}
+	if g.Method != http.MethodPost {
+		s.whole = true
+		return
+	}
+	for c := g.pushed.read(g.raw); c.next(); {
+		s.families = append(s.families, c.at.name)
+	}
+	slices.Sort(s.families)
 }
 
 // Has reports whether the book knows the group to exist upstream.
@@ -301,14 +254,4 @@ func (b *Book) hash(s string) uint64 {
 		return h
 	}
 	return 1 // 0 is the unknown writer
-}
-
-// hashes returns the sorted set of the names' hashes.
-func (b *Book) hashes(names []string) []uint64 {
-	out := make([]uint64, 0, len(names))
-	for _, name := range names {
-		out = append(out, b.hash(name))
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }

@@ -1,26 +1,27 @@
 package ledger
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
-// Group is a group as the upstream lists it.
+// Group is a group as the upstream lists it, and who pays for it, as in Claim.
 type Group struct {
-	Key wire.Key
+	Key    wire.Key
+	Job    string
+	Entry  int
+	Budget Budget
 	// Families are those that were pushed, without the two that a Pushgateway
 	// adds to every group.
-	Families []string
-}
-
-// listed is a Group made ready for the table.
-type listed struct {
-	key      wire.Key
-	families []uint64
+	Families []wire.FamilyPrint
 }
 
 // Load replaces the table by what read returns, the upstream's listing. Of
 // groups and families the book knew, it keeps the writers; of the others they
-// are unknown.
+// are unknown. What is listed exists: it counts and passes from now on, also
+// over the budget; see Over.
 //
 // Requests go on meanwhile, so the listing may be older than what the book has
 // learnt from them. A group that was settled while read ran, or is taken now,
@@ -33,14 +34,14 @@ func (b *Book) Load(read func() ([]Group, error)) error {
 	b.loading.Lock()
 	defer b.loading.Unlock()
 	b.mu.Lock()
-	b.settled = make(map[string]bool)
+	b.settled = make(map[string]*since)
 	wipes := b.wipes
 	b.mu.Unlock()
 
 	groups, err := read()
-	list := make([]listed, 0, len(groups))
-	for _, g := range groups {
-		list = append(list, listed{key: g.Key, families: b.hashes(g.Families)})
+	listed := make([]holdings, len(groups))
+	for i := range groups {
+		listed[i] = b.listed(groups[i].Families)
 	}
 
 	b.mu.Lock()
@@ -51,34 +52,57 @@ func (b *Book) Load(read func() ([]Group, error)) error {
 		return err
 	}
 	if wipes == b.wipes {
-		b.replace(list, settled)
+		b.replace(groups, listed, settled)
 	}
 	return nil
 }
 
-func (b *Book) replace(list []listed, settled map[string]bool) {
-	seen := make(map[*group]struct{}, len(list))
-	for _, l := range list {
-		whole, recent := settled[l.key.ID()]
-		if whole {
+// listed makes holdings of families, of unknown writers.
+func (b *Book) listed(listed []wire.FamilyPrint) holdings {
+	families := make([]family, 0, len(listed))
+	for _, l := range listed {
+		f := family{name: b.hash(l.Name)}
+		metrics := slices.Clone(l.Metrics)
+		slices.SortFunc(metrics, func(x, y wire.MetricPrint) int { return cmp.Compare(x.Fingerprint, y.Fingerprint) })
+		for _, m := range metrics {
+			f.prints = append(f.prints, m.Fingerprint)
+			f.sizes = append(f.sizes, uint64(m.Samples))
+		}
+		f.sizes = plain(f.sizes)
+		for _, v := range l.Values {
+			f.values = append(f.values, v.Value)
+		}
+		slices.Sort(f.values)
+		f.values = slices.Compact(f.values)
+		families = append(families, f)
+	}
+	slices.SortFunc(families, func(x, y family) int { return cmp.Compare(x.name, y.name) })
+	var out builder
+	for _, f := range families {
+		out.add(f)
+	}
+	return out.out
+}
+
+func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*since) {
+	seen := make(map[*group]struct{}, len(groups))
+	for i := range groups {
+		l := &groups[i]
+		recent := settled[l.Key.ID()]
+		if recent != nil && recent.whole {
 			continue
 		}
-		g := b.find(l.key)
+		g := b.find(l.Key)
 		if g == nil {
-			g = b.insert(l.key)
+			g = b.insert(l.Key)
 		}
 		seen[g] = struct{}{}
-		if recent {
-			g.families = g.families.with(l.families, unknown, func(w writer) writer { return w })
-		} else {
-			g.families = g.families.only(l.families)
-		}
-		b.setExists(g, true)
+		b.loadGroup(g, l, listed[i], recent)
 	}
 	for _, g := range b.groups {
 		for ; g != nil; g = g.twin {
-			_, recent := settled[g.key.ID()]
-			if _, ok := seen[g]; !ok && !recent && g.users == 0 {
+			_, recent := settled[g.id]
+			if _, ok := seen[g]; !ok && !recent && g.turn == nil {
 				b.forget(g)
 				b.unlink(g)
 			}
@@ -86,13 +110,61 @@ func (b *Book) replace(list []listed, settled map[string]bool) {
 	}
 }
 
-// only returns the holdings of exactly these families.
-func (h holdings) only(families []uint64) holdings {
-	out := make(holdings, 0, len(families))
-	for _, f := range families {
-		out = append(out, held{family: f, writer: h.writer(f)})
+// loadGroup makes a group what it is listed as; recent is not nil if it was
+// settled since the listing began.
+func (b *Book) loadGroup(g *group, l *Group, listed holdings, recent *since) {
+	payer := l.Job
+	if payer == "" {
+		payer = l.Key.Job()
 	}
-	return out
+	j := b.govern(g, payer, l.Entry, l.Budget)
+	next := builder{last: g.last, out: make(holdings, 0, len(listed)+len(g.content))}
+	pairs(g.content.read(g.last), listed.read(unknown), func(held, listed *family) {
+		switch {
+		case listed == nil && recent != nil:
+			next.add(*held)
+		case listed == nil:
+		case held == nil:
+			next.add(*listed)
+		case recent == nil:
+			f := *listed
+			f.writer = held.writer
+			next.add(f)
+		case slices.Contains(recent.families, held.name):
+			next.add(*held)
+		default: // the listing may be from before or after
+			f := held.or(listed)
+			f.writer = held.writer
+			next.add(f)
+		}
+	})
+	if g.exists && slices.Equal(next.out, g.content) {
+		return
+	}
+	var learnt []uint64
+	for _, f := range l.Families {
+		for _, v := range f.Values {
+			if j.learn(v) {
+				learnt = append(learnt, v.Value)
+			}
+		}
+	}
+	b.change(g, func() { g.restate(exact(next.out), g.last, true) })
+	j.unlearn(learnt)
+}
+
+// restate gives the group another content, under a push that may be under way.
+func (g *group) restate(content holdings, last writer, exists bool) {
+	g.content, g.last, g.exists = content, last, exists
+	if p := g.push(); p != nil {
+		p.same = false
+		g.reserve(p)
+	}
+}
+
+// forget books that a group does not exist upstream any more.
+func (b *Book) forget(g *group) {
+	b.change(g, func() { g.restate(nil, unknown, false) })
 }
 
 // Wipe forgets every group: the upstream has been told to delete them all. A
@@ -104,7 +176,7 @@ func (b *Book) Wipe() {
 	for _, g := range b.groups {
 		for ; g != nil; g = g.twin {
 			b.forget(g)
-			if g.users == 0 {
+			if g.turn == nil {
 				b.unlink(g)
 			}
 		}

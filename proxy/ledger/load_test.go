@@ -8,6 +8,14 @@ import (
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
+func named(names ...string) []wire.FamilyPrint {
+	var out []wire.FamilyPrint
+	for _, n := range names {
+		out = append(out, wire.FamilyPrint{Name: n})
+	}
+	return out
+}
+
 func load(t *testing.T, b *Book, groups ...Group) {
 	t.Helper()
 	if err := b.Load(func() ([]Group, error) { return groups, nil }); err != nil {
@@ -18,18 +26,18 @@ func load(t *testing.T, b *Book, groups ...Group) {
 func TestLoadKeepsWriters(t *testing.T) {
 	b := NewBook(Config{})
 	replay(t, b, []step{{method: http.MethodPut, raw: rawA, families: []string{"x", "gone"}, outcome: Applied}})
-	load(t, b, Group{Key: group1, Families: []string{"x"}})
+	load(t, b, Group{Key: group1, Families: named("x")})
 	replay(t, b, []step{
 		{method: http.MethodDelete, raw: rawB, wantSkip: true},
 		{method: http.MethodPut, raw: rawA, families: []string{"x"}, outcome: Untouched},
 	})
-	load(t, b, Group{Key: group1, Families: []string{"x", "strange"}})
+	load(t, b, Group{Key: group1, Families: named("x", "strange")})
 	replay(t, b, []step{{method: http.MethodPut, raw: rawA, families: []string{"x"}, outcome: Untouched, wantMethod: http.MethodPost}})
 }
 
 func TestLoadedFamiliesAreNobodys(t *testing.T) {
 	b := NewBook(Config{})
-	load(t, b, Group{Key: group1, Families: []string{"x", "y"}})
+	load(t, b, Group{Key: group1, Families: named("x", "y")})
 	replay(t, b, []step{
 		{method: http.MethodDelete, raw: rawA, outcome: Untouched}, // nobody knows the last writer
 		{method: http.MethodPut, raw: rawA, families: []string{"x"}, unfolded: true, outcome: Untouched},
@@ -82,11 +90,11 @@ func TestLoadIsOlderThanTheBook(t *testing.T) {
 		"a deleted group does not come back": {
 			before:    func(t *testing.T, b *Book) { request(t, b, http.MethodPut, group1, "x").Settle(Applied) },
 			meanwhile: func(t *testing.T, b *Book) { request(t, b, http.MethodDelete, group1).Settle(Applied) },
-			listing:   []Group{{Key: group1, Families: []string{"x"}}},
+			listing:   []Group{{Key: group1, Families: named("x")}},
 		},
 		"a replaced family does not come back": {
 			meanwhile: func(t *testing.T, b *Book) { request(t, b, http.MethodPut, group1, "x").Settle(Applied) },
-			listing:   []Group{{Key: group1, Families: []string{"y"}}},
+			listing:   []Group{{Key: group1, Families: named("y")}},
 			want:      true, wantPut: http.MethodPut,
 		},
 		"nor does it after one push more": {
@@ -94,12 +102,12 @@ func TestLoadIsOlderThanTheBook(t *testing.T) {
 				request(t, b, http.MethodPut, group1, "x").Settle(Applied)
 				request(t, b, http.MethodPost, group1, "x").Settle(Refused)
 			},
-			listing: []Group{{Key: group1, Families: []string{"y"}}},
+			listing: []Group{{Key: group1, Families: named("y")}},
 			want:    true, wantPut: http.MethodPut,
 		},
 		"a POST learns of the families beside its own": {
 			meanwhile: func(t *testing.T, b *Book) { request(t, b, http.MethodPost, group1, "x").Settle(Applied) },
-			listing:   []Group{{Key: group1, Families: []string{"y"}}},
+			listing:   []Group{{Key: group1, Families: named("y")}},
 			want:      true, wantPut: http.MethodPost,
 		},
 		"an untouched group is as listed": {
@@ -137,13 +145,13 @@ func TestLoadDuringAPush(t *testing.T) {
 	t.Run("listed", func(t *testing.T) {
 		b := NewBook(Config{})
 		pending := admit(t, b, claim)
-		load(t, b, Group{Key: group1, Families: []string{"y"}})
+		load(t, b, Group{Key: group1, Families: named("y")})
 		pending.Settle(Applied)
 		replay(t, b, again) // y is another's
 	})
 	t.Run("not listed", func(t *testing.T) {
 		b := NewBook(Config{})
-		load(t, b, Group{Key: group1, Families: []string{"y"}})
+		load(t, b, Group{Key: group1, Families: named("y")})
 		pending := admit(t, b, claim)
 		load(t, b)
 		if !b.Has(group1) {

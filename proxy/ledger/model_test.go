@@ -112,7 +112,7 @@ func TestAgainstModel(t *testing.T) {
 				for i, k := range modelKeys {
 					if rapid.Bool().Draw(t, "listed") {
 						listing[i] = families.Draw(t, "families")
-						groups = append(groups, Group{Key: k, Families: listing[i]})
+						groups = append(groups, Group{Key: k, Families: named(listing[i]...)})
 					}
 				}
 				if err := b.Load(func() ([]Group, error) { return groups, nil }); err != nil {

@@ -57,6 +57,19 @@ func (k Key) With(l labels.Label) Key {
 // not for people.
 func (k Key) ID() string { return k.id }
 
+// KeyOf returns the key of which id is the ID, provided that its names and values
+// are valid UTF-8. It shares the memory of id.
+func KeyOf(id string) Key {
+	var ls []labels.Label
+	for id := id; id != ""; {
+		var l labels.Label
+		l.Name, id, _ = strings.Cut(id, "\xff")
+		l.Value, id, _ = strings.Cut(id, "\xff")
+		ls = append(ls, l)
+	}
+	return Key{labels: ls, id: id}
+}
+
 // Job returns the value of the label job, empty for the zero Key.
 func (k Key) Job() string {
 	v, _ := k.Get("job")

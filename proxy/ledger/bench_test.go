@@ -1,0 +1,112 @@
+package ledger
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"testing"
+
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// shape is how a job's groups look: families of metrics, told apart by one label.
+type shape struct {
+	families, metrics int
+}
+
+func (s shape) series() int { return s.families * s.metrics }
+
+// claim is a push of the n-th group of a job.
+func (s shape) claim(n int) Claim {
+	k := key("job", "nightly_load", "instance", fmt.Sprintf("host-%06d", n))
+	c := Claim{Group: k, Raw: k, Method: http.MethodPut, Budget: Budget{Series: 1 << 40, LabelValues: 1000, GuardSeries: 1 << 40}}
+	for f := range s.families {
+		c.Families = append(c.Families, fmt.Sprintf("batch_family_%d", f))
+		for m := range s.metrics {
+			c.Metrics = append(c.Metrics, metric(int32(f), 1, "table", fmt.Sprintf("t%d", m)))
+		}
+	}
+	return c
+}
+
+// metric is a metric with one label, as a caller measures it.
+func metric(family, samples int32, name, value string) MetricClaim {
+	m := MetricClaim{Family: family, Samples: samples}
+	if name != "" {
+		k := key(name, value)
+		m.Fingerprint, m.Values = wire.Print(1, wire.Key{}, k.Labels(), nil)
+	}
+	return m
+}
+
+func BenchmarkAdmitKnown200(b *testing.B) {
+	for _, s := range []shape{{1, 200}, {20, 10}, {200, 1}} {
+		c := s.claim(1)
+		rand.Shuffle(len(c.Metrics), func(i, j int) { c.Metrics[i], c.Metrics[j] = c.Metrics[j], c.Metrics[i] })
+		b.Run(fmt.Sprintf("families=%d", s.families), func(b *testing.B) {
+			book := NewBook(Config{})
+			b.ReportAllocs()
+			for b.Loop() {
+				g, err := book.Admit(b.Context(), c)
+				if err != nil {
+					b.Fatal(err)
+				}
+				g.Settle(Applied)
+			}
+		})
+	}
+}
+
+// TestAdmitKnownAllocatesNothingASeries counts the allocations of a push that the
+// group knows: they are those of the grant, however many series it holds.
+func TestAdmitKnownAllocatesNothingASeries(t *testing.T) {
+	allocations := func(s shape) float64 {
+		b, c := NewBook(Config{}), s.claim(1)
+		return testing.AllocsPerRun(100, func() { admit(t, b, c).Settle(Applied) })
+	}
+	few, many := allocations(shape{2, 1}), allocations(shape{20, 100})
+	if few > 50 || many > few+50 { // under -race a pool keeps less than it is given
+		t.Errorf("%v allocations for 2 series, %v for 2000", few, many)
+	}
+}
+
+func BenchmarkHeldMillion(b *testing.B) {
+	for _, s := range []shape{{10, 1}, {5, 2}, {1, 10}, {10, 10}, {1, 100}} {
+		b.Run(fmt.Sprintf("families=%d,metrics=%d", s.families, s.metrics), func(b *testing.B) {
+			per := 0.0
+			for b.Loop() {
+				per = bytesPerSeries(b, s, 1_000_000)
+			}
+			b.ReportMetric(per, "bytes/series")
+		})
+	}
+}
+
+func TestMemoryOfASeries(t *testing.T) {
+	const limit = 40
+	for _, s := range []shape{{10, 1}, {5, 2}, {1, 10}, {10, 10}, {1, 100}} {
+		if per := bytesPerSeries(t, s, 200_000); per > limit {
+			t.Errorf("%d families of %d metrics: %.1f bytes a series, limit: %d", s.families, s.metrics, per, limit)
+		}
+	}
+}
+
+func bytesPerSeries(t testing.TB, s shape, series int) float64 {
+	before := heap()
+	b, held := NewBook(Config{}), 0
+	for i := range series / s.series() {
+		g, err := b.Admit(t.Context(), s.claim(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Settle(Applied)
+		held += s.series()
+	}
+	per := float64(heap()-before) / float64(held)
+	if want := held + ownSeries*b.Len(); b.Series() != want {
+		t.Fatalf("%d series are held, want %d", b.Series(), want)
+	}
+	runtime.KeepAlive(b)
+	return per
+}

@@ -1,0 +1,222 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// draft is a claim made ready for the book, and the memory for deciding it;
+// drafts are pooled.
+type draft struct {
+	hashed  []hashed // the claim's families, by hash
+	names   []uint64 // the hashes, a sorted set
+	slots   []int32  // the claim's families → names
+	writers []writer // who wrote the names last in the group
+	starts  []int32  // names → entries; one more than names
+	entries []entry  // by family, then fingerprint
+
+	candidates []candidate
+	fresh      []uint64 // label values that the job has only because of the claim
+	words      []uint64
+	pushed     builder
+}
+
+type hashed struct {
+	name   uint64
+	family int32
+}
+
+// entry is a metric of the claim; metric is -1 once it is trimmed.
+type entry struct {
+	print   uint64
+	metric  int32
+	samples int32
+}
+
+// candidate is a metric that the group does not hold, or not in that size.
+type candidate struct {
+	metric int32
+	entry  int32
+	cost   int
+}
+
+var drafts = sync.Pool{New: func() any { return new(draft) }}
+
+// keptWords is the largest memory that a pooled draft keeps, in metrics.
+const keptWords = 1 << 14
+
+func (d *draft) free() {
+	if cap(d.entries) <= keptWords && cap(d.words) <= keptWords && cap(d.pushed.out) <= keptWords {
+		d.pushed.before = family{}
+		drafts.Put(d)
+	}
+}
+
+// fill sorts the metrics of the claim into their families.
+func (d *draft) fill(b *Book, c *Claim) error {
+	d.hashed, d.names = d.hashed[:0], d.names[:0]
+	for i, name := range c.Families {
+		d.hashed = append(d.hashed, hashed{name: b.hash(name), family: int32(i)})
+	}
+	slices.SortFunc(d.hashed, func(x, y hashed) int { return cmp.Compare(x.name, y.name) })
+	d.slots = slices.Grow(d.slots[:0], len(c.Families))[:len(c.Families)]
+	for _, h := range d.hashed {
+		if n := len(d.names); n == 0 || d.names[n-1] != h.name {
+			d.names = append(d.names, h.name)
+		}
+		d.slots[h.family] = int32(len(d.names) - 1)
+	}
+	d.starts = slices.Grow(d.starts[:0], len(d.names)+1)[:len(d.names)+1]
+	clear(d.starts)
+	for i := range c.Metrics {
+		f := c.Metrics[i].Family
+		if f < 0 || int(f) >= len(d.slots) {
+			return fmt.Errorf("metric %d of the claim is of family %d, of %d", i, f, len(d.slots))
+		}
+		d.starts[d.slots[f]]++
+	}
+	sum := int32(0)
+	for i, n := range d.starts { // to where each family ends
+		sum += n
+		d.starts[i] = sum
+	}
+	d.entries = slices.Grow(d.entries[:0], len(c.Metrics))[:len(c.Metrics)]
+	for i := len(c.Metrics) - 1; i >= 0; i-- {
+		m := &c.Metrics[i]
+		at := &d.starts[d.slots[m.Family]]
+		*at-- // in the end, to where it starts
+		d.entries[*at] = entry{print: m.Fingerprint, metric: int32(i), samples: m.Samples}
+	}
+	for i := range d.names {
+		sortEntries(d.of(i))
+	}
+	return nil
+}
+
+// of returns the entries of a family.
+func (d *draft) of(slot int) []entry { return d.entries[d.starts[slot]:d.starts[slot+1]] }
+
+func sortEntries(es []entry) {
+	slices.SortFunc(es, func(a, b entry) int {
+		switch {
+		case a.print < b.print:
+			return -1
+		case a.print > b.print:
+			return 1
+		default:
+			return int(a.metric - b.metric)
+		}
+	})
+}
+
+// compare finds the metrics that the group does not hold, in the claim's order,
+// and reports whether the push would leave the group as it is.
+func (d *draft) compare(g *group, put bool, by writer) bool {
+	d.candidates, d.writers = d.candidates[:0], d.writers[:0]
+	same, families := g.last == by, 0
+	held := g.content.read(g.last)
+	more := held.next()
+	for slot := range d.names {
+		for more && held.at.name < d.names[slot] {
+			families++
+			more = held.next()
+		}
+		if !more || held.at.name != d.names[slot] {
+			same = false
+			d.writers = append(d.writers, unknown)
+			d.compareFamily(slot, &family{})
+			continue
+		}
+		d.writers = append(d.writers, held.at.writer)
+		same = d.compareFamily(slot, &held.at) && same && held.at.writer == by
+		families++
+		more = held.next()
+	}
+	slices.SortFunc(d.candidates, func(a, b candidate) int { return int(a.metric - b.metric) })
+	return same && !(put && (more || families > len(d.names)))
+}
+
+func (d *draft) compareFamily(slot int, held *family) bool {
+	es := d.of(slot)
+	same := len(es) == len(held.prints)
+	at := 0
+	for i := range es {
+		e := &es[i]
+		for at < len(held.prints) && held.prints[at] < e.print {
+			at++
+		}
+		had := 0
+		if at < len(held.prints) && held.prints[at] == e.print {
+			had = int(held.size(at))
+			at++
+		}
+		if cost := int(e.samples) - had; cost > 0 || had == 0 {
+			d.candidates = append(d.candidates, candidate{metric: e.metric, entry: d.starts[slot] + int32(i), cost: cost})
+		}
+		same = same && had == int(e.samples)
+	}
+	return same
+}
+
+// build renders what the push brings, the trimmed metrics left out, into the
+// memory of the draft. Values of families that the group holds unchanged are
+// taken from there.
+func (d *draft) build(c *Claim, g *group, by writer) holdings {
+	d.pushed = builder{out: d.pushed.out[:0], last: by}
+	d.words = d.words[:0]
+	held := g.content.read(g.last)
+	more := held.next()
+	for slot, name := range d.names {
+		for more && held.at.name < name {
+			more = held.next()
+		}
+		f := family{name: name, writer: by}
+		es := d.of(slot)
+		d.take(&f, es)
+		if len(es) > 0 && len(f.prints) == 0 {
+			continue // none of its metrics are left, so the push does not write it
+		}
+		if more && held.at.name == name && slices.Equal(held.at.prints, f.prints) {
+			f.values = held.at.values
+		} else {
+			f.values = d.values(c, es)
+		}
+		d.pushed.add(f)
+	}
+	return d.pushed.out
+}
+
+// take moves the fingerprints and sizes of the entries into a family.
+func (d *draft) take(f *family, es []entry) {
+	start := len(d.words)
+	for _, e := range es {
+		if e.metric >= 0 {
+			d.words = append(d.words, e.print)
+		}
+	}
+	f.prints = d.words[start:]
+	start = len(d.words)
+	for _, e := range es {
+		if e.metric >= 0 {
+			d.words = append(d.words, uint64(e.samples))
+		}
+	}
+	f.sizes = plain(d.words[start:])
+}
+
+func (d *draft) values(c *Claim, es []entry) []uint64 {
+	start := len(d.words)
+	for _, e := range es {
+		if e.metric < 0 {
+			continue
+		}
+		for _, v := range c.Metrics[e.metric].Values {
+			d.words = append(d.words, v.Value)
+		}
+	}
+	values := d.words[start:]
+	slices.Sort(values)
+	return slices.Compact(values)
+}
