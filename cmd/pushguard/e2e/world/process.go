@@ -2,6 +2,7 @@ package world
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -149,7 +150,10 @@ func launch(t testing.TB, name, path, addr, prefix string, args []string) *Proce
 // ready reports whether the server answers 200 to /-/ready before it ends or 20
 // seconds are over.
 func (p *Process) ready() bool {
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // it is only asked whether it is there
+	}}
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
 		if resp, err := client.Get(p.URL + "/-/ready"); err == nil {
 			resp.Body.Close()
@@ -185,6 +189,14 @@ func (p *Process) Signal(t testing.TB) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatalf("%s: SIGTERM: %v", p.Name, err)
+	}
+}
+
+// HangUp sends SIGHUP and returns at once.
+func (p *Process) HangUp(t testing.TB) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatalf("%s: SIGHUP: %v", p.Name, err)
 	}
 }
 
