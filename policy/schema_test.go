@@ -89,8 +89,12 @@ func TestDocsAreMadeOfTheComments(t *testing.T) {
 	m, text := readManual(t), read(t, "../docs/policy.md")
 	const header = "| key | value |\n|---|---|\n"
 	for _, s := range []struct{ section, kind string }{
-		{"Top level", "file"}, {"Entry", "entry"}, {"Budgets", "budget"},
-		{"Limits", "limits"}, {"Rule", "rule"}, {"Relabelling", "relabelConfig"},
+		{"Top level", "file"},
+		{"Entry", "entry"},
+		{"Budgets", "budget"},
+		{"Limits", "limits"},
+		{"Rule", "rule"},
+		{"Relabelling", "relabelConfig"},
 	} {
 		before, after, found := strings.Cut(text, "\n## "+s.section+"\n")
 		prose, table, tabled := strings.Cut(after, header)

@@ -17,9 +17,15 @@ func TestBucketsStayForEver(t *testing.T) {
 		buckets     int
 		value, want string
 	}{
-		{16, "a", "b11"}, {16, "abc", "b09"}, {256, "a", "b091"}, {256, "abc", "b153"},
-		{1, "a", "b0"}, {2, "a", "b1"}, {10, "", ""},
-		{16, "b07", "b07"}, {16, "b15", "b15"}, // buckets themselves
+		{16, "a", "b11"},
+		{16, "abc", "b09"},
+		{256, "a", "b091"},
+		{256, "abc", "b153"},
+		{1, "a", "b0"},
+		{2, "a", "b1"},
+		{10, "", ""},
+		{16, "b07", "b07"},
+		{16, "b15", "b15"}, // buckets themselves
 	} {
 		s := compile(t, rules.Config{Rules: []rules.Rule{{ID: "r", Labels: []string{"a"}, Action: rules.Bucket, Buckets: tc.buckets}}})
 		if got := s.Judge(nil, "m", lbls("a", tc.value)).Labels[0].Value; got != tc.want {
