@@ -79,6 +79,7 @@ type TraceAct string
 const (
 	LabelDropped  TraceAct = "dropped"  // the label goes
 	LabelReplaced TraceAct = "replaced" // its value becomes another
+	LabelAdded    TraceAct = "added"    // it was not pushed
 	MetricLeftOut TraceAct = "left out" // the metric does not go on
 	PushRefused   TraceAct = "refused"  // the push does not
 )
@@ -176,7 +177,8 @@ func (v *passage) traceMetric(metric int, said *verdict) {
 	v.traceChanges(said.findings, act, v.push.Labels(nil, metric), said.fate.Labels)
 }
 
-// traceChanges notes one change a finding: act, unless the label is still there.
+// traceChanges notes one change a finding. Where act is to drop the label, what
+// is left of it says whether that is what happened.
 func (v *passage) traceChanges(found []finding.Finding, act TraceAct, before, after []labels.Label) {
 	for _, f := range found {
 		c := TraceChange{Rule: f.ID, Line: v.entry.LineOf(f.ID), Metric: strings.Clone(f.Metric), Label: strings.Clone(f.Label), Act: act, Limit: f.Limit}
@@ -184,24 +186,23 @@ func (v *passage) traceChanges(found []finding.Finding, act TraceAct, before, af
 			c.Seen = f.Count
 		}
 		value := TraceValue{Before: f.Sample}
-		if now, ok := valueOf(after, before, f.Label); ok && act == LabelDropped {
+		if now, ok := named(after, f.Label); ok && act == LabelDropped {
 			c.Act, value.After = LabelReplaced, finding.Redact(now)
+			if _, was := named(before, f.Label); !was {
+				c.Act, value.Before = LabelAdded, ""
+			}
 		}
 		v.trace.note(c, value)
 	}
 }
 
-// valueOf finds the label that a finding names, whose name it may have cut, and
-// returns the value it has after.
-func valueOf(after, before []labels.Label, name string) (string, bool) {
-	for _, l := range before {
-		if head, cut := strings.CutSuffix(name, "…"); l.Name != name && (!cut || !strings.HasPrefix(l.Name, head)) {
-			continue
-		}
-		for _, now := range after {
-			if now.Name == l.Name {
-				return now.Value, true
-			}
+// named returns the value of the label that a finding names, whose name it may
+// have cut.
+func named(ls []labels.Label, name string) (string, bool) {
+	head, cut := strings.CutSuffix(name, "…")
+	for _, l := range ls {
+		if l.Name == name || cut && strings.HasPrefix(l.Name, head) {
+			return l.Value, true
 		}
 	}
 	return "", false

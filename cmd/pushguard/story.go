@@ -72,7 +72,7 @@ func (s *story) tell(e *trial.Explanation) string {
 	s.entry(e)
 	s.body(e.Body)
 	s.changes(e)
-	s.merges(e.Merges)
+	s.merges(e)
 	s.noticed(e)
 	s.ledger(e)
 	s.forwarded(e.Forwarded)
@@ -140,11 +140,14 @@ func (s *story) changes(e *trial.Explanation) {
 		}
 		s.step(name, color, "%s %s: %s", s.place(c.Line), c.Rule, changeText(&c))
 		for _, v := range c.Values {
-			if v.After == "" {
+			switch c.Act {
+			case proxy.LabelReplaced:
+				s.more(plain, "  %q → %q", v.Before, v.After)
+			case proxy.LabelAdded:
+				s.more(plain, "  %q", v.After)
+			default:
 				s.more(plain, "  %q", v.Before)
-				continue
 			}
-			s.more(plain, "  %q → %q", v.Before, v.After)
 		}
 	}
 }
@@ -182,14 +185,18 @@ func changeText(c *proxy.TraceChange) string {
 // maxMerges is how many merges are told one by one.
 const maxMerges = 3
 
-func (s *story) merges(merges []proxy.TraceMerge) {
-	for i, m := range merges {
+func (s *story) merges(e *trial.Explanation) {
+	verb := "are"
+	if e.Entry != nil && e.Entry.Mode != string(policy.Enforce) {
+		verb = "would be"
+	}
+	for i, m := range e.Merges {
 		name := "merged"
 		if i > 0 {
 			name = ""
 		}
 		if i == maxMerges {
-			s.step(name, plain, "and %d more", len(merges)-i)
+			s.step(name, plain, "and %d more", len(e.Merges)-i)
 			return
 		}
 		s.step(name, plain, "%s that became equal:", counted(m.Metrics, "metric", "metrics"))
@@ -199,7 +206,7 @@ func (s *story) merges(merges []proxy.TraceMerge) {
 		if n := m.Metrics - len(m.Parts); n > 0 {
 			s.quote(dim, fmt.Sprintf("and %d more", n))
 		}
-		s.more(plain, "are one:")
+		s.more(plain, "%s one:", verb)
 		s.quote(green, m.Whole)
 	}
 }
@@ -268,6 +275,9 @@ func (s *story) answer(e *trial.Explanation) {
 		color = red
 	}
 	text := fmt.Sprintf("%d, %s", e.Answer.Status, e.Outcome)
+	if e.Answer.Status < 300 && !e.Accepted() {
+		text += ": dropped, and the client is not told"
+	}
 	if e.Would != "" && e.Would != e.Outcome {
 		text += ", enforced it would be " + e.Would
 	}

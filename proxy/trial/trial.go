@@ -3,14 +3,10 @@
 package trial
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"net/http"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/pushguard/pushguard/policy"
@@ -55,8 +51,8 @@ type Forwarded struct {
 	Text string `json:"text,omitempty"`
 }
 
-// Explain pushes to a guard before an empty Pushgateway that takes everything,
-// and tells how it went.
+// Explain pushes to a guard before an empty Pushgateway, and tells how it
+// went.
 func Explain(ctx context.Context, cfg Config, r proxy.Request) (*Explanation, error) {
 	var out Explanation
 	end := &Recorder{}
@@ -94,43 +90,10 @@ func text(body []byte, contentType, encoding string, most int64) string {
 		return string(body)
 	}
 	var out strings.Builder
-	for in := expfmt.NewDecoder(bytes.NewReader(body), expfmt.NewFormat(expfmt.TypeProtoDelim)); ; {
-		var family dto.MetricFamily
-		if err := in.Decode(&family); err != nil {
-			return out.String()
-		}
-		if _, err := expfmt.MetricFamilyToText(&out, &family); err != nil {
+	for _, family := range families(body, contentType) {
+		if _, err := expfmt.MetricFamilyToText(&out, family); err != nil {
 			return out.String()
 		}
 	}
+	return out.String()
 }
-
-// Recorder is an upstream that keeps what it is sent and answers as an empty
-// Pushgateway which takes everything. Not safe for concurrent use.
-type Recorder struct {
-	// Sent are the writes, with bodies of their own.
-	Sent []gateway.Request
-}
-
-var _ proxy.Upstream = (*Recorder)(nil)
-
-// Do keeps a write.
-func (u *Recorder) Do(_ context.Context, r gateway.Request) (gateway.Answer, error) {
-	r.Body, r.Header = bytes.Clone(r.Body), r.Header.Clone()
-	u.Sent = append(u.Sent, r)
-	if r.Method == http.MethodDelete {
-		return gateway.Answer{Status: http.StatusAccepted}, nil
-	}
-	return gateway.Answer{Status: http.StatusOK}, nil
-}
-
-// Groups lists none.
-func (u *Recorder) Groups(context.Context, uint64) ([]gateway.Group, error) { return nil, nil }
-
-// Forward refuses: there is nothing behind to wipe or to stop.
-func (u *Recorder) Forward(context.Context, string, gateway.Request) (gateway.Answer, error) {
-	return gateway.Answer{}, errors.New("a trial has no gateway behind it")
-}
-
-// Proxy knows no page.
-func (u *Recorder) Proxy() http.Handler { return http.NotFoundHandler() }
