@@ -51,7 +51,8 @@ func TestCheck(t *testing.T) {
 		{"not there after a faulty one", []string{"worse.yml", "none.yml"}, 2, "", worse + "pushguard: read policy: open none.yml: no such file or directory\n"},
 		{
 			"budgets that end",
-			[]string{"dated.yml"}, 0,
+			[]string{"dated.yml"},
+			0,
 			"dated.yml: ok (4 entries, digest 0ef9576b826d)\n",
 			"dated.yml:3:39: warning: job \"a\": budget: until: the budget ended with 2026-01-31: default's holds\n" +
 				"dated.yml:4:39: warning: job \"b\": budget: until: the budget ends with 2026-03-01: default's holds from then on\n",

@@ -126,7 +126,8 @@ func TestWrongFlags(t *testing.T) {
 			`--web.trusted-proxies="": "" is no network: want such as 10.0.0.0/8, 192.0.2.7 or fd00::/8`,
 		},
 		{
-			"check without a file", []string{"check"},
+			"check without a file",
+			[]string{"check"},
 			"required argument 'FILE...' not provided",
 		},
 		{
