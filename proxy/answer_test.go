@@ -104,7 +104,7 @@ func TestSettlement(t *testing.T) {
 		{"a Pushgateway's own fault", 500, "", ledger.Unknown},
 		{"informational", 100, "", ledger.Unknown},
 	} {
-		if got := settlement(gateway.Answer{Status: tc.status, Body: []byte(tc.body)}); got != tc.want {
+		if got := settlement(gateway.Answer{Status: tc.status, Body: []byte(tc.body)}, nil); got != tc.want {
 			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
 		}
 	}
@@ -112,7 +112,7 @@ func TestSettlement(t *testing.T) {
 		gateway.ErrUnreachable: ledger.Untouched, gateway.ErrRedirect: ledger.Untouched,
 		gateway.ErrTimeout: ledger.Unknown, gateway.ErrBroken: ledger.Unknown,
 	} {
-		if got := settlementOfError(fmt.Errorf("push: %w", err)); got != want {
+		if got := settlement(gateway.Answer{}, fmt.Errorf("push: %w", err)); got != want {
 			t.Errorf("%v: %v, want %v", err, got, want)
 		}
 	}

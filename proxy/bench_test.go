@@ -75,7 +75,7 @@ func BenchmarkPush(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			e := &epoch{policy: rules, verdicts: newVerdicts()}
+			e := &epoch{policy: rules, verdicts: newVerdicts(1)}
 			b.SetBytes(int64(len(bm.body)))
 			b.ReportAllocs()
 			v := &passage{}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -90,7 +91,9 @@ type Upstream interface {
 type Guard struct {
 	cfg    Config
 	logger *slog.Logger
-	book   *ledger.Book
+	seed   uint64       // of fingerprints, secret
+	book   *ledger.Book // what the upstream holds
+	shadow *ledger.Book // what enforcement would hold of the jobs in report
 	epoch  atomic.Pointer[epoch]
 	found  *jobFindings
 
@@ -125,7 +128,8 @@ func New(cfg Config) (*Guard, error) {
 		return nil, fmt.Errorf("every cap must be positive: %+v", cfg.Caps)
 	}
 	g := &Guard{
-		cfg: cfg, logger: cfg.Logger, book: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait}),
+		cfg: cfg, logger: cfg.Logger, seed: rand.Uint64(),
+		book: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait}), shadow: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait}),
 		found: newJobFindings(time.Now), syncing: make(chan struct{}, 1),
 	}
 	if g.logger == nil {
@@ -189,21 +193,32 @@ func (g *Guard) options() wire.Options {
 	}
 }
 
-// forward sends a permitted push on, serialised with all others of its group.
+// forward sends a permitted push on, serialised with all others of its group,
+// and within the budget of its job where the policy is enforced.
 func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, error) {
-	claim := ledger.Claim{Group: v.raw, Raw: v.raw, Method: v.request.Method, Families: v.families()}
+	c := &v.claim
 	if v.enforced() {
-		claim.Group, claim.Folds = v.group, e.folds(v)
+		c = g.enforcedClaim(v, e)
+	} else {
+		v.claimed(c, e, false)
 	}
-	grant, err := g.admit(ctx, claim)
+	grant, err := g.admit(ctx, c.Claim)
+	if v.noteOverBudget(err) {
+		return Answer{}, errPolicy
+	}
 	if err != nil {
 		return Answer{}, err
 	}
-	v.traceGrant(claim, grant)
+	v.traceGrant(c.Claim, grant)
 	v.noteSharedFamilies(grant.Shared)
+	if v.enforced() {
+		v.noteRuling(c, grant.Ruling)
+	}
 	out := v.outgoing()
-	out.Method, out.Key = grant.Method, claim.Group
-	return g.send(ctx, v, grant, out)
+	out.Method, out.Key = grant.Method, c.Group
+	answer, outcome, err := g.send(ctx, v, grant, out)
+	g.forecast(ctx, v, e, outcome == ledger.Applied)
+	return answer, err
 }
 
 // remove sends a DELETE on. Where the policy folds keys it acts only for the run
@@ -230,7 +245,11 @@ func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error
 		return Answer{Status: http.StatusAccepted, outcome: Skipped}, nil
 	}
 	out := gateway.Request{Method: http.MethodDelete, Key: claim.Group, Header: v.request.Header, RemoteAddr: v.request.Peer}
-	return g.send(ctx, v, grant, out)
+	answer, outcome, err := g.send(ctx, v, grant, out)
+	if outcome == ledger.Applied && v.entry.Mode == policy.Report {
+		g.forecastRemoval(ctx, v, e)
+	}
+	return answer, err
 }
 
 // admit books the claim. Groups that collide may be long gone from an upstream
@@ -251,15 +270,15 @@ func (g *Guard) admit(ctx context.Context, c ledger.Claim) (*ledger.Grant, error
 
 // send carries out a grant and settles it. A client that goes away does not
 // undo a push that it has sent whole.
-func (g *Guard) send(ctx context.Context, v *passage, grant *ledger.Grant, out gateway.Request) (Answer, error) {
+func (g *Guard) send(ctx context.Context, v *passage, grant *ledger.Grant, out gateway.Request) (Answer, ledger.Outcome, error) {
 	answer, err := g.cfg.Upstream.Do(context.WithoutCancel(ctx), out)
+	outcome := settlement(answer, err)
+	grant.Settle(outcome)
 	if err != nil {
-		grant.Settle(settlementOfError(err))
-		return Answer{}, err
+		return Answer{}, outcome, err
 	}
-	grant.Settle(settlement(answer))
 	v.upstreamStatus = answer.Status
-	return passOn(answer), nil
+	return passOn(answer), outcome, nil
 }
 
 // account writes down what became of a push.

@@ -82,6 +82,13 @@ func (j *jobFindings) expire(now time.Time) {
 	}
 }
 
+// len is how many series there are to show.
+func (j *jobFindings) len() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.latest)
+}
+
 // family is what the page shows; nil if there is nothing to show.
 func (j *jobFindings) family() *dto.MetricFamily {
 	j.mu.Lock()

@@ -89,6 +89,7 @@ func (m *Metrics) watch(g *Guard) {
 			Name: "pushguard_audit_lost_total", Help: "Audit records that could not be written.",
 		}, func() float64 { return float64(g.cfg.Audit.Lost()) }),
 		policyInfo(g),
+		seriesCollector{g},
 	)
 }
 

@@ -30,17 +30,6 @@ func (v *passage) merge() {
 	v.note([]finding.Finding{f}, true)
 }
 
-// families names the families that the push writes.
-func (v *passage) families() []string {
-	out := make([]string, 0, len(v.push.Families))
-	for i := range v.push.Families {
-		if f := &v.push.Families[i]; f.Metrics > 0 && !wire.Reserved(f.Name) {
-			out = append(out, f.Name)
-		}
-	}
-	return out
-}
-
 // outgoing is the push as it goes on: the bytes that came if nothing in them is
 // changed, spliced otherwise.
 func (v *passage) outgoing() gateway.Request {
@@ -61,9 +50,14 @@ func (v *passage) outgoing() gateway.Request {
 // reading it, and has booked as a failure of its group.
 const inconsistent = "pushed metrics are invalid or inconsistent"
 
-// settlement is what the upstream's answer means for the ledger.
-func settlement(a gateway.Answer) ledger.Outcome {
+// settlement is what the upstream's answer, or that there is none, means for the
+// ledger.
+func settlement(a gateway.Answer, err error) ledger.Outcome {
 	switch {
+	case errors.Is(err, gateway.ErrUnreachable), errors.Is(err, gateway.ErrRedirect):
+		return ledger.Untouched
+	case err != nil:
+		return ledger.Unknown
 	case a.Status >= 200 && a.Status < 300:
 		return ledger.Applied
 	case a.Status == http.StatusBadRequest && strings.HasPrefix(string(a.Body), inconsistent):
@@ -73,11 +67,4 @@ func settlement(a gateway.Answer) ledger.Outcome {
 	default:
 		return ledger.Unknown
 	}
-}
-
-func settlementOfError(err error) ledger.Outcome {
-	if errors.Is(err, gateway.ErrUnreachable) || errors.Is(err, gateway.ErrRedirect) {
-		return ledger.Untouched
-	}
-	return ledger.Unknown
 }

@@ -56,6 +56,8 @@ type passage struct {
 	unpacked []byte // that memory
 	push     wire.Push
 	fates    []wire.Fate
+	verdicts []*verdict // behind the fates; nil where safety decides
+	claim    claim
 	// safety are the fates that hold in every mode, nil if all pass.
 	safety   []wire.Fate
 	rendered []byte
@@ -78,6 +80,8 @@ func (v *passage) reset() {
 	v.push.Reset()
 	clear(v.fates)
 	v.fates = v.fates[:0]
+	clear(v.verdicts)
+	v.verdicts = v.verdicts[:0]
 	v.findings.Reset()
 	v.refusals.Reset()
 }
@@ -175,14 +179,12 @@ func (v *passage) parse(opts wire.Options) error {
 func (v *passage) judge(e *epoch) {
 	v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics))...)
 	v.leaveOutReserved()
+	v.verdicts = append(v.verdicts, make([]*verdict, len(v.push.Metrics))...)
 	if v.entry.Mode == policy.Open {
-		for i := range v.fates {
-			if v.fates[i].Act == 0 {
-				v.fates[i].Act = wire.Pass
-			}
-		}
+		v.judgeMetrics(e.verdicts)
 		return
 	}
+	v.noteExpired()
 	v.judgeLimits()
 	v.judgeMetrics(e.verdicts)
 	v.noteSharedCounters()
@@ -247,7 +249,7 @@ func (v *passage) judgeMetrics(c *verdicts) {
 			said = judge(v.entry, v.group, c.secret, p, i)
 			c.put(table, h, said)
 		}
-		v.fates[i] = said.fate
+		v.fates[i], v.verdicts[i] = said.fate, said
 		v.changed = v.changed || said.fate.Act != wire.Pass
 		v.note(said.findings, said.rejected)
 		v.traceMetric(i, said)

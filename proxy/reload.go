@@ -3,17 +3,26 @@ package proxy
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/ledger"
 )
 
 // SetPolicy puts a policy in force, which must not be nil. A push under way is
 // judged to its end by the policy it began with; those that begin after the
 // return are judged by this one, and by nothing of the one before.
 func (g *Guard) SetPolicy(p *policy.Policy) {
-	old := g.epoch.Swap(&epoch{policy: p, verdicts: newVerdicts()})
+	e := &epoch{policy: p, verdicts: newVerdicts(g.seed)}
+	old := g.epoch.Swap(e)
+	now := time.Now()
+	g.book.Regovern(func(job string) (int, ledger.Budget) {
+		entry := p.Entry(job)
+		return entry.ID, e.budget(entry, now)
+	})
+	g.shadow.Wipe() // what it held was the other policy's forecast
 	g.cfg.Metrics.loads.succeeded()
 	if old != nil {
 		g.logger.Info("The policy was read again", "digest", p.Digest(), "before", old.policy.Digest())

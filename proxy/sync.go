@@ -65,10 +65,13 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, listingTime)
 	defer cancel()
 	err := g.book.Load(func() ([]ledger.Group, error) {
-		listed, err := g.cfg.Upstream.Groups(ctx, 0)
+		listed, err := g.cfg.Upstream.Groups(ctx, g.seed)
+		e, now := g.epoch.Load(), time.Now()
 		groups := make([]ledger.Group, len(listed))
 		for i, l := range listed {
-			groups[i] = ledger.Group{Key: l.Key, Families: l.Families}
+			job := e.policy.FoldJob(l.Key.Job())
+			entry := e.policy.Entry(job)
+			groups[i] = ledger.Group{Key: l.Key, Job: job, Entry: entry.ID, Budget: e.budget(entry, now), Families: l.Families}
 		}
 		return groups, err
 	})

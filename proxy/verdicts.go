@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"hash/maphash"
-	"math/rand/v2"
 	"strings"
 	"sync"
 
@@ -34,6 +33,9 @@ type verdict struct {
 	fate     wire.Fate
 	findings []finding.Finding
 	rejected bool
+	// pushed and output are the metric before and after the rules as a ledger
+	// counts it.
+	pushed, output print
 }
 
 func (v *verdict) weight() int {
@@ -41,6 +43,7 @@ func (v *verdict) weight() int {
 	for _, l := range v.fate.Labels {
 		n += len(l.Name) + len(l.Value) + 32
 	}
+	n += 32 * (len(v.pushed.labels) + len(v.pushed.values) + len(v.output.values))
 	for _, f := range v.findings {
 		n += 128 + len(f.Sample) + len(f.Fix)
 	}
@@ -80,8 +83,8 @@ type verdictTable struct {
 	evicted bool
 }
 
-func newVerdicts() *verdicts {
-	c := &verdicts{seed: maphash.MakeSeed(), secret: rand.Uint64()}
+func newVerdicts(secret uint64) *verdicts {
+	c := &verdicts{seed: maphash.MakeSeed(), secret: secret}
 	// The error is for a size that is not positive.
 	c.tables, _ = lru.NewWithEvict(verdictJobs, func(_ tableKey, t *verdictTable) {
 		c.bytes -= t.bytes
@@ -164,14 +167,21 @@ func judge(entry *policy.Entry, group wire.Key, secret uint64, p *wire.Push, met
 	m := &p.Metrics[metric]
 	v := &verdict{identity: bytes.Clone(m.Identity), family: strings.Clone(p.Families[m.Family].Name)}
 	ls := p.Labels(make([]labels.Label, 0, 8), metric)
+	v.pushed = newPrint(secret, ls)
+	if entry.Mode == policy.Open {
+		v.fate, v.output = wire.Fate{Act: wire.Pass, Labels: ls}, v.pushed
+		return v
+	}
 	said := entry.Rules.Judge(group.Labels(), v.family, ls)
 	v.findings = said.Findings
 	v.fate = wire.Fate{Act: wire.Pass, Labels: said.Labels, Output: wire.Fingerprint(secret, said.Labels)}
 	switch said.Outcome {
 	case rules.Permitted:
+		v.output = v.pushed
 	case rules.Rewritten:
 		v.fate.Act, v.fate.Gauges = wire.Relabel, joining(said.Gauges)
 		v.fate.Block = wire.AppendLabels(nil, p.Encoding, said.Labels)
+		v.output = newPrint(secret, said.Labels)
 	case rules.LeftOut:
 		v.fate = wire.Fate{Act: wire.LeaveOut}
 	default:

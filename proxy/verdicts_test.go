@@ -25,7 +25,7 @@ func newJudging(t *testing.T, rules string) *judging {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &judging{epoch: &epoch{policy: p, verdicts: newVerdicts()}, v: &passage{}}
+	return &judging{epoch: &epoch{policy: p, verdicts: newVerdicts(1)}, v: &passage{}}
 }
 
 // push judges a text body of a job and returns what would go on.
@@ -209,7 +209,7 @@ func TestAllJobsTogetherAreBounded(t *testing.T) {
 // TestAHashIsNotAnIdentity puts a verdict about one metric under the hash of
 // another: it decides nothing.
 func TestAHashIsNotAnIdentity(t *testing.T) {
-	c := newVerdicts()
+	c := newVerdicts(1)
 	table := c.table(tableKey{job: "a"})
 	defer table.mu.Unlock()
 	const h = 7
