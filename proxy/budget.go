@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/policy"
@@ -47,7 +48,7 @@ type claim struct {
 // reset fills in what both books are asked alike.
 func (c *claim) reset(v *passage, group wire.Key) {
 	c.Claim = ledger.Claim{
-		Group: group, Raw: v.raw, Method: v.request.Method, Job: v.job, Entry: v.entry.ID,
+		Group: group, Raw: v.raw, Method: v.request.Method, Job: v.job, Entry: payer(v.entry),
 		Families: c.Families[:0], Metrics: c.Metrics[:0],
 	}
 	c.metrics = c.metrics[:0]
@@ -112,6 +113,10 @@ func (c *claim) forget(slot int32) {
 	}
 	c.Metrics, c.metrics = c.Metrics[:kept], c.metrics[:kept]
 }
+
+// payer is where the jobs of an entry are billed together: by the entry's
+// name, which another policy keeps where it means the same jobs.
+func payer(entry *policy.Entry) int { return int(xxhash.Sum64String(entry.Name)) }
 
 // budget is what the policy grants a job now.
 func (e *epoch) budget(entry *policy.Entry, now time.Time) ledger.Budget {
@@ -179,6 +184,7 @@ func (v *passage) noteRuling(c *claim, r ledger.Ruling) {
 		v.changed = true
 	}
 	v.note(v.excess(c, r.Excess), false)
+	v.traceRuling(r)
 	if r.Near && len(r.Trimmed) == 0 {
 		v.note([]finding.Finding{{
 			ID: finding.NearBudget, Count: r.Held, Limit: r.Max,

@@ -15,12 +15,19 @@ import (
 // judged to its end by the policy it began with; those that begin after the
 // return are judged by this one, and by nothing of the one before.
 func (g *Guard) SetPolicy(p *policy.Policy) {
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
+	g.setPolicy(p)
+}
+
+// setPolicy swaps the epoch; the caller holds reloading.
+func (g *Guard) setPolicy(p *policy.Policy) {
 	e := &epoch{policy: p, verdicts: newVerdicts(g.seed)}
 	old := g.epoch.Swap(e)
 	now := time.Now()
 	g.book.Regovern(func(job string) (int, ledger.Budget) {
 		entry := p.Entry(job)
-		return entry.ID, e.budget(entry, now)
+		return payer(entry), e.budget(entry, now)
 	})
 	g.shadow.Wipe() // what it held was the other policy's forecast
 	g.cfg.Metrics.loads.succeeded()
@@ -47,7 +54,7 @@ func (g *Guard) Reload() error {
 		g.logger.Error("The policy was not read again, the one before stays in force", "digest", g.epoch.Load().policy.Digest(), "err", err)
 		return err
 	}
-	g.SetPolicy(p)
+	g.setPolicy(p)
 	return nil
 }
 

@@ -71,7 +71,7 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 		for i, l := range listed {
 			job := e.policy.FoldJob(l.Key.Job())
 			entry := e.policy.Entry(job)
-			groups[i] = ledger.Group{Key: l.Key, Job: job, Entry: entry.ID, Budget: e.budget(entry, now), Families: l.Families}
+			groups[i] = ledger.Group{Key: l.Key, Job: job, Entry: payer(entry), Budget: e.budget(entry, now), Families: l.Families}
 		}
 		return groups, err
 	})

@@ -33,6 +33,8 @@ type Trace struct {
 	// Metrics is what became of the body's metrics, by the rules.
 	Metrics *TraceMetrics `json:"metrics,omitempty"`
 	Ledger  *TraceLedger  `json:"ledger,omitempty"`
+	// Budget is what the ledger said of the job's budget under enforcement.
+	Budget *TraceBudget `json:"budget,omitempty"`
 	// Findings are all findings of the push, as the audit log has them.
 	Findings     []finding.Finding `json:"findings,omitempty"`
 	MoreFindings int               `json:"more_findings,omitempty"`
@@ -137,6 +139,16 @@ type TraceLedger struct {
 	Skip bool `json:"skip,omitempty"`
 	// Shared are the families that another run wrote last.
 	Shared []string `json:"shared_families,omitempty"`
+}
+
+// TraceBudget is what a job holds once the push is booked, and what it may hold.
+type TraceBudget struct {
+	// Held counts series, the upstream's own two of each group among them.
+	Held int `json:"held"`
+	// Limit is 0 where nothing limits the job.
+	Limit int `json:"limit,omitempty"`
+	// LeftOut counts the new metrics for which there was no room.
+	LeftOut int `json:"left_out,omitempty"`
 }
 
 // TraceAnswer is what the client is told.
@@ -258,6 +270,12 @@ func (v *passage) traceGrant(c ledger.Claim, g *ledger.Grant) {
 	v.trace.Ledger = &TraceLedger{Group: keyMap(c.Group), Method: g.Method, Skip: g.Skip}
 	for _, family := range g.Shared {
 		v.trace.Ledger.Shared = append(v.trace.Ledger.Shared, strings.Clone(family))
+	}
+}
+
+func (v *passage) traceRuling(r ledger.Ruling) {
+	if v.trace != nil {
+		v.trace.Budget = &TraceBudget{Held: r.Held, Limit: r.Max, LeftOut: len(r.Trimmed)}
 	}
 }
 

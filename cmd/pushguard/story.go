@@ -75,6 +75,7 @@ func (s *story) tell(e *trial.Explanation) string {
 	s.merges(e)
 	s.noticed(e)
 	s.ledger(e)
+	s.budget(e.Budget)
 	s.forwarded(e.Forwarded)
 	s.answer(e)
 	return s.out.String()
@@ -242,6 +243,19 @@ func (s *story) ledger(e *trial.Explanation) {
 	}
 	if len(l.Shared) > 0 {
 		s.more(yellow, "families that another run wrote last: %s", strings.Join(l.Shared, ", "))
+	}
+}
+
+// budget says what the job would hold, of an upstream that held nothing before.
+func (s *story) budget(b *proxy.TraceBudget) {
+	switch {
+	case b == nil:
+	case b.LeftOut > 0:
+		s.step("budget", yellow, "%d series held of %d; new metrics left out: %d", b.Held, b.Limit, b.LeftOut)
+	case b.Limit > 0:
+		s.step("budget", plain, "%d series held of %d", b.Held, b.Limit)
+	default:
+		s.step("budget", plain, "%d series held, without a limit", b.Held)
 	}
 }
 
