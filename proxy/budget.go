@@ -232,7 +232,7 @@ func (v *passage) excess(c *claim, all []ledger.Excess) []finding.Finding {
 }
 
 func (v *passage) overFix(metrics int, fix string) string {
-	return fmt.Sprintf("%d new metrics left out: %s", metrics, fix)
+	return fmt.Sprintf("%d new over it; %s", metrics, fix)
 }
 
 // labelOf is the label whose values are over the budget.
