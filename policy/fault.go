@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/pushguard/pushguard/rules"
 )
 
 // Fault is one thing wrong with a policy file and the place where it stands.
@@ -50,7 +52,10 @@ func unknown(noun, word string, known []string) string {
 	msg := fmt.Sprintf("unknown %s %q", noun, cut(word))
 	best, distance := "", min(2, len(word)/2)+1
 	for _, k := range known {
-		if d := editDistance(word, k); d < distance {
+		if len(word) > maxQuoted {
+			break // no slip of the pen
+		}
+		if d := rules.EditDistance(word, k); d < distance {
 			best, distance = k, d
 		}
 	}
@@ -79,28 +84,4 @@ func cut(s string) string {
 		return s
 	}
 	return string(r[:maxQuoted]) + "…"
-}
-
-// editDistance is Levenshtein's distance in bytes. Words longer than maxQuoted
-// are no slip of the pen and not worth comparing.
-func editDistance(a, b string) int {
-	if max(len(a), len(b)) > maxQuoted {
-		return maxQuoted
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

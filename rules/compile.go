@@ -267,7 +267,7 @@ func unknownShape(name string) string {
 	if len(name) <= maxID {
 		best, at := 3, ""
 		for _, known := range append(ShapeNames(), "all") {
-			if d := distance(name, known); d < best && d < len(name) {
+			if d := EditDistance(name, known); d < best && d < len(name) {
 				best, at = d, known
 			}
 		}
@@ -278,9 +278,10 @@ func unknownShape(name string) string {
 	return clipped(name) + ": want all or some of " + strings.Join(ShapeNames(), ", ")
 }
 
-// distance is how many letters must be changed, left out or put in to make b of
-// a.
-func distance(a, b string) int {
+// EditDistance is how many bytes must be changed, left out or put in to make b of
+// a, for messages that guess which word was meant. It takes time that grows with
+// the product of the lengths.
+func EditDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
