@@ -78,7 +78,7 @@ func BenchmarkPush(b *testing.B) {
 			e := &epoch{policy: rules, verdicts: newVerdicts(1)}
 			b.SetBytes(int64(len(bm.body)))
 			b.ReportAllocs()
-			v := &passage{}
+			v := &passage{last: map[string]int32{}}
 			for b.Loop() {
 				v.reset()
 				v.request.Path = "/metrics/job/nightly/instance/worker-1"

@@ -43,6 +43,7 @@ func (p *print) in(group wire.Key, secret uint64) (uint64, []wire.LabelValue) {
 type claim struct {
 	ledger.Claim
 	metrics []int32 // indices into Push.Metrics, one for each of Claim.Metrics
+	slots   map[string]int32
 }
 
 // reset fills in what both books are asked alike.
@@ -52,6 +53,10 @@ func (c *claim) reset(v *passage, group wire.Key) {
 		Families: c.Families[:0], Metrics: c.Metrics[:0],
 	}
 	c.metrics = c.metrics[:0]
+	if c.slots == nil {
+		c.slots = map[string]int32{}
+	}
+	clear(c.slots)
 }
 
 // claimed makes the claim of a push: as enforcement would have it, or as it came.
@@ -68,10 +73,13 @@ func (v *passage) claimed(c *claim, e *epoch, enforced bool) {
 		}
 		m := &v.push.Metrics[i]
 		if m.Family != family {
-			family, slot = m.Family, c.family(v.push.Families[m.Family].Name)
-			if v.push.Encoding == wire.Protobuf && int(slot) < len(c.Families)-1 {
-				c.forget(slot) // of a family that stands twice a Pushgateway takes the last
+			family, slot = m.Family, -1
+			if !v.superseded(family) {
+				slot = c.family(v.push.Families[family].Name)
 			}
+		}
+		if slot < 0 {
+			continue
 		}
 		p := &v.verdicts[i].pushed
 		if enforced {
@@ -93,25 +101,27 @@ func (v *passage) claimed(c *claim, e *epoch, enforced bool) {
 
 // family returns the slot of a family of the claim, a new one if it has none.
 func (c *claim) family(name string) int32 {
-	for i := len(c.Families) - 1; i >= 0; i-- {
-		if c.Families[i] == name {
-			return int32(i)
-		}
+	slot, ok := c.slots[name]
+	if !ok {
+		slot = int32(len(c.Families))
+		c.Families = append(c.Families, name)
+		c.slots[name] = slot
 	}
-	c.Families = append(c.Families, name)
-	return int32(len(c.Families) - 1)
+	return slot
 }
 
-// forget takes back what is claimed of a family.
-func (c *claim) forget(slot int32) {
-	kept := 0
-	for i, m := range c.Metrics {
-		if m.Family != slot {
-			c.Metrics[kept], c.metrics[kept] = m, c.metrics[i]
-			kept++
+// superseded reports whether a family stands in the body again, further on: a
+// Pushgateway takes the last of a name.
+func (v *passage) superseded(family int32) bool {
+	if v.push.Encoding != wire.Protobuf {
+		return false
+	}
+	if len(v.last) == 0 {
+		for i := range v.push.Families {
+			v.last[v.push.Families[i].Name] = int32(i)
 		}
 	}
-	c.Metrics, c.metrics = c.Metrics[:kept], c.metrics[:kept]
+	return v.last[v.push.Families[family].Name] != family
 }
 
 // payer is where the jobs of an entry are billed together: by the entry's

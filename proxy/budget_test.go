@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -11,7 +12,12 @@ import (
 	"strings"
 	"testing"
 
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/wire"
 )
 
 const budgets = `version: v1
@@ -237,5 +243,33 @@ func scrapedByJob(t *testing.T, upstream *url.URL, jobs []string) map[string]int
 			job, _, _ := strings.Cut(after, `"`)
 			out[strings.TrimSuffix(strings.TrimSuffix(job, "_20260101"), "_20260102")]++
 		}
+	}
+}
+
+// TestAFamilyTwice holds the ledger to what a Pushgateway makes of a protobuf
+// body in which a family stands twice: the last one.
+func TestAFamilyTwice(t *testing.T) {
+	upstream := gatewaytest.Start(t)
+	g := newGuard(t, upstream, setup{policy: "version: v1\ndefault: {mode: enforce, budget: {series: 100}}\n"})
+	var body bytes.Buffer
+	for _, n := range []int{5, 2} {
+		mf := &dto.MetricFamily{Name: proto.String("rows"), Type: dto.MetricType_GAUGE.Enum()}
+		for i := range n {
+			mf.Metric = append(mf.Metric, &dto.Metric{
+				Label: []*dto.LabelPair{{Name: proto.String("t"), Value: proto.String(strconv.Itoa(i))}},
+				Gauge: &dto.Gauge{Value: proto.Float64(1)},
+			})
+		}
+		if _, err := protodelim.MarshalTo(&body, mf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := g.do(http.MethodPut, "/metrics/job/twice", body.String(), "Content-Type", wire.ProtobufType)
+	if a.Status != 200 {
+		t.Fatalf("status %d: %s", a.Status, a.Body)
+	}
+	want := scrapedByJob(t, upstream, []string{"twice"})["twice"]
+	if got := ownMetric(t, g, "pushguard_series_held", "twice"); got != strconv.Itoa(want) || want != 4 {
+		t.Errorf("held %s, scraped %d", got, want)
 	}
 }

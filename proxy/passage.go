@@ -58,6 +58,7 @@ type passage struct {
 	fates    []wire.Fate
 	verdicts []*verdict // behind the fates; nil where safety decides
 	claim    claim
+	last     map[string]int32 // the last family of a name; filled by superseded
 	// safety are the fates that hold in every mode, nil if all pass.
 	safety   []wire.Fate
 	rendered []byte
@@ -67,7 +68,7 @@ type passage struct {
 	trace          *Trace // nil if nobody wants one
 }
 
-var passages = sync.Pool{New: func() any { return &passage{} }}
+var passages = sync.Pool{New: func() any { return &passage{last: map[string]int32{}} }}
 
 // keptBody is the largest buffer that a pooled passage keeps.
 const keptBody = 1 << 20
@@ -82,6 +83,7 @@ func (v *passage) reset() {
 	v.fates = v.fates[:0]
 	clear(v.verdicts)
 	v.verdicts = v.verdicts[:0]
+	clear(v.last)
 	v.findings.Reset()
 	v.refusals.Reset()
 }

@@ -25,7 +25,7 @@ func newJudging(t *testing.T, rules string) *judging {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &judging{epoch: &epoch{policy: p, verdicts: newVerdicts(1)}, v: &passage{}}
+	return &judging{epoch: &epoch{policy: p, verdicts: newVerdicts(1)}, v: &passage{last: map[string]int32{}}}
 }
 
 // push judges a text body of a job and returns what would go on.

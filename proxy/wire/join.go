@@ -36,20 +36,21 @@ func Merge(p *Push, fates []Fate) error {
 	if !slices.ContainsFunc(fates, func(f Fate) bool { return f.Act == Relabel }) {
 		return nil
 	}
+	untyped := p.untyped()
 	sets := p.collisions(fates)
 	if len(sets) == 0 {
-		return p.checkFragments(fates)
+		return p.checkFragments(fates, untyped)
 	}
 	values, err := p.values(sets)
 	if err != nil {
 		return err
 	}
 	for _, set := range sets {
-		if err := p.join(set, fates, values); err != nil {
+		if err := p.join(set, fates, values, untyped); err != nil {
 			return err
 		}
 	}
-	return p.checkFragments(fates)
+	return p.checkFragments(fates, untyped)
 }
 
 // collisions returns the sets of metrics of one family with equal output labels.
@@ -109,7 +110,7 @@ func (p *Push) equalAsPushed(set []int32) bool {
 }
 
 // join merges one set into its first metric.
-func (p *Push) join(set []int32, fates []Fate, values map[int32]*dto.Metric) error {
+func (p *Push) join(set []int32, fates []Fate, values map[int32]*dto.Metric, untyped map[string]bool) error {
 	family := &p.Families[p.Metrics[set[0]].Family]
 	fate := &fates[set[0]]
 	metrics := make([]*dto.Metric, len(set))
@@ -117,7 +118,7 @@ func (p *Push) join(set []int32, fates []Fate, values map[int32]*dto.Metric) err
 		metrics[i] = values[m]
 		fates[m].Act = LeaveOut
 	}
-	merged, err := mergeMetrics(family.Type, p.joining(family, set, fates), metrics)
+	merged, err := mergeMetrics(family.Type, p.joining(family, set, fates, untyped), metrics)
 	if err != nil {
 		return &MergeError{Family: strings.Clone(family.Name), Labels: fate.Labels, Err: err}
 	}
@@ -137,8 +138,8 @@ func (p *Push) join(set []int32, fates []Fate, values map[int32]*dto.Metric) err
 
 // joining is how the gauges of a set are joined: as the first rule that has a
 // word for it says. Untyped samples that are parts of a sum add.
-func (p *Push) joining(f *Family, set []int32, fates []Fate) Joining {
-	if f.Type == dto.MetricType_UNTYPED && p.additive(f) {
+func (p *Push) joining(f *Family, set []int32, fates []Fate, untyped map[string]bool) Joining {
+	if f.Type == dto.MetricType_UNTYPED && p.additive(f, untyped) {
 		return JoinSum
 	}
 	for _, m := range set {
@@ -151,69 +152,78 @@ func (p *Push) joining(f *Family, set []int32, fates []Fate) Joining {
 
 // additive reports whether the samples of an untyped family are parts of a sum:
 // its name says counter, or it is a part of a histogram pushed without a TYPE.
-func (p *Push) additive(f *Family) bool {
+func (p *Push) additive(f *Family, untyped map[string]bool) bool {
 	if strings.HasSuffix(f.Name, "_total") {
 		return true
 	}
 	for _, suffix := range []string{"_bucket", "_count", "_sum"} {
-		if base, ok := strings.CutSuffix(f.Name, suffix); ok && p.untypedHistogram(base) {
+		if base, ok := strings.CutSuffix(f.Name, suffix); ok && isHistogram(base, untyped) {
 			return true
 		}
 	}
 	return false
 }
 
-func (p *Push) untypedHistogram(base string) bool {
-	has := func(suffix string) bool {
-		return slices.ContainsFunc(p.Families, func(f Family) bool {
-			name, ok := strings.CutSuffix(f.Name, suffix)
-			return ok && name == base && f.Type == dto.MetricType_UNTYPED && f.Metrics > 0
-		})
+// untyped are the names of the families without a type.
+func (p *Push) untyped() map[string]bool {
+	var names map[string]bool
+	for i := range p.Families {
+		if f := &p.Families[i]; f.Type == dto.MetricType_UNTYPED && f.Metrics > 0 {
+			if names == nil {
+				names = map[string]bool{}
+			}
+			names[f.Name] = true
+		}
 	}
-	return has("_bucket") && has("_sum") && has("_count")
+	return names
+}
+
+// isHistogram reports whether untyped families are the parts of a histogram.
+func isHistogram(base string, untyped map[string]bool) bool {
+	return untyped[base+"_bucket"] && untyped[base+"_sum"] && untyped[base+"_count"]
+}
+
+// bucketSet is one histogram pushed without a TYPE, after the rules.
+type bucketSet struct {
+	bounds  map[string]int  // how often each was pushed
+	sources map[uint64]bool // the histograms that became this one
 }
 
 // checkFragments holds histograms pushed without a TYPE, whose buckets are
 // metrics of their own, to what mergeMetrics asks of typed ones: those that a
 // rule adds up must have the same bounds.
-func (p *Push) checkFragments(fates []Fate) error {
-	for i := range p.Families {
-		f := &p.Families[i]
-		base, ok := strings.CutSuffix(f.Name, "_bucket")
-		if !ok || f.Type != dto.MetricType_UNTYPED || !p.untypedHistogram(base) {
-			continue
-		}
-		if err := p.checkBucketFamily(int32(i), fates); err != nil {
-			return err
-		}
+func (p *Push) checkFragments(fates []Fate, untyped map[string]bool) error {
+	type key struct {
+		family int32
+		output uint64
 	}
-	return nil
-}
-
-func (p *Push) checkBucketFamily(family int32, fates []Fate) error {
-	bounds := map[uint64]map[string]int{} // output labels without le → bound → sources
-	sources := map[uint64]map[uint64]bool{}
-	seed := rand.Uint64()
+	if len(untyped) == 0 {
+		return nil
+	}
+	seed, sets := rand.Uint64(), map[key]*bucketSet{}
+	fragments := make([]bool, len(p.Families))
+	for i := range p.Families {
+		base, ok := strings.CutSuffix(p.Families[i].Name, "_bucket")
+		fragments[i] = ok && untyped[p.Families[i].Name] && isHistogram(base, untyped)
+	}
 	for i := range p.Metrics {
-		if p.Metrics[i].Family != family {
+		family := p.Metrics[i].Family
+		if !fragments[family] {
 			continue
 		}
 		raw, _ := cutBound(p.Labels(nil, i))
 		out, le := cutBound(slices.Clone(fates[i].Labels))
-		k := Fingerprint(seed, out)
-		if bounds[k] == nil {
-			bounds[k], sources[k] = map[string]int{}, map[uint64]bool{}
+		k := key{family, Fingerprint(seed, out)}
+		if sets[k] == nil {
+			sets[k] = &bucketSet{bounds: map[string]int{}, sources: map[uint64]bool{}}
 		}
-		bounds[k][le]++
-		sources[k][Fingerprint(seed, raw)] = true
+		sets[k].bounds[le]++
+		sets[k].sources[Fingerprint(seed, raw)] = true
 	}
-	for k, counts := range bounds {
-		for _, n := range counts {
-			if len(sources[k]) > 1 && n != len(sources[k]) {
-				return &MergeError{
-					Family: strings.Clone(p.Families[family].Name),
-					Err:    &UnmergeableError{Reason: "unlike bucket bounds"},
-				}
+	for k, set := range sets {
+		for _, n := range set.bounds {
+			if len(set.sources) > 1 && n != len(set.sources) {
+				return &MergeError{Family: strings.Clone(p.Families[k.family].Name), Err: unmergeable("unlike bucket bounds")}
 			}
 		}
 	}

@@ -401,3 +401,15 @@ func TestKeyLimits(t *testing.T) {
 		}
 	}
 }
+
+// TestExpfmtWork bounds what expfmt, whose time grows with the square of a line's
+// labels, is given to read.
+func TestExpfmtWork(t *testing.T) {
+	line := " a{" + strings.Repeat("b=\"\",", 100) + "} 1\n" // the blank makes it a case for expfmt
+	for lines, want := range map[int]bool{maxLabelWork / 10_000: true, maxLabelWork/10_000 + 1: false} {
+		err := prescan(bytes.Repeat([]byte(line), lines), Limits{})
+		if (err == nil) != want {
+			t.Errorf("%d lines of 100 labels: %v", lines, err)
+		}
+	}
+}
