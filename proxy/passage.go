@@ -188,6 +188,9 @@ func (v *passage) judge(e *epoch) {
 	}
 	v.noteExpired()
 	v.judgeLimits()
+	if v.refused() && v.enforced() {
+		return // an explosion costs no more than to count it
+	}
 	v.judgeMetrics(e.verdicts)
 	v.noteSharedCounters()
 }
