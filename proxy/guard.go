@@ -101,6 +101,7 @@ type Guard struct {
 
 	syncing chan struct{} // taken while the upstream's groups are read
 	synced  atomic.Int64  // when they were read last, in Unix nanoseconds
+	doubt   atomic.Int64  // when to read them again, in Unix nanoseconds; 0: no need
 }
 
 // epoch is a policy and the verdicts it has come to. They are swapped together,
@@ -274,6 +275,9 @@ func (g *Guard) send(ctx context.Context, v *passage, grant *ledger.Grant, out g
 	answer, err := g.cfg.Upstream.Do(context.WithoutCancel(ctx), out)
 	outcome := settlement(answer, err)
 	grant.Settle(outcome)
+	if outcome == ledger.Unknown {
+		g.doubtAfter(resyncEvery)
+	}
 	if err != nil {
 		return Answer{}, outcome, err
 	}

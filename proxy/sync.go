@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// resyncEvery bounds how often a collision of groups makes the guard read the
-	// upstream's groups again.
+	// resyncEvery bounds how often a collision of groups, or a write that nobody
+	// knows the end of, makes the guard read the upstream's groups again.
 	resyncEvery = time.Second
 	// listingTime bounds how long reading them may take.
 	listingTime = 5 * time.Minute
@@ -25,9 +25,40 @@ func (g *Guard) Sync(ctx context.Context) error { return g.sync(ctx) }
 
 func (g *Guard) sync(ctx context.Context) error {
 	if g.synced.Load() != 0 {
+		g.readBack(ctx)
 		return nil
 	}
 	return g.resync(ctx, time.Unix(0, 1))
+}
+
+// doubtAfter has the groups read again by the first write after d.
+func (g *Guard) doubtAfter(d time.Duration) {
+	g.doubt.CompareAndSwap(0, time.Now().Add(d).UnixNano())
+}
+
+// readBack looks, after writes without an answer, at what became of them. Until
+// then the book holds what they brought and what they may have replaced. The
+// write that comes by does not wait for it.
+func (g *Guard) readBack(ctx context.Context) {
+	due := g.doubt.Load()
+	if due == 0 || time.Now().UnixNano() < due {
+		return
+	}
+	select {
+	case g.syncing <- struct{}{}:
+	default:
+		return // a listing is under way, and a later write looks again
+	}
+	go func() {
+		defer func() { <-g.syncing }()
+		if !g.doubt.CompareAndSwap(due, 0) {
+			return
+		}
+		if err := g.readGroups(context.WithoutCancel(ctx), time.Now()); err != nil {
+			g.logger.Warn("The Pushgateway's groups were not read back", "err", err)
+			g.doubtAfter(resyncEvery)
+		}
+	}()
 }
 
 // resync reads the upstream's groups unless that was done since. The listing of a
