@@ -49,6 +49,8 @@ func TestExplain(t *testing.T) {
 		{"refused", 1, "users.prom", []string{"--job=strict"}},
 		{"refused-in-silence", 1, "users.prom", []string{"--job=silent"}},
 		{"over-a-limit", 1, "plain.prom", []string{"--job=load", "--grouping=note=" + strings.Repeat("long ", 20)}},
+		{"over-a-budget", 0, "push.prom", []string{"--job=capped"}},
+		{"over-a-budget-refused", 1, "push.prom", []string{"--job=capped_whole"}},
 		{"body-that-is-none", 1, "broken.prom", []string{"--job=load"}},
 		{"deleted", 0, "plain.prom", []string{"--job=load", "--grouping=run_id=77", "--method=DELETE"}},
 		{"captured-protobuf", 0, "plain.prom", []string{"--capture=" + filepath.Join(captures, "go-1.25.0--push-full-protobuf.json")}},
