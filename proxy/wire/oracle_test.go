@@ -60,6 +60,7 @@ func series(families []*dto.MetricFamily) []string {
 			rest := proto.CloneOf(m)
 			rest.Label = nil
 			if rest.Histogram != nil {
+				asFloats(rest.Histogram)
 				slices.SortFunc(rest.Histogram.Bucket, func(a, b *dto.Bucket) int { return cmp.Compare(a.GetUpperBound(), b.GetUpperBound()) })
 			}
 			raw, _ := proto.MarshalOptions{Deterministic: true}.Marshal(rest)
@@ -68,6 +69,15 @@ func series(families []*dto.MetricFamily) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// asFloats writes the counts of a histogram in one way: expfmt makes all of them
+// floats where one is, and gives a count that was not pushed.
+func asFloats(h *dto.Histogram) {
+	h.SampleCountFloat, h.SampleCount = proto.Float64(max(h.GetSampleCountFloat(), float64(h.GetSampleCount()))), nil
+	for _, b := range h.Bucket {
+		b.CumulativeCountFloat, b.CumulativeCount = proto.Float64(max(b.GetCumulativeCountFloat(), float64(b.GetCumulativeCount()))), nil
+	}
 }
 
 // tables turns the tables of a parsed push back into messages.

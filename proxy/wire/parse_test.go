@@ -108,6 +108,7 @@ var texts = []string{
 	"# TYPE h histogram\nh_bucket 1\nh_count{le=\"1\"} 1\n",
 	"# TYPE h histogram\nh_bucket{le=\"1\"} -1\n",
 	"# TYPE h histogram\nh_bucket{le=\"1\"} 1.5\nh_count 1.5\n",
+	"# TYPE h histogram\nh_bucket{a=\"x\",le=\"1\"}.1\n",
 	"# TYPE h histogram\nh_bucket{le=\"1\"} NaN\nh_count +Inf\n",
 	"# TYPE h histogram\nh_sum 1\nh_sum 2\nh_count 1\nh_count 2\n",
 	"h_count 1\n# TYPE h histogram\nh_count 2\nh_sum 1\n",
