@@ -75,6 +75,13 @@ func TestBudgets(t *testing.T) {
 	if got := ownMetric(t, g, "pushguard_series_held", "trimmed") + " of " + ownMetric(t, g, "pushguard_series_budget", "trimmed"); got != "5 of 5" {
 		t.Errorf("held %s", got)
 	}
+	// A job at its limit may exchange what it holds, day after day.
+	for day := range 3 {
+		g.push(t, 200, http.MethodPut, "/metrics/job/trimmed", fmt.Sprintf("rows{t=\"%d\"} 1\nrows{t=\"%dx\"} 1\nrows{t=\"%dy\"} 1\n", day, day, day))
+		if got := findings(t, g); got != "near_budget 5/5" {
+			t.Errorf("exchanged: %q", got)
+		}
+	}
 	// A PUT that drops a series gives its place back.
 	g.push(t, 200, http.MethodPut, "/metrics/job/trimmed", "rows{t=\"a\"} 1\n")
 	g.push(t, 200, http.MethodPost, "/metrics/job/trimmed", "rows{t=\"a\"} 1\nrows{t=\"d\"} 1\n")
@@ -112,7 +119,7 @@ func TestGuardBudget(t *testing.T) {
 	g := newGuard(t, upstream, setup{policy: "version: v1\nbudget: {series: 7}\ndefault: {mode: enforce}\n"})
 	g.push(t, 200, http.MethodPost, "/metrics/job/a", "rows{t=\"a\"} 1\nrows{t=\"b\"} 1\n")
 	g.push(t, 200, http.MethodPost, "/metrics/job/b", "rows 1\n")
-	g.push(t, 200, http.MethodPost, "/metrics/job/a", "rows{t=\"a\"} 1\nrows{t=\"c\"} 1\n")
+	g.push(t, 200, http.MethodPost, "/metrics/job/a", "rows{t=\"a\"} 1\nrows{t=\"b\"} 1\nrows{t=\"c\"} 1\n")
 	if got := findings(t, g); got != "guard_budget 8/7" {
 		t.Errorf("over the guard's limit: %q", got)
 	}
@@ -122,7 +129,7 @@ func TestGuardBudget(t *testing.T) {
 	}
 	// Another guard finds the same upstream full.
 	g = newGuard(t, upstream, setup{policy: "version: v1\nbudget: {series: 6}\ndefault: {mode: enforce}\n"})
-	g.push(t, 200, http.MethodPost, "/metrics/job/a", "rows{t=\"a\"} 1\nrows{t=\"new\"} 1\n")
+	g.push(t, 200, http.MethodPost, "/metrics/job/a", "rows{t=\"a\"} 1\nrows{t=\"b\"} 1\nrows{t=\"new\"} 1\n")
 	if got := findings(t, g); !strings.HasPrefix(got, "guard_budget") {
 		t.Errorf("after a restart: %q", got)
 	}

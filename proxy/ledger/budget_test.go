@@ -146,7 +146,7 @@ func TestWhatTheGroupHoldsPasses(t *testing.T) {
 }
 
 func TestASlotIsGivenBackOnlyWhenApplied(t *testing.T) {
-	budget := Budget{Series: 4}
+	budget := Budget{Series: 7}
 	for outcome, fits := range map[Outcome]bool{Applied: true, Refused: false, Untouched: false, Unknown: false} {
 		b := NewBook(Config{})
 		admit(t, b, push(http.MethodPut, group1, budget, "a", "b")).Settle(Applied)
@@ -155,23 +155,44 @@ func TestASlotIsGivenBackOnlyWhenApplied(t *testing.T) {
 			t.Errorf("%d series are held while the push is under way, want 4", b.Held("j"))
 		}
 		g.Settle(outcome)
-		r, err := b.Peek(push(http.MethodPost, group1, budget, "a", "new"))
+		r, err := b.Peek(push(http.MethodPost, key("job", "j", "k", "1"), budget, "x", "y"))
 		if err != nil || (len(r.Trimmed) == 0) != fits {
 			t.Errorf("outcome %d: trimmed %v, %v", outcome, r.Trimmed, err)
 		}
 	}
 }
 
-func TestReplacedSeriesNeedRoomUntilTheyAreGone(t *testing.T) {
+// TestAPushIsHeldToWhatThereIsOnceItIsApplied exchanges all that a job at its
+// budget holds. Until the upstream has answered, others find both booked.
+func TestAPushIsHeldToWhatThereIsOnceItIsApplied(t *testing.T) {
 	b, budget := NewBook(Config{}), Budget{Series: 4}
 	admit(t, b, push(http.MethodPut, group1, budget, "a", "b")).Settle(Applied)
-	g := admit(t, b, push(http.MethodPut, group1, budget, "c", "a"))
-	if !reflect.DeepEqual(g.Trimmed, []int{0}) {
-		t.Errorf("trimmed %v: the upstream may yet refuse, and hold a and b", g.Trimmed)
+	for _, method := range []string{http.MethodPut, http.MethodPost} {
+		if r, err := b.Peek(push(method, group1, budget, "c", "d", "e")); err != nil || !reflect.DeepEqual(r.Trimmed, []int{2}) {
+			t.Errorf("%s: trimmed %v, %v", method, r.Trimmed, err)
+		}
+	}
+	g := admit(t, b, push(http.MethodPut, group1, budget, "c", "d"))
+	if g.Trimmed != nil || g.Held != 4 || b.Held("j") != 6 {
+		t.Errorf("trimmed %v, %d held once applied, %d booked", g.Trimmed, g.Held, b.Held("j"))
 	}
 	g.Settle(Applied)
-	if r, err := b.Peek(push(http.MethodPut, group1, budget, "c", "a")); err != nil || r.Trimmed != nil {
-		t.Errorf("trimmed %v, %v: b is gone", r.Trimmed, err)
+	if b.Held("j") != 4 {
+		t.Errorf("%d held", b.Held("j"))
+	}
+}
+
+// TestNothingIsKnownAfterAnUnknownOutcome: of what the group held and what was
+// pushed only one is there, so that both together do not pass.
+func TestNothingIsKnownAfterAnUnknownOutcome(t *testing.T) {
+	b, budget := NewBook(Config{}), Budget{Series: 4}
+	admit(t, b, push(http.MethodPut, group1, budget, "a", "b")).Settle(Applied)
+	admit(t, b, push(http.MethodPut, group1, budget, "c", "d")).Settle(Unknown)
+	if r, err := b.Peek(push(http.MethodPut, group1, budget, "a", "b", "c", "d")); err != nil || !reflect.DeepEqual(r.Trimmed, []int{2, 3}) {
+		t.Errorf("trimmed %v, %v", r.Trimmed, err)
+	}
+	if r, err := b.Peek(push(http.MethodPut, group1, budget, "c", "d")); err != nil || r.Trimmed != nil {
+		t.Errorf("pushed again: trimmed %v, %v", r.Trimmed, err)
 	}
 }
 
@@ -284,5 +305,27 @@ func TestClaimsOutOfRange(t *testing.T) {
 		if _, err := NewBook(Config{}).Admit(t.Context(), c); err == nil {
 			t.Errorf("family %d of 1 was admitted", f)
 		}
+	}
+}
+
+// TestAFamilyThatIsTrimmedWholeFreesNothing posts two families: the one that
+// label_values keeps out stays upstream as it was, and leaves no room.
+func TestAFamilyThatIsTrimmedWholeFreesNothing(t *testing.T) {
+	b, budget := NewBook(Config{}), Budget{Series: 4, LabelValues: 1}
+	c := func(values ...string) Claim {
+		c := Claim{Group: group1, Raw: group1, Method: http.MethodPost, Budget: budget, Families: []string{"f", "g"}}
+		for i, v := range values {
+			c.Metrics = append(c.Metrics, metric(int32(i), 1, "v", v))
+		}
+		return c
+	}
+	admit(t, b, c("1")).Settle(Applied)
+	g := admit(t, b, c("2", "1"))
+	if !reflect.DeepEqual(g.Trimmed, []int{0}) || g.Held != 4 {
+		t.Errorf("trimmed %v, %d held", g.Trimmed, g.Held)
+	}
+	g.Settle(Applied)
+	if r, err := b.Peek(c("2", "1")); err != nil || !reflect.DeepEqual(r.Trimmed, []int{0}) || r.Held != 4 {
+		t.Errorf("again: %+v, %v", r, err)
 	}
 }

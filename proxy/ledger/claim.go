@@ -126,8 +126,8 @@ type Ruling struct {
 	// Claim.Metrics, and Excess the reasons.
 	Trimmed []int
 	Excess  []Excess
-	// Held is how many series the job holds once the push is booked, with what it
-	// may replace; Max its budget; and Near whether it holds 80 % of that.
+	// Held is how many series the job holds once the push is applied; Max its
+	// budget; and Near whether it holds 80 % of that.
 	Held, Max int
 	Near      bool
 }

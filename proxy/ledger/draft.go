@@ -18,6 +18,9 @@ type draft struct {
 	entries []entry  // by family, then fingerprint
 
 	candidates []candidate
+	freed      []int    // by name: series of the group that go if the push writes the family
+	certain    []bool   // by name: the push writes the family whatever is trimmed
+	gone       int      // series of the group in families that the push does not name
 	fresh      []uint64 // label values that the job has only because of the claim
 	words      []uint64
 	pushed     builder
@@ -39,6 +42,7 @@ type entry struct {
 type candidate struct {
 	metric int32
 	entry  int32
+	slot   int
 	cost   int
 }
 
@@ -112,39 +116,56 @@ func sortEntries(es []entry) {
 }
 
 // compare finds the metrics that the group does not hold, in the claim's order,
-// and reports whether the push would leave the group as it is.
+// and what of the group the push replaces, and reports whether the push would
+// leave the group as it is. Of a group of which the book knows only what it may
+// hold, every metric is as one that it does not hold.
 func (d *draft) compare(g *group, put bool, by writer) bool {
-	d.candidates, d.writers = d.candidates[:0], d.writers[:0]
-	same, families := g.last == by, 0
+	d.candidates, d.writers, d.gone = d.candidates[:0], d.writers[:0], 0
+	d.freed, d.certain = zeroed(d.freed, len(d.names)), zeroed(d.certain, len(d.names))
+	same, families := g.last == by && !g.unsure, 0
 	held := g.content.read(g.last)
 	more := held.next()
 	for slot := range d.names {
 		for more && held.at.name < d.names[slot] {
 			families++
+			d.gone += held.at.series()
 			more = held.next()
 		}
 		if !more || held.at.name != d.names[slot] {
 			same = false
 			d.writers = append(d.writers, unknown)
-			d.compareFamily(slot, &family{})
+			d.compareFamily(slot, &family{}, g.unsure)
 			continue
 		}
 		d.writers = append(d.writers, held.at.writer)
-		same = d.compareFamily(slot, &held.at) && same && held.at.writer == by
+		same = d.compareFamily(slot, &held.at, g.unsure) && same && held.at.writer == by
 		families++
 		more = held.next()
 	}
+	for ; more; more = held.next() {
+		families++
+		d.gone += held.at.series()
+	}
 	slices.SortFunc(d.candidates, func(a, b candidate) int { return int(a.metric - b.metric) })
-	return same && !(put && (more || families > len(d.names)))
+	return same && !(put && families > len(d.names))
 }
 
-func (d *draft) compareFamily(slot int, held *family) bool {
+// zeroed returns n zero values in the memory of s.
+func zeroed[T any](s []T, n int) []T {
+	s = slices.Grow(s[:0], n)[:n]
+	clear(s)
+	return s
+}
+
+func (d *draft) compareFamily(slot int, held *family, unsure bool) bool {
 	es := d.of(slot)
 	same := len(es) == len(held.prints)
+	d.certain[slot] = len(es) == 0
 	at := 0
 	for i := range es {
 		e := &es[i]
 		for at < len(held.prints) && held.prints[at] < e.print {
+			d.freed[slot] += int(held.size(at))
 			at++
 		}
 		had := 0
@@ -152,10 +173,20 @@ func (d *draft) compareFamily(slot int, held *family) bool {
 			had = int(held.size(at))
 			at++
 		}
-		if cost := int(e.samples) - had; cost > 0 || had == 0 {
-			d.candidates = append(d.candidates, candidate{metric: e.metric, entry: d.starts[slot] + int32(i), cost: cost})
-		}
 		same = same && had == int(e.samples)
+		if unsure {
+			d.freed[slot] += had
+			had = 0
+		}
+		if cost := int(e.samples) - had; cost > 0 || had == 0 {
+			d.candidates = append(d.candidates, candidate{metric: e.metric, entry: d.starts[slot] + int32(i), slot: slot, cost: cost})
+		} else {
+			d.freed[slot] -= cost
+			d.certain[slot] = true
+		}
+	}
+	for ; at < len(held.prints); at++ {
+		d.freed[slot] += int(held.size(at))
 	}
 	return same
 }

@@ -36,6 +36,7 @@ type group struct {
 	content holdings
 	last    writer // who pushed last
 	exists  bool   // upstream, or may exist there
+	unsure  bool   // the content is what it may hold, after an outcome that is unknown
 }
 
 // turn is what a group needs only while somebody uses it.
@@ -95,7 +96,7 @@ func (g *group) settle(by *Grant, o Outcome) {
 	switch {
 	case by.Method == http.MethodDelete:
 		if o == Applied { // else what the book holds may still be there
-			g.content, g.last, g.exists = nil, unknown, false
+			g.content, g.last, g.exists, g.unsure = nil, unknown, false, false
 		}
 		return
 	case o == Untouched:
@@ -106,9 +107,9 @@ func (g *group) settle(by *Grant, o Outcome) {
 		}
 	case by.same:
 	case o != Applied:
-		g.content, g.last = exact(booked), last
+		g.content, g.last, g.unsure = exact(booked), last, true
 	case by.Method == http.MethodPut:
-		g.content, g.last = exact(by.pushed), by.raw
+		g.content, g.last, g.unsure = exact(by.pushed), by.raw, false
 	default:
 		g.content = exact(overlaid(g.content.read(g.last), by.pushed.read(by.raw), by.raw))
 		g.last = by.raw

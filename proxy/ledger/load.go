@@ -139,6 +139,7 @@ func (b *Book) loadGroup(g *group, l *Group, listed holdings, recent *since) {
 		}
 	})
 	if g.exists && slices.Equal(next.out, g.content) {
+		g.unsure = g.unsure && recent != nil
 		return
 	}
 	var learnt []uint64
@@ -150,12 +151,13 @@ func (b *Book) loadGroup(g *group, l *Group, listed holdings, recent *since) {
 		}
 	}
 	b.change(g, func() { g.restate(exact(next.out), g.last, true) })
+	g.unsure = recent != nil
 	j.unlearn(learnt)
 }
 
 // restate gives the group another content, under a push that may be under way.
 func (g *group) restate(content holdings, last writer, exists bool) {
-	g.content, g.last, g.exists = content, last, exists
+	g.content, g.last, g.exists, g.unsure = content, last, exists, false
 	if p := g.push(); p != nil {
 		p.same = false
 		g.reserve(p)

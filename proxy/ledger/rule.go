@@ -35,7 +35,10 @@ func (b *Book) rule(g *group, j *job, c *Claim, d *draft, by writer) (r Ruling, 
 		}
 	}
 	t := b.tally(j, c, d)
-	if !g.exists && !t.fits(ownSeries, -1) {
+	if t.foreign = g.job != j; !t.foreign {
+		t.release(r.Method == http.MethodPut)
+	}
+	if !g.exists && !t.fits(ownSeries, ownSeries, -1) {
 		t.sum()
 		return r, false, t.refusal()
 	}
@@ -70,7 +73,8 @@ type tally struct {
 	claim *Claim
 	draft *draft
 
-	used    [3]int // of seriesLimits, with what is admitted so far
+	foreign bool   // another job pays for what the group holds
+	used    [3]int // of seriesLimits, once the push is applied, with what is admitted so far
 	max     [3]int
 	excess  []Excess
 	refused map[uint64]struct{} // new label values that were over
@@ -90,12 +94,36 @@ func (b *Book) tally(j *job, c *Claim, d *draft) tally {
 	}
 }
 
-// admit admits a metric if it fits whole.
+// release takes off what the push replaces for certain: a push is held to what
+// there is once it is applied, and if it is not, there is what was.
+func (t *tally) release(put bool) {
+	freed := 0
+	if put {
+		freed = t.draft.gone
+	}
+	for slot := range t.draft.freed {
+		if put || t.draft.certain[slot] {
+			freed += t.draft.freed[slot]
+			t.draft.freed[slot] = 0
+		}
+	}
+	for i := range t.used {
+		t.used[i] -= freed
+	}
+}
+
+// admit admits a metric if it fits whole. The first of a family lets go of what
+// the family held.
 func (t *tally) admit(m candidate) bool {
 	values := t.claim.Metrics[m.metric].Values
-	if !t.valuesFit(values, int(m.metric)) || !t.fits(m.cost, int(m.metric)) {
+	freed := 0
+	if t.draft.freed[m.slot] > 0 && !t.foreign {
+		freed = t.draft.freed[m.slot]
+	}
+	if !t.valuesFit(values, int(m.metric)) || !t.fits(m.cost, m.cost-freed, int(m.metric)) {
 		return false
 	}
+	t.draft.freed[m.slot] -= freed
 	for _, v := range values {
 		if t.job.learn(v) {
 			t.draft.fresh = append(t.draft.fresh, v.Value)
@@ -104,17 +132,17 @@ func (t *tally) admit(m candidate) bool {
 	return true
 }
 
-// fits takes up series if they fit all limits, and otherwise notes the first
-// that they do not.
-func (t *tally) fits(series, metric int) bool {
+// fits takes up series, net of what they replace, if they fit all limits, and
+// otherwise notes the first that they do not.
+func (t *tally) fits(series, net, metric int) bool {
 	for i, limit := range t.max {
-		if limit > 0 && t.used[i]+series > limit {
+		if limit > 0 && t.used[i]+net > limit {
 			t.note(Excess{Over: seriesLimits[i], Metric: metric, Value: -1, Max: limit}).Count += series
 			return false
 		}
 	}
 	for i := range t.used {
-		t.used[i] += series
+		t.used[i] += net
 	}
 	return true
 }
