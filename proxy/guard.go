@@ -296,7 +296,7 @@ func (g *Guard) account(v *passage, e *epoch, a Answer) {
 	if v.trace != nil {
 		v.traced(e, a, outcome, g.cfg.Trace)
 	}
-	if !g.cfg.AuditAll && outcome == Passed && v.findings.Len() == 0 {
+	if !g.cfg.AuditAll && outcome == Passed && v.said() == Passed {
 		return
 	}
 	g.cfg.Audit.Write(v.record(e, a, outcome))
