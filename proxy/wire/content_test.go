@@ -377,6 +377,7 @@ func FuzzDecodeContent(f *testing.F) {
 		nil, gz, gz[:len(gz)-3], append(bytes.Clone(gz), gz...), append(bytes.Clone(gz), "junk and more"...), gzipped(f, strings.Repeat("x", 5000)),
 		sz, sz[:len(sz)-3], snapped(f, strings.Repeat("ab", 5000)), []byte(snappyStart + snappyChunk(1, text, text)),
 		[]byte(snappyStart + rawChunk(0xfe, "pad")),
+		[]byte("\x1f\x8b\b\x00\x00\x00\x00\x00900$\x00\x00 "), // corrupt, and cut: decoders tell one or the other
 	} {
 		f.Add("gzip", body)
 		f.Add("snappy", body)
@@ -417,7 +418,8 @@ func FuzzDecodeContent(f *testing.F) {
 		}
 		if refused && lower == "gzip" && !reservedFlags(body) {
 			// How far a broken stream was read is no two decoders' common ground.
-			if wantErr == nil || bad.Reason != wantErr.Error() && !strings.HasPrefix(bad.Reason, "flate: ") {
+			corrupt := strings.HasPrefix(bad.Reason, "flate: ") || wantErr != nil && strings.HasPrefix(wantErr.Error(), "flate: ")
+			if wantErr == nil || bad.Reason != wantErr.Error() && !corrupt {
 				t.Errorf("refused with %v, by the standard library with %v", err, wantErr)
 			}
 		}
