@@ -159,6 +159,19 @@ func TestReportForecasts(t *testing.T) {
 	}
 }
 
+// TestAWipeClearsTheForecast: what the upstream was told to delete takes no room
+// in the shadow either.
+func TestAWipeClearsTheForecast(t *testing.T) {
+	g := newGuard(t, gatewaytest.Start(t, "--web.enable-admin-api"), setup{policy: budgets, adminAPI: true})
+	body := "rows{t=\"a\"} 1\nrows{t=\"b\"} 1\nrows{t=\"c\"} 1\n"
+	g.push(t, 200, http.MethodPut, "/metrics/job/forecast/instance/old", body)
+	g.push(t, 202, http.MethodPut, "/api/v1/admin/wipe", "")
+	g.push(t, 200, http.MethodPut, "/metrics/job/forecast/instance/new", body)
+	if got := findings(t, g); got != "near_budget 5/5" {
+		t.Errorf("after a wipe: %q", got)
+	}
+}
+
 // TestHeldIsWhatTheUpstreamHolds pushes at random, in every mode and way, and
 // counts what Prometheus would scrape.
 func TestHeldIsWhatTheUpstreamHolds(t *testing.T) {

@@ -26,7 +26,7 @@ const reloadPath = "/-/reload"
 func (g *Guard) Handler() http.Handler {
 	// Paths are taken as they come: a router that cleans them redirects, and
 	// clients lose pushes on redirects.
-	r := mux.NewRouter().SkipClean(true)
+	r, upstream := mux.NewRouter().SkipClean(true), g.cfg.Upstream.Proxy()
 	if g.cfg.AdminApart {
 		for _, path := range []string{reloadPath, quitPath, wipePath} {
 			r.Path(path).Handler(http.NotFoundHandler())
@@ -35,10 +35,10 @@ func (g *Guard) Handler() http.Handler {
 		g.routeAdmin(r)
 	}
 	r.PathPrefix("/guard/").Handler(http.NotFoundHandler())
-	r.Path("/metrics").Methods(http.MethodGet).Handler(g.scrape(g.cfg.Upstream.Proxy()))
+	r.Path("/metrics").Methods(http.MethodGet).Handler(g.scrape(upstream))
 	r.MatcherFunc(writes).HandlerFunc(g.write)
-	r.PathPrefix("/").Handler(g.cfg.Upstream.Proxy())
-	r.NotFoundHandler = g.cfg.Upstream.Proxy() // the prefix itself, without a slash
+	r.PathPrefix("/").Handler(upstream)
+	r.NotFoundHandler = upstream // the prefix itself, without a slash
 	h := below(g.cfg.RoutePrefix, r)
 	if g.cfg.RoutePrefix == "" || g.cfg.AdminApart {
 		return h
@@ -174,6 +174,7 @@ func (g *Guard) wipe(w http.ResponseWriter, r *http.Request) {
 	}
 	if g.forwardListed(w, r, wipePath) {
 		g.book.Wipe()
+		g.shadow.Wipe()
 	}
 }
 
