@@ -82,6 +82,9 @@ func passOn(a gateway.Answer) Answer {
 	return Answer{Status: a.Status, Header: a.Header, Body: a.Body}
 }
 
+// lessFix mends a push over one of the Caps.
+const lessFix = "push less, or have the guard's --limits raised"
+
 // refusal is the one place where an error becomes a status. What a client did is
 // 4xx and never 429 or 503, which make clients send the same again.
 func (g *Guard) refusal(v *passage, err error) Answer {
@@ -99,9 +102,9 @@ func (g *Guard) refusal(v *passage, err error) Answer {
 	case errors.Is(err, wire.ErrNotGroup):
 		return Answer{Status: http.StatusNotFound, Header: textHeader(), Body: []byte("404 page not found\n"), outcome: Refused}
 	case errors.As(err, &limit):
-		return v.protocolRefusal(http.StatusRequestEntityTooLarge, limit.Error(), "push less, or have the guard's --limits raised")
+		return v.protocolRefusal(http.StatusRequestEntityTooLarge, limit.Error(), lessFix)
 	case errors.As(err, &tooLarge):
-		return v.protocolRefusal(http.StatusRequestEntityTooLarge, tooLarge.Error(), "push less, or have the guard's --limits raised")
+		return v.protocolRefusal(http.StatusRequestEntityTooLarge, tooLarge.Error(), lessFix)
 	case errors.As(err, &twin):
 		return v.protocolRefusal(http.StatusBadRequest, twin.Error(),
 			"an empty label is no label to Prometheus, and two such groups break every scrape: leave the label out of the path, or DELETE the other group")

@@ -18,11 +18,9 @@ const (
 	leastWait = time.Second
 )
 
-// Sync reads which groups the upstream holds, once. Until that has succeeded no
+// sync reads which groups the upstream holds, once. Until that has succeeded no
 // push is forwarded, since one that collides with a group nobody knows of would
 // break every scrape.
-func (g *Guard) Sync(ctx context.Context) error { return g.sync(ctx) }
-
 func (g *Guard) sync(ctx context.Context) error {
 	if g.synced.Load() != 0 {
 		g.readBack(ctx)

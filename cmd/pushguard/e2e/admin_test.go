@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 )
 
 // twoRules replace a label of the key and one of a metric by the same word.
@@ -242,7 +243,7 @@ func TestTrustedProxy(t *testing.T) {
 func TestAdminAddress(t *testing.T) {
 	t.Parallel()
 	behind := world.Pushgateway(t, "--web.enable-admin-api", "--web.enable-lifecycle")
-	admin := &world.Process{Name: "the admin's side", Addr: world.FreeAddr(t)}
+	admin := &world.Process{Name: "the admin's side", Addr: gatewaytest.FreeAddress(t)}
 	guard := world.Guard(t, world.GuardOptions{Upstream: behind, Flags: []string{
 		"--admin.listen-address=" + admin.Addr, "--web.enable-admin-api", "--web.enable-lifecycle",
 	}})

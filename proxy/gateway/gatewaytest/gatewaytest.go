@@ -48,7 +48,7 @@ func Start(t testing.TB, flags ...string) *url.URL {
 // start returns nil if the process ended before it was ready.
 func start(t testing.TB, path string, flags []string) *url.URL {
 	t.Helper()
-	address := freeAddress(t)
+	address := FreeAddress(t)
 	out := new(bytes.Buffer) // not read before the process has ended
 	cmd := exec.Command(path, append([]string{"--web.listen-address=" + address, "--persistence.file="}, flags...)...)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -110,7 +110,8 @@ func waitReady(u *url.URL, ended <-chan struct{}) bool {
 	}
 }
 
-func freeAddress(t testing.TB) string {
+// FreeAddress is an address on which nothing listens at the moment.
+func FreeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 )
 
 // Process is a server that was started for one test and answers on Addr.
@@ -130,7 +131,7 @@ func start(t testing.TB, name, path, addr, prefix string, args []string) *Proces
 func launch(t testing.TB, name, path, addr, prefix string, args []string) *Process {
 	t.Helper()
 	if addr == "" {
-		addr = FreeAddr(t)
+		addr = gatewaytest.FreeAddress(t)
 	}
 	p := &Process{Name: name, Addr: addr, URL: "http://" + addr + prefix, logs: &buffer{}, done: make(chan struct{})}
 	p.cmd = exec.Command(path, append(args, "--web.listen-address="+addr)...)
@@ -168,17 +169,6 @@ func (p *Process) ready() bool {
 		}
 	}
 	return false
-}
-
-// FreeAddr is an address on which nothing listens at the moment.
-func FreeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Logs is everything the process has written so far.
