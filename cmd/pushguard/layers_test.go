@@ -25,12 +25,16 @@ var layers = []layer{
 	{"rules", []string{"rules/finding"}},
 	{"policy", []string{"rules", "rules/finding"}},
 	{"proxy/wire", []string{"rules/finding"}},
-	{"proxy/ledger", []string{"proxy/wire", "rules/finding"}},
+	{"proxy/state", nil},
+	{"proxy/ledger", []string{"proxy/wire", "proxy/state", "rules/finding"}},
+	{"proxy/demand", nil},
+	{"proxy/counter", []string{"proxy/wire", "proxy/state", "rules/finding"}},
+	{"proxy/statsd", []string{"proxy/counter"}},
 	{"proxy/gateway", []string{"proxy/wire"}},
 	{"proxy/audit", []string{"rules/finding"}},
-	{"proxy", []string{"policy", "proxy/audit", "proxy/gateway", "proxy/ledger", "proxy/wire", "rules", "rules/finding"}},
+	{"proxy", []string{"policy", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/wire", "rules", "rules/finding"}},
 	{"proxy/trial", []string{"policy", "proxy", "proxy/gateway", "proxy/wire"}},
-	{"cmd/pushguard", []string{"policy", "proxy", "proxy/trial", "proxy/audit", "proxy/gateway", "proxy/ledger", "proxy/wire", "rules", "rules/finding"}},
+	{"cmd/pushguard", []string{"policy", "proxy", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/wire", "rules", "rules/finding"}},
 }
 
 // testOnly are modules that the product must not carry.
