@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -19,6 +21,19 @@ type Group struct {
 	// Families are those pushed to it, without push_time_seconds and
 	// push_failure_time_seconds, which every group has.
 	Families []wire.FamilyPrint
+	// Pushed is when the last push that was accepted came, as the upstream says:
+	// by this machine's clock where the two differ by more than 2 s, and never in
+	// the future. Zero is never, or not told.
+	Pushed time.Time
+	// Failed is the same of the last push that was not. A client whose group has
+	// been pushed before can make it up.
+	Failed time.Time
+	// Stamp is push_time_seconds as the upstream wrote it, or
+	// push_failure_time_seconds if no push was ever accepted. It changes with the
+	// time it is taken from and with nothing else, whatever the clocks.
+	Stamp float64
+	// Success tells of a family whose name contains last_success.
+	Success bool
 }
 
 // Groups lists what the upstream holds, its metrics as wire.Print has them under
@@ -28,43 +43,19 @@ type Group struct {
 // A group whose labels the listing does not tell is left out: a family named
 // "labels" hides them.
 func (u *Upstream) Groups(ctx context.Context, seed uint64) ([]Group, error) {
-	body, err := u.get(ctx, "/api/v1/metrics")
+	resp, err := u.get(ctx, "/api/v1/metrics")
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close()
-	groups, err := readGroups(body, seed)
+	defer resp.Body.Close()
+	groups, err := readGroups(resp.Body, seed, clockOf(resp.Header, time.Now()))
 	if err != nil {
 		return nil, fmt.Errorf("listing of the upstream: %w", err)
 	}
 	return groups, nil
 }
 
-// UTF8Names reports whether the upstream runs with --push.enable-utf8-names. One
-// that does not know the flag does not.
-func (u *Upstream) UTF8Names(ctx context.Context) (bool, error) {
-	if u.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, u.timeout)
-		defer cancel()
-	}
-	body, err := u.get(ctx, "/api/v1/status")
-	if err != nil {
-		return false, err
-	}
-	defer body.Close()
-	var status struct {
-		Data struct {
-			Flags map[string]string `json:"flags"`
-		} `json:"data"`
-	}
-	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&status); err != nil {
-		return false, fmt.Errorf("status of the upstream: %w", err)
-	}
-	return status.Data.Flags["push.enable-utf8-names"] == "true", nil
-}
-
-func (u *Upstream) get(ctx context.Context, path string) (io.ReadCloser, error) {
+func (u *Upstream) get(ctx context.Context, path string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "", nil)
 	if err != nil {
 		return nil, err
@@ -79,13 +70,13 @@ func (u *Upstream) get(ctx context.Context, path string) (io.ReadCloser, error) 
 		_ = resp.Body.Close()
 		return nil, fmt.Errorf("get %s from the upstream: status %d", path, resp.StatusCode)
 	}
-	return resp.Body, nil
+	return resp, nil
 }
 
 var errListing = errors.New("not the listing of a pushgateway")
 
 // readGroups reads {"status":"success","data":[group, …]}.
-func readGroups(r io.Reader, seed uint64) ([]Group, error) {
+func readGroups(r io.Reader, seed uint64, at clock) ([]Group, error) {
 	dec := json.NewDecoder(r)
 	groups := []Group(nil)
 	found := false
@@ -95,7 +86,7 @@ func readGroups(r io.Reader, seed uint64) ([]Group, error) {
 		}
 		found = true
 		return array(dec, func() error {
-			g, ok, err := readGroup(dec, seed)
+			g, ok, err := readGroup(dec, seed, at)
 			if ok {
 				groups = append(groups, g)
 			}
@@ -115,23 +106,36 @@ func readGroups(r io.Reader, seed uint64) ([]Group, error) {
 
 // readGroup reads {"labels":{…},"last_push_successful":…,"<family>":{…}, …}, in
 // whatever order.
-func readGroup(dec *json.Decoder, seed uint64) (g Group, ok bool, err error) {
+func readGroup(dec *json.Decoder, seed uint64, at clock) (g Group, ok bool, err error) {
 	var ls []labels.Label
+	var pushed, failed []stamp
 	prints := wire.GroupPrinter{Seed: seed}
 	err = object(dec, func(name string) error {
 		switch name {
 		case "labels":
 			ls, err = readLabels(dec)
 			return err
-		case "last_push_successful", "push_time_seconds", "push_failure_time_seconds":
+		case "last_push_successful":
 			return skip(dec)
+		case "push_time_seconds":
+			pushed, err = readStamps(dec)
+			return err
+		case "push_failure_time_seconds":
+			failed, err = readStamps(dec)
+			return err
 		default:
+			g.Success = g.Success || strings.Contains(name, "last_success")
 			prints.Family(name)
 			return readFamily(dec, &prints)
 		}
 	})
 	g.Key = wire.NewKey(ls...)
 	g.Families = prints.Finish(g.Key)
+	push, failure := ownStamp(g.Key, pushed), ownStamp(g.Key, failed)
+	g.Pushed, g.Failed = at.time(push), at.time(failure)
+	if g.Stamp = push; push == 0 {
+		g.Stamp = failure
+	}
 	return g, g.Key.Job() != "", err
 }
 

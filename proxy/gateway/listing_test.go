@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -61,7 +62,7 @@ func TestReadGroups(t *testing.T) {
 		"cut off after the groups": {`{"data":[]`, nil, io.ErrUnexpectedEOF},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := readGroups(strings.NewReader(c.in), 1)
+			got, err := readGroups(strings.NewReader(c.in), 1, clock{now: time.Now()})
 			if !errors.Is(err, c.err) {
 				t.Fatalf("error %v, want %v", err, c.err)
 			}
@@ -87,7 +88,7 @@ func FuzzReadGroups(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := readGroups(bytes.NewReader(listing), 1)
+		got, err := readGroups(bytes.NewReader(listing), 1, clock{now: time.Now()})
 		if err != nil {
 			t.Fatalf("%s: %v", listing, err)
 		}
@@ -109,7 +110,7 @@ func FuzzReadGroups(f *testing.F) {
 			}
 		}
 		part := listing[:cut%uint(len(listing))]
-		if _, err := readGroups(bytes.NewReader(part), 1); !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, err := readGroups(bytes.NewReader(part), 1, clock{now: time.Now()}); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%s: %v, want an unexpected EOF", part, err)
 		}
 	})
@@ -149,33 +150,6 @@ func TestListingOfARealPushgateway(t *testing.T) {
 		if got, err := u.Groups(t.Context(), 1); err != nil || len(got) != 1 || got[0].Key.String() != last.String() {
 			t.Errorf("after the deletes: %q, %v", show(got), err)
 		}
-		if on, err := u.UTF8Names(t.Context()); err != nil || on {
-			t.Errorf("UTF8Names = %v, %v", on, err)
-		}
-	}
-}
-
-func TestUTF8Names(t *testing.T) {
-	for _, c := range []struct {
-		body string
-		want bool
-		bad  bool
-	}{
-		{`{"status":"success","data":{"flags":{"push.enable-utf8-names":"true"}}}`, true, false},
-		{`{"status":"success","data":{"flags":{"push.enable-utf8-names":"false"}}}`, false, false},
-		{`{"status":"success","data":{"flags":{}}}`, false, false},
-		{`{}`, false, false},
-		{`<html>`, false, true},
-	} {
-		u := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			if r.RequestURI != "/api/v1/status" || r.UserAgent() != "pushguard/test" {
-				t.Errorf("asked %s as %q", r.RequestURI, r.UserAgent())
-			}
-			_, _ = io.WriteString(w, c.body)
-		})
-		if got, err := u.UTF8Names(t.Context()); got != c.want || (err != nil) != c.bad {
-			t.Errorf("%s: %v, %v", c.body, got, err)
-		}
 	}
 }
 
@@ -183,9 +157,6 @@ func TestListingNotFound(t *testing.T) {
 	u := serve(t, http.NotFound)
 	if _, err := u.Groups(t.Context(), 1); err == nil {
 		t.Error("a 404 is a listing")
-	}
-	if _, err := u.UTF8Names(t.Context()); err == nil {
-		t.Error("a 404 is a status")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -25,7 +26,7 @@ func TestSamplesOfListedMetrics(t *testing.T) {
 		`"count":"2","quantiles":{"0.5":"1","0.9":"1"}`:        4,
 	} {
 		in := `{"data":[{"a":{"metrics":[{"labels":{"job":"j"},` + listed + `}]},"labels":{"job":"j"}}]}`
-		groups, err := readGroups(strings.NewReader(in), 1)
+		groups, err := readGroups(strings.NewReader(in), 1, clock{now: time.Now()})
 		if err != nil || len(groups) != 1 || len(groups[0].Families[0].Metrics) != 1 {
 			t.Fatalf("%s: %+v, %v", listed, groups, err)
 		}

@@ -71,11 +71,8 @@ func (u *Upstream) Do(ctx context.Context, r Request) (Answer, error) {
 // Forward is Do to an escaped path below the upstream's prefix, whatever r.Key
 // is. The caller lists the paths it permits.
 func (u *Upstream) Forward(ctx context.Context, escapedPath string, r Request) (Answer, error) {
-	if u.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, u.timeout)
-		defer cancel()
-	}
+	ctx, cancel := u.bounded(ctx)
+	defer cancel()
 	sent := false // there was a connection to send on; the transport calls this before it returns
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent = true }})
 	req, err := http.NewRequestWithContext(ctx, r.Method, "", bytes.NewReader(r.Body))

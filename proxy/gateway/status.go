@@ -1,0 +1,61 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+)
+
+// status is what an upstream says of itself, as far as the guard asks.
+type status struct {
+	Flags     map[string]string `json:"flags"`
+	StartTime string            `json:"start_time"`
+}
+
+// UTF8Names reports whether the upstream runs with --push.enable-utf8-names. One
+// that does not know the flag does not.
+func (u *Upstream) UTF8Names(ctx context.Context) (bool, error) {
+	s, err := u.status(ctx)
+	return s.Flags["push.enable-utf8-names"] == "true", err
+}
+
+// Started returns when the upstream was started, by its own clock. Another time
+// than before says that it was started again since.
+func (u *Upstream) Started(ctx context.Context) (time.Time, error) {
+	s, err := u.status(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	t, err := time.Parse(time.RFC3339, s.StartTime)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("status of the upstream: start_time: %w", err)
+	}
+	return t, nil
+}
+
+func (u *Upstream) status(ctx context.Context) (status, error) {
+	ctx, cancel := u.bounded(ctx)
+	defer cancel()
+	resp, err := u.get(ctx, "/api/v1/status")
+	if err != nil {
+		return status{}, err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Data status `json:"data"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil {
+		return status{}, fmt.Errorf("status of the upstream: %w", err)
+	}
+	return answer.Data, nil
+}
+
+// bounded gives the context the upstream's timeout, if it has one.
+func (u *Upstream) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if u.timeout > 0 {
+		return context.WithTimeout(ctx, u.timeout)
+	}
+	return context.WithCancel(ctx)
+}
