@@ -12,6 +12,11 @@ const (
 	Summary                   // a count and a sum; quantiles do not add up
 )
 
+var kindNames = [...]string{"", "counter", "histogram", "summary"}
+
+// String is the kind as a TYPE line has it.
+func (k Kind) String() string { return kindNames[k] }
+
 // Series is one output series: where increments are added, whatever sources they
 // come from. It is not changed once it is made; share it freely.
 type Series struct {

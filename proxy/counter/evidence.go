@@ -1,0 +1,63 @@
+package counter
+
+import (
+	"math"
+	"time"
+)
+
+// Source is the evidence for who counts: what tells a value that continues
+// another from one that stands beside it. The zero value is none.
+type Source uint8
+
+// The sources, best first.
+const (
+	Created   Source = iota + 1 // the counter says when it was created
+	Process                     // the push says when its process started
+	Run                         // a label names the run
+	Anonymous                   // nothing does
+)
+
+var sourceNames = [...]string{"", "created", "process", "run", "anonymous"}
+
+// String is the source in one word, as metrics call it.
+func (s Source) String() string { return sourceNames[s] }
+
+// futureSlack is how far ahead of the guard's a sane clock is.
+const futureSlack = 5 * time.Minute
+
+// Nanoseconds turns a time in seconds since 1970, as _created and
+// process_start_time_seconds have it, into nanoseconds. Two times that differ
+// stay different. What is no time after 1970 is 0.
+func Nanoseconds(seconds float64) int64 {
+	whole, part := math.Modf(seconds)
+	if !(seconds > 0) || whole >= math.MaxInt64/1e9 {
+		return 0
+	}
+	return int64(whole)*1e9 + int64(math.Round(part*1e9))
+}
+
+// Evidence is what a push says about who counts.
+type Evidence struct {
+	// Created and Process are when the counter was created and its process
+	// started, in nanoseconds since 1970; 0 if the push does not say.
+	Created, Process int64
+	// Run is set if a label of the identity names the run.
+	Run bool
+}
+
+// Source returns the first source that applies, and when it says it began, which
+// is 0 for Run and Anonymous. A time more than five minutes ahead of now is no
+// evidence.
+func (e Evidence) Source(now time.Time) (source Source, began int64) {
+	latest := now.Add(futureSlack).UnixNano()
+	switch {
+	case e.Created > 0 && e.Created <= latest:
+		return Created, e.Created
+	case e.Process > 0 && e.Process <= latest:
+		return Process, e.Process
+	case e.Run:
+		return Run, 0
+	default:
+		return Anonymous, 0
+	}
+}
