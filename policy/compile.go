@@ -13,8 +13,8 @@ import (
 const (
 	// maxJobs bounds the entries: finding one tries their patterns in turn.
 	maxJobs = 10_000
-	// maxRules bounds the rules and relabel configs of all entries together, each
-	// counted again where it is inherited.
+	// maxRules bounds the rules, relabel configs and families of all entries
+	// together, each counted again where it is inherited.
 	maxRules = 100_000
 )
 
@@ -22,9 +22,13 @@ const (
 type compiler struct {
 	*decoder
 	policy *Policy
+	guard  guardBudget
 	// sets are the compiled rules by what they were compiled from: most entries
 	// of a large policy differ in owner or mode alone.
-	sets  map[string]*rules.Set
+	sets map[string]*rules.Set
+	// classes are the same for counters.
+	classes map[string]*rules.Classes
+	// rules counts the rules, relabel configs and families so far.
 	rules int
 	// jobs are the lines of the job patterns so far.
 	jobs map[string]int
@@ -38,7 +42,9 @@ func (d *decoder) compile(f file) *Policy {
 	c := &compiler{
 		decoder: d,
 		policy:  &Policy{literals: make(map[string]*Entry)},
+		guard:   f.budget,
 		sets:    make(map[string]*rules.Set),
+		classes: make(map[string]*rules.Classes),
 		jobs:    make(map[string]int),
 	}
 	c.foldJobs(f.foldJobs)
@@ -51,7 +57,7 @@ func (d *decoder) compile(f file) *Policy {
 		c.match(&f.jobs[i], running)
 	}
 	c.add(&f.fallback, &f.fallback, f.fallback.where)
-	c.guarantees(f.budget)
+	c.guarantees()
 	return c.policy
 }
 
@@ -146,6 +152,10 @@ func (c *compiler) add(e, fallback *entry, name string) *Entry {
 		Rules: c.compileRules(inherited),
 		ID:    len(c.policy.entries),
 
+		StaleAfter:      first(e.staleAfter, fallback.staleAfter).value,
+		KeepLastSuccess: first(e.keepLastSuccess, fallback.keepLastSuccess).value,
+		Counters:        c.counters(inherited.counters),
+
 		written: inherited,
 
 		OnOverBudget:  OverBudget(cmp.Or(e.onOverBudget.text, fallback.onOverBudget.text, string(Trim))),
@@ -164,6 +174,7 @@ type judged struct {
 	labelsFrom *entry
 	rules      ruleList
 	relabel    relabelList
+	counters   counters
 }
 
 // inherit fills in what e does not say itself.
@@ -180,6 +191,7 @@ func inherit(e, fallback *entry) judged {
 		labelsFrom: fallback,
 		rules:      first(e.rules, fallback.rules),
 		relabel:    first(e.relabelConfigs, fallback.relabelConfigs),
+		counters:   inheritCounters(&e.counters, &fallback.counters),
 	}
 	if e.labels.written() {
 		j.labelsFrom = e
@@ -236,13 +248,21 @@ func texts(w words) []string {
 	return list
 }
 
+// fits counts n more rules, which stand at place, and refuses them once there are
+// too many.
+func (c *compiler) fits(n int, place spot) bool {
+	if c.rules += n; c.rules <= maxRules {
+		return true
+	}
+	if c.rules-n <= maxRules {
+		c.fault(place, "", "the entries have more than %d rules together, inherited ones included", maxRules)
+	}
+	return false
+}
+
 // compileRules compiles what an entry is judged by.
 func (c *compiler) compileRules(j judged) *rules.Set {
-	n := len(j.rules.list) + len(j.relabel.list)
-	if c.rules += n; c.rules > maxRules {
-		if c.rules-n <= maxRules {
-			c.fault(first(j.rules.spot, j.relabel.spot), "", "the entries have more than %d rules together, inherited ones included", maxRules)
-		}
+	if !c.fits(len(j.rules.list)+len(j.relabel.list), first(j.rules.spot, j.relabel.spot)) {
 		return nil
 	}
 	config := j.config()

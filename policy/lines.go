@@ -30,3 +30,12 @@ func (e *Entry) LineOf(id string) int {
 	}
 	return 0
 }
+
+// FamilyLine returns the line of the family of counters that decided about a
+// metric family, given rules.Classified.Rule; 0 for the built-in table.
+func (e *Entry) FamilyLine(rule int) int {
+	if rule < 1 || rule > len(e.written.counters.families.list) {
+		return 0
+	}
+	return e.written.counters.families.list[rule-1].line
+}

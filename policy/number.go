@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v4"
 )
 
@@ -68,6 +69,27 @@ func (d *decoder) date(n *yaml.Node, where string) date {
 		return date{}
 	}
 	return date{at(n), day}
+}
+
+// span reads a duration as Prometheus writes it: 6h, 1d12h, or 0.
+func (d *decoder) span(n *yaml.Node, where string) span {
+	n = d.follow(n)
+	value, err := model.ParseDuration(n.Value)
+	if tag := n.ShortTag(); err != nil || tag != "!!str" && (tag != "!!int" || n.Value != "0") {
+		d.fault(at(n), where, "want a duration such as 6h or 7d, or 0 for never, got %s", describe(n))
+		return span{}
+	}
+	return span{at(n), time.Duration(value)}
+}
+
+// truth reads true or false. YAML's older words for them, such as yes, are refused.
+func (d *decoder) truth(n *yaml.Node, where string) truth {
+	n = d.follow(n)
+	if n.ShortTag() != "!!bool" || n.Value != "true" && n.Value != "false" {
+		d.fault(at(n), where, "want true or false, got %s", describe(n))
+		return truth{}
+	}
+	return truth{at(n), n.Value == "true"}
 }
 
 // decimal parses what a person writes: no sign but minus, no leading zero.

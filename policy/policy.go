@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pushguard/pushguard/rules"
 )
@@ -47,8 +48,20 @@ type Entry struct {
 	// EntryBudget is how many series all jobs of this entry may hold together; 0
 	// only measures. What each may hold, Budget says.
 	EntryBudget int
-	// OnOverBudget is Trim or RejectPush.
+	// EntryJobs is how many jobs of this entry may hold something at a time, and
+	// EntryNewJobsPerDay how many jobs that held nothing before may come in a day;
+	// 0 only measures.
+	EntryJobs, EntryNewJobsPerDay int
+	// OnOverBudget is Trim, RejectPush, Collapse or EvictOldest.
 	OnOverBudget OverBudget
+	// StaleAfter is how old the last accepted push of a group may be; an older
+	// group is to be deleted. 0 is never.
+	StaleAfter time.Duration
+	// KeepLastSuccess spares one group of each job from being swept or evicted:
+	// the one that last told of a success.
+	KeepLastSuccess bool
+	// Counters says which families add up, and how.
+	Counters Counters
 	// Merge is MergeFamilies or MergeReplace.
 	Merge Merge
 	// AcceptRefused answers a push that the policy refuses as if it were
@@ -71,8 +84,10 @@ type OverBudget string
 
 // The ways to stay within a budget.
 const (
-	Trim       OverBudget = "trim"   // the new metrics are left out
-	RejectPush OverBudget = "reject" // the push is refused
+	Trim        OverBudget = "trim"         // the new metrics are left out
+	RejectPush  OverBudget = "reject"       // the push is refused
+	Collapse    OverBudget = "collapse"     // label values that are new to the job become one
+	EvictOldest OverBudget = "evict_oldest" // the job's oldest groups make room
 )
 
 // Merge is what a PUT does to a group that several raw grouping keys share.
@@ -96,6 +111,8 @@ type Policy struct {
 	patterns []pattern
 	jobs     rules.Shapes // what job names are folded by
 	series   int
+	groups   int
+	reserved int
 	dated    []dated
 }
 
@@ -168,6 +185,14 @@ func (p *Policy) Entry(job string) *Entry {
 
 // SeriesBudget is how many series all jobs may hold together; 0 only measures.
 func (p *Policy) SeriesBudget() int { return p.series }
+
+// GroupsBudget is how many groups all jobs may have together; 0 only measures.
+func (p *Policy) GroupsBudget() int { return p.groups }
+
+// Reserved is how many series are guaranteed to entries, all of them together.
+// Of SeriesBudget the rest is what jobs may borrow of and what jobs of entries
+// without a guarantee draw on.
+func (p *Policy) Reserved() int { return p.reserved }
 
 // Digest is 12 hexadecimal digits that tell this file's bytes from another's.
 func (p *Policy) Digest() string { return p.digest }

@@ -15,7 +15,7 @@ func (d *decoder) file(root *yaml.Node) file {
 		{"version", "want version: v1", func(n *yaml.Node, _ string) {
 			f.version = d.oneOf(n, "", "version", "v1")
 		}},
-		{"budget", "", func(n *yaml.Node, where string) { f.budget = d.seriesBudget(n, where) }},
+		{"budget", "", func(n *yaml.Node, where string) { f.budget = d.guardBudget(n, where) }},
 		{"fold_jobs", "", func(n *yaml.Node, where string) { f.foldJobs = d.shapes(n, where) }},
 		{"default", "", func(n *yaml.Node, where string) { f.fallback = d.entry(n, where) }},
 		{"jobs", "", func(n *yaml.Node, where string) {
@@ -51,10 +51,12 @@ func (d *decoder) entry(n *yaml.Node, where string, own ...field) entry {
 			e.mode = d.oneOf(n, where, "mode", string(Open), string(Report), string(Enforce))
 		}},
 		{"budget", "", func(n *yaml.Node, where string) { e.budget = d.budget(n, where) }},
-		{"entry_budget", "", func(n *yaml.Node, where string) { e.entryBudget = d.seriesBudget(n, where) }},
+		{"entry_budget", "", func(n *yaml.Node, where string) { e.entryBudget = d.entryBudget(n, where) }},
 		{"on_over_budget", "", func(n *yaml.Node, _ string) {
-			e.onOverBudget = d.oneOf(n, where, "on_over_budget", string(Trim), string(RejectPush))
+			e.onOverBudget = d.oneOf(n, where, "on_over_budget", string(Trim), string(RejectPush), string(Collapse), string(EvictOldest))
 		}},
+		{"stale_after", "", func(n *yaml.Node, where string) { e.staleAfter = d.span(n, where) }},
+		{"keep_last_success", "", func(n *yaml.Node, where string) { e.keepLastSuccess = d.truth(n, where) }},
 		{"merge", "", func(n *yaml.Node, _ string) {
 			e.merge = d.oneOf(n, where, "merge", string(MergeFamilies), string(MergeReplace))
 		}},
@@ -71,27 +73,9 @@ func (d *decoder) entry(n *yaml.Node, where string, own ...field) entry {
 				}
 			})
 		}},
+		{"counters", "", func(n *yaml.Node, where string) { e.counters = d.counters(n, where) }},
 	}...))
 	return e
-}
-
-func (d *decoder) budget(n *yaml.Node, where string) budget {
-	var b budget
-	d.mapping(n, where, []field{
-		{"series", "", func(n *yaml.Node, where string) { b.series = d.number(n, where) }},
-		{"label_values", "", func(n *yaml.Node, where string) { b.labelValues = d.number(n, where) }},
-		{"until", "", func(n *yaml.Node, where string) { b.until = d.date(n, where) }},
-	})
-	return b
-}
-
-// seriesBudget reads a budget that many jobs share.
-func (d *decoder) seriesBudget(n *yaml.Node, where string) number {
-	var series number
-	d.mapping(n, where, []field{
-		{"series", "", func(n *yaml.Node, where string) { series = d.number(n, where) }},
-	})
-	return series
 }
 
 func (d *decoder) limits(n *yaml.Node, where string) limits {
@@ -130,15 +114,20 @@ func (d *decoder) rule(n *yaml.Node, where string, i int) (rule, bool) {
 		{"replacement", "", func(n *yaml.Node, where string) { r.replacement = d.name(n, where) }},
 		{"gauges", "", func(n *yaml.Node, _ string) { r.gauges = d.oneOf(n, r.where, "gauges", gauges()...) }},
 	}
+	d.noting(fields, r.faulty)
+	return r, d.mapping(n, r.where, fields)
+}
+
+// noting makes the fields note in faulty which of them could not be read.
+func (d *decoder) noting(fields []field, faulty map[string]bool) {
 	for i := range fields {
 		f := fields[i]
 		fields[i].read = func(n *yaml.Node, where string) {
 			before := len(d.faults)
 			f.read(n, where)
-			r.faulty[f.name] = len(d.faults) > before
+			faulty[f.name] = len(d.faults) > before
 		}
 	}
-	return r, d.mapping(n, r.where, fields)
 }
 
 func actions() []string {

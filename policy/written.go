@@ -13,8 +13,7 @@ import (
 // The comments of the fields that have a key are the manual of the file: the
 // tables of docs/policy.md and the descriptions in deploy/policy.schema.json are
 // made of them. In these tags key is the name in the file, and want what the
-// type does not say: required, positive, size, scalar, series (a mapping with
-// that one number) or shapes.
+// type does not say: required, positive, size, scalar or shapes.
 
 // spot is a place in the file. The zero spot means "not written".
 type spot struct{ line, column int }
@@ -34,6 +33,14 @@ type (
 		spot
 		day time.Time
 	}
+	truth struct {
+		spot
+		value bool
+	}
+	span struct {
+		spot
+		value time.Duration
+	}
 	// words and the lists below tell written but empty from not written.
 	words struct {
 		spot
@@ -47,15 +54,18 @@ type (
 		spot
 		list []relabelConfig
 	}
+	familyList struct {
+		spot
+		list []family
+	}
 )
 
 // file is the whole policy file: one YAML document in UTF-8, at most 1 MiB.
 type file struct {
 	// `v1`. Required.
 	version word `key:"version" want:"required"`
-	// `{series: N}`: how many series all jobs may hold together. `0` and left out
-	// only measure. It must hold what the entries [guarantee](#budgets).
-	budget number `key:"budget" want:"series"`
+	// What all jobs may hold together, see [the guard's budget](#the-guards-budget).
+	budget guardBudget `key:"budget"`
 	// A list of [shapes](#shapes), or the word `all`. A job name that has one of
 	// them is folded to its normal form, until none is left: with
 	// `trailing_spark_app`, `load_application_1690000000000_0001` is governed,
@@ -87,13 +97,20 @@ type entry struct {
 	mode word `key:"mode"`
 	// What each job may hold, see [budgets](#budgets).
 	budget budget `key:"budget"`
-	// `{series: N}`: how many series all jobs of this entry may hold together. `0`
-	// and left out only measure. Not inherited.
-	entryBudget number `key:"entry_budget" want:"series"`
-	// `trim`: new metrics over a budget are left out. `reject`: the push is
-	// refused. What a group holds already passes in any case. `trim` if neither
-	// the entry nor `default` says.
+	// What all jobs of this entry may hold together, see [entry
+	// budgets](#entry-budgets). Not inherited.
+	entryBudget entryBudget `key:"entry_budget"`
+	// `trim`, `reject`, `collapse` or `evict_oldest`; see [over
+	// budget](#over-budget). What a group holds already passes in any case. `trim`
+	// if neither the entry nor `default` says.
 	onOverBudget word `key:"on_over_budget"`
+	// A group is deleted when its last accepted push is older than this, such as
+	// `6h` or `7d`; see [lifetimes](#lifetimes). `0`, and left out everywhere:
+	// never.
+	staleAfter span `key:"stale_after"`
+	// `true`: the group that told last of a success is neither swept nor evicted.
+	// `false` if neither the entry nor `default` says.
+	keepLastSuccess truth `key:"keep_last_success"`
 	// What a PUT does where rules may make one group of several grouping keys.
 	// `families`: it replaces the families it carries, as a POST does. `replace`:
 	// it replaces the group, what other runs pushed included. `families` if
@@ -114,21 +131,55 @@ type entry struct {
 	labels words `key:"labels"`
 	// A list of [rules](#rule), tried in order.
 	rules ruleList `key:"rules"`
+	// How counters are told from other metrics and added up, see
+	// [counters](#counters).
+	counters counters `key:"counters"`
 }
 
 // accept is the word of on_refuse for dropping in silence.
 const accept = "accept"
 
+// guardBudget is what all jobs of the guard may hold together. 0 only measures.
+type guardBudget struct {
+	// Series that all jobs may hold together. It must hold what the entries
+	// [guarantee](#budgets), and stay below the `sample_limit` of the scrape.
+	series number `key:"series"`
+	// Groups that all jobs may have together.
+	groups number `key:"groups"`
+}
+
 // budget is what each job of an entry may hold. 0 only measures.
 type budget struct {
 	// Series the job may hold, all its groups together.
 	series number `key:"series"`
+	// Series the job may hold beyond `series`, as long as the guard's own budget
+	// has room that is guaranteed to nobody; see [lending](#lending). It wants
+	// `series` here and in the top level's `budget`. `0` lends nothing.
+	borrow number `key:"borrow"`
+	// Groups the job may have: grouping keys, as the rules leave them.
+	groups number `key:"groups"`
+	// New series an hour. A series is new if its group did not hold it.
+	newSeriesPerHour number `key:"new_series_per_hour"`
+	// New series a day, at least as many as an hour may bring.
+	newSeriesPerDay number `key:"new_series_per_day"`
 	// Distinct values each label of the job may have.
 	labelValues number `key:"label_values"`
+	// Pushes a minute. One more is answered with 429 and the time to wait.
+	pushesPerMinute number `key:"pushes_per_minute"`
 	// The last day, in UTC, on which the entry's own budget holds, such as
-	// `2026-12-31`; `default`'s budget holds from then on. Only beside `series` or
-	// `label_values`, and not in `default`.
+	// `2026-12-31`; `default`'s budget holds from then on. Only beside another key,
+	// and not in `default`.
 	until date `key:"until"`
+}
+
+// entryBudget is what all jobs of an entry may hold together. 0 only measures.
+type entryBudget struct {
+	// Series that all jobs of the entry may hold together.
+	series number `key:"series"`
+	// Jobs of the entry that may hold something at a time.
+	jobs number `key:"jobs"`
+	// Jobs a day that held nothing before.
+	newJobsPerDay number `key:"new_jobs_per_day"`
 }
 
 // limits are limits of one push under Prometheus' names. 0 is no limit, and
@@ -210,4 +261,53 @@ type relabelConfig struct {
 	// `replace`, `keep`, `drop`, `keepequal`, `dropequal`, `hashmod`, `labelmap`,
 	// `labeldrop`, `labelkeep`, `lowercase` or `uppercase`. Left out: `replace`.
 	action word `key:"action"`
+}
+
+// counters says how counters are told from other families and added up.
+type counters struct {
+	// Where increments go. `statsd`: to the StatsD socket. `totals`: to the guard's
+	// own totals. `auto`: to StatsD if the guard has `--statsd.address`, else to
+	// its totals. `snapshot`: nowhere, counters are forwarded as they came. Left
+	// out: `auto`.
+	route word `key:"route"`
+	// How values become increments. `auto`: by the evidence that comes with a push.
+	// `cumulative`: a value continues the one before it. `delta`: each value is an
+	// increment. `latest`: the last value stands, so that nothing is added up. Left
+	// out: `auto`.
+	semantics word `key:"semantics"`
+	// What the first value of a counter counts for where nothing shows whether it
+	// was counted before. `count`: in full. `ignore`: nothing. Left out: `count`.
+	unknownFirst word `key:"unknown_first"`
+	// Names of labels whose value names one run, and so tells the counters of one
+	// run from another's. They are looked for in what was pushed, before the rules.
+	// `instance`, `host`, `hostname` and `exported_…` are refused: they name
+	// machines, on which runs follow one another. Left out: `run_id`,
+	// `dag_run_id`, `app_id`, `application_id`, `job_run_id`, `execution_id`,
+	// `try_number`, `attempt`, `pod`, `pod_name`, `container_id` and
+	// `task_instance_id`.
+	runLabels words `key:"run_labels"`
+	// A list of [families](#families) that are not what the built-in table takes
+	// them for. The first that matches decides.
+	families familyList `key:"families"`
+}
+
+// family says what becomes of the metric families it matches.
+type family struct {
+	spot
+	where string
+	// faulty holds the fields that could not be read.
+	faulty map[string]bool
+
+	// [Patterns](#patterns) of metric family names. Required.
+	metrics words `key:"metrics" want:"required"`
+	// A list of declared types: `counter`, `gauge`, `histogram`, `summary` or
+	// `untyped`, which is a family without one. Left out: every type.
+	types words `key:"types" want:"types"`
+	// What becomes of them. `counter`: they are added up. `snapshot`: they are
+	// forwarded as they came. `event`: they leave as records for an event log.
+	// `drop`: they are left out. Required.
+	as word `key:"as" want:"required"`
+	// How their values become increments, as in [counters](#counters). For `as:
+	// counter` only. Left out: what `counters` says.
+	semantics word `key:"semantics"`
 }

@@ -222,31 +222,41 @@ func (n *names) match(name string) bool {
 	return false
 }
 
+func newNames(n int) *names { return &names{literals: make(map[string]struct{}, n)} }
+
+// add adds a pattern, and returns the only names that it matches, if it is known
+// to match no others.
+func (n *names) add(p string) (only []string, err error) {
+	if regexp.QuoteMeta(p) == p {
+		n.literals[p] = struct{}{}
+		return []string{p}, nil
+	}
+	// Tried alone first: "a)|(b" is a pattern only inside the anchors.
+	if _, err := regexp.Compile(p); err != nil {
+		return nil, err
+	}
+	m, err := labels.NewFastRegexMatcher(p)
+	if err != nil {
+		return nil, err
+	}
+	n.patterns = append(n.patterns, m)
+	return m.SetMatches(), nil
+}
+
 // names compiles the field labels, of a rule or of the allowlist.
 func (c *compiler) names(patterns []string) *names {
-	n := &names{literals: make(map[string]struct{}, len(patterns))}
+	n := newNames(len(patterns))
 	for i, p := range patterns {
 		if p == "" {
 			c.fault("labels", i, "empty pattern: no label has an empty name")
 			continue
 		}
-		if regexp.QuoteMeta(p) == p {
-			c.refuseProtected(i, p, p)
-			n.literals[p] = struct{}{}
-			continue
-		}
-		// Tried alone first: "a)|(b" is a pattern only inside the anchors.
-		if _, err := regexp.Compile(p); err != nil {
-			c.fault("labels", i, "bad pattern: %w", err)
-			continue
-		}
-		m, err := labels.NewFastRegexMatcher(p)
+		only, err := n.add(p)
 		if err != nil {
 			c.fault("labels", i, "bad pattern: %w", err)
 			continue
 		}
-		c.refuseProtected(i, p, m.SetMatches()...)
-		n.patterns = append(n.patterns, m)
+		c.refuseProtected(i, p, only...)
 	}
 	return n
 }
