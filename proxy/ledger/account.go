@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -212,29 +211,6 @@ func (b *Book) Regovern(terms func(job string) (entry int, budget Budget)) {
 		entry, budget := terms(j.name)
 		b.setTerms(j, entry, budget)
 	}
-}
-
-// JobUse is what one job holds.
-type JobUse struct {
-	Job    string
-	Series int // with what is booked for pushes under way
-	Groups int // that exist upstream
-}
-
-// Jobs returns the n jobs that hold most series, most first.
-func (b *Book) Jobs(n int) []JobUse {
-	b.mu.Lock()
-	all := make([]JobUse, 0, len(b.jobs))
-	for _, j := range b.jobs {
-		if j.series > 0 {
-			all = append(all, JobUse{Job: j.name, Series: j.series, Groups: j.groups})
-		}
-	}
-	b.mu.Unlock()
-	slices.SortFunc(all, func(x, y JobUse) int {
-		return cmp.Or(cmp.Compare(y.Series, x.Series), cmp.Compare(x.Job, y.Job))
-	})
-	return slices.Clip(all[:min(n, len(all))])
 }
 
 // Held returns how many series a job holds: those of its groups, the upstream's

@@ -270,7 +270,7 @@ func TestJobsMayMove(t *testing.T) {
 	if b.entries[3] != 4 || len(b.entries) != 1 || b.Over("folded") != 3 {
 		t.Errorf("entries %v, over %d", b.entries, b.Over("folded"))
 	}
-	if got := b.Jobs(5); !reflect.DeepEqual(got, []JobUse{{"folded", 4, 1}}) || len(b.Jobs(0)) != 0 {
+	if got := b.Jobs(5); !reflect.DeepEqual(got, []JobUse{{Job: "folded", Entry: 3, Series: 4, Groups: 1}}) || len(b.Jobs(0)) != 0 {
 		t.Errorf("jobs %v", got)
 	}
 	admit(t, b, Claim{Group: group1, Raw: group1, Method: http.MethodDelete}).Settle(Applied)

@@ -70,6 +70,10 @@ type Grant struct {
 type Config struct {
 	// Wait bounds how long Admit waits for a group that is taken. 0 does not wait.
 	Wait time.Duration
+	// Now tells the time. Nil is time.Now.
+	Now func() time.Time
+	// Secret is the key of the hashes that stand for names. Zero is a random one.
+	Secret [16]byte
 }
 
 // Book is the table of groups and what they cost. It is safe for concurrent use.
@@ -113,8 +117,8 @@ func NewBook(cfg Config) *Book {
 // in the claim's order as far as each fits.
 //
 // It fails with ErrBusy if the group stays taken, with the context's error if
-// that ends first, with a *TwinError if a PUT or POST would create a twin, and
-// with an *OverBudgetError.
+// that ends first, with a *TwinError if a PUT or POST would create a twin, with
+// a *RateError, and with an *OverBudgetError.
 func (b *Book) Admit(ctx context.Context, c Claim) (*Grant, error) {
 	d := drafts.Get().(*draft)
 	if err := d.fill(b, &c); err != nil {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -16,6 +17,11 @@ type Group struct {
 	// Families are those that were pushed, without the two that a Pushgateway
 	// adds to every group.
 	Families []wire.FamilyPrint
+	// Pushed and Failed are when the group was last pushed to with and without
+	// success. The zero time is not known.
+	Pushed, Failed time.Time
+	// Success says that a family tells when the job succeeded last.
+	Success bool
 }
 
 // Load replaces the table by what read returns, the upstream's listing. Of
