@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -66,11 +68,109 @@ jobs:
 	}
 }
 
+// Each budget by itself: written, inherited, lifted, and in default alone.
+func TestEachBudgetIsInheritedByItself(t *testing.T) {
+	for key, of := range map[string]func(Budget) int{
+		"groups":              func(b Budget) int { return b.Groups },
+		"new_series_per_hour": func(b Budget) int { return b.NewSeriesPerHour },
+		"new_series_per_day":  func(b Budget) int { return b.NewSeriesPerDay },
+		"label_values":        func(b Budget) int { return b.LabelValues },
+		"pushes_per_minute":   func(b Budget) int { return b.PushesPerMinute },
+		"borrow":              func(b Budget) int { return b.Borrow },
+	} {
+		p := parse(t, fmt.Sprintf(`version: v1
+budget: {series: 1000}
+default: {budget: {series: 10, %[1]s: 5}}
+jobs:
+- {job: inherits}
+- {job: dated, budget: {%[1]s: 7, until: 2026-12-31}}
+- {job: lifts, budget: {%[1]s: 0}}
+- {job: most, budget: {%[1]s: 2147483647}}
+`, key))
+		for job, want := range map[string]int{"inherits": 5, "dated": 7, "lifts": 0, "most": math.MaxInt32, "any": 5} {
+			b, _ := p.Entry(job).Budget(day(2026, 12, 31))
+			if got := of(b); got != want || b.Series != 10 {
+				t.Errorf("%s: %s: got %d of %+v, want %d", key, job, got, b, want)
+			}
+		}
+		if b, expired := p.Entry("dated").Budget(day(2027, 1, 1)); !expired || of(b) != 5 {
+			t.Errorf("%s: after its end got %+v", key, b)
+		}
+	}
+}
+
+// Who holds no more than is measured has nothing to go beyond.
+func TestBorrowNeedsSeries(t *testing.T) {
+	p := parse(t, "version: v1\nbudget: {series: 100}\ndefault: {budget: {series: 10, borrow: 5}}\njobs:\n- {job: a, budget: {series: 0}}\n")
+	if b, _ := p.Entry("a").Budget(time.Now()); b.Borrow != 0 {
+		t.Errorf("got %+v", b)
+	}
+	if p.Reserved() != 0 {
+		t.Errorf("%d series are reserved", p.Reserved())
+	}
+}
+
+func TestBudgetsOfEntriesAndTheGuard(t *testing.T) {
+	p := parse(t, `version: v1
+budget: {groups: 70}
+default: {entry_budget: {series: 9, jobs: 8, new_jobs_per_day: 7}}
+jobs:
+- {job: inherits_none}
+- {job: "own_.*", entry_budget: {jobs: 2147483647, new_jobs_per_day: 0}}
+`)
+	type shared struct{ Series, Jobs, NewJobs int }
+	got := map[string]shared{}
+	for _, e := range p.Entries() {
+		got[e.Name] = shared{e.EntryBudget, e.EntryJobs, e.EntryNewJobsPerDay}
+	}
+	want := map[string]shared{"default": {9, 8, 7}, "inherits_none": {}, "own_.*": {0, math.MaxInt32, 0}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("entry budgets (-want +got):\n%s", diff)
+	}
+	if p.GroupsBudget() != 70 || p.SeriesBudget() != 0 || p.Reserved() != 9 {
+		t.Errorf("the guard: %d groups, %d series, %d reserved", p.GroupsBudget(), p.SeriesBudget(), p.Reserved())
+	}
+}
+
+func TestLifetimes(t *testing.T) {
+	p := parse(t, `version: v1
+default: {stale_after: 7d, keep_last_success: true}
+jobs:
+- {job: inherits}
+- {job: own, stale_after: 1d12h}
+- {job: shortest, stale_after: 1ms}
+- {job: never, stale_after: 0, keep_last_success: false}
+- {job: quoted, stale_after: "0", keep_last_success: True}
+`)
+	type life struct {
+		After time.Duration
+		Keep  bool
+	}
+	got := map[string]life{}
+	for _, e := range p.Entries() {
+		got[e.Name] = life{e.StaleAfter, e.KeepLastSuccess}
+	}
+	week := 7 * 24 * time.Hour
+	want := map[string]life{
+		"default": {week, true}, "inherits": {week, true}, "own": {36 * time.Hour, true}, "shortest": {time.Millisecond, true},
+		"never": {0, false}, "quoted": {0, true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("lifetimes (-want +got):\n%s", diff)
+	}
+	if e := parse(t, "version: v1").Entry("any"); e.StaleAfter != 0 || e.KeepLastSuccess {
+		t.Errorf("left out: got %s, %t", e.StaleAfter, e.KeepLastSuccess)
+	}
+}
+
 func TestWithoutBudgetsEverythingIsOnlyMeasured(t *testing.T) {
 	p := parse(t, "version: v1")
 	e := p.Entry("any")
 	if b, expired := e.Budget(time.Now()); b != (Budget{}) || expired || e.EntryBudget != 0 || p.SeriesBudget() != 0 {
 		t.Errorf("got %+v %t %d %d", b, expired, e.EntryBudget, p.SeriesBudget())
+	}
+	if p.GroupsBudget() != 0 || p.Reserved() != 0 || e.EntryJobs != 0 || e.EntryNewJobsPerDay != 0 {
+		t.Errorf("got %d groups, %d reserved and %+v", p.GroupsBudget(), p.Reserved(), e)
 	}
 	if e.OnOverBudget != Trim || e.Merge != MergeFamilies || e.AcceptRefused {
 		t.Errorf("got %+v", e)
@@ -141,6 +241,9 @@ jobs:
 	p := parse(t, "version: v1\nbudget: {series: 467}\n"+text)
 	if p.SeriesBudget() != 467 {
 		t.Errorf("the guard's budget is %d", p.SeriesBudget())
+	}
+	if p.Reserved() != 467 {
+		t.Errorf("%d series are reserved", p.Reserved())
 	}
 	for _, e := range p.Entries() {
 		if got := e.Guaranteed(); got != guarantee[e.Name] {

@@ -205,7 +205,8 @@ func (c *compiler) compileClasses(k counters) *rules.Classes {
 // familyFault places a fault that rules.CompileClasses found.
 func (c *compiler) familyFault(k *counters, f *rules.Fault) {
 	if f.Rule < 0 {
-		return // the word itself was refused as it was read
+		c.fault(k.semantics.spot, "counters", "%s", message(f.Err))
+		return
 	}
 	written := k.families.list[f.Rule]
 	if f.Index < 0 && written.faulty[f.Field] {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -63,6 +64,11 @@ func TestDocsListWhatIsAccepted(t *testing.T) {
 		{"Top level", "key", "{version: v1, ?: 1}"},
 		{"Entry", "key", "{version: v1, jobs: [{job: a, ?: 1}]}"},
 		{"Budgets", "key", "{version: v1, default: {budget: {?: 1}}}"},
+		{"Entry budgets", "key", "{version: v1, default: {entry_budget: {?: 1}}}"},
+		{"The guard's budget", "key", "{version: v1, budget: {?: 1}}"},
+		{"Over budget", "word", "{version: v1, default: {on_over_budget: '?'}}"},
+		{"Counters", "key", "{version: v1, default: {counters: {?: 1}}}"},
+		{"Families", "key", "{version: v1, default: {counters: {families: [{?: 1}]}}}"},
 		{"Limits", "key", "{version: v1, default: {limits: {?: 1}}}"},
 		{"Rule", "key", "{version: v1, default: {rules: [{id: a, labels: [a], action: drop, ?: 1}]}}"},
 		{"Rule", "action", "{version: v1, default: {rules: [{id: a, labels: [a], action: '?'}]}}"},
@@ -138,6 +144,23 @@ func TestExampleEnforces(t *testing.T) {
 	}
 }
 
+// Nothing the example lets in is without an end.
+func TestExampleBoundsEverything(t *testing.T) {
+	p, err := Load("../deploy/policy.example.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := p.Entry("anything")
+	b, _ := e.Budget(time.Now())
+	want := Budget{Series: 2000, Groups: 200, NewSeriesPerHour: 2000, NewSeriesPerDay: 6000, LabelValues: 200, PushesPerMinute: 6000}
+	if b != want || e.EntryJobs != 1000 || e.EntryNewJobsPerDay != 500 || p.SeriesBudget() != 100_000 || p.GroupsBudget() != 20_000 {
+		t.Errorf("got %+v, %d jobs, %d new a day, %d series, %d groups", b, e.EntryJobs, e.EntryNewJobsPerDay, p.SeriesBudget(), p.GroupsBudget())
+	}
+	if e.StaleAfter != 7*24*time.Hour || !e.KeepLastSuccess {
+		t.Errorf("got %+v", e)
+	}
+}
+
 // The entries that the example holds behind # must be right, too.
 func TestExampleUncommented(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^#(jobs:|- |  )`).ReplaceAllString(read(t, "../deploy/policy.example.yml"), "$1")
@@ -147,5 +170,47 @@ func TestExampleUncommented(t *testing.T) {
 	}
 	if got := p.Entry("ml_train").Mode; got != Report {
 		t.Errorf("ml_train is in mode %q", got)
+	}
+	keepsRuns(t, p.Entry("airflow_state"))
+}
+
+// keepsRuns holds an entry to what a group for every run needs: the name of the
+// run in the grouping key, and an end.
+func keepsRuns(t *testing.T, e *Entry) {
+	t.Helper()
+	if b, _ := e.Budget(day(2026, 1, 1)); b.Groups != 50 || b.NewSeriesPerHour < 50*100 {
+		t.Errorf("%s: budget %+v", e.Name, b)
+	}
+	if e.OnOverBudget != EvictOldest || e.StaleAfter != 6*time.Hour || !e.KeepLastSuccess || e.Mode != Enforce {
+		t.Errorf("%s: got %+v", e.Name, e)
+	}
+	for _, run := range []string{"manual__2026-01-01T00:00:00+00:00", "7", "3f2b8c1e-9d4a-4c55-8a11-0f9e8d7c6b5a", "application_1690000000000_0001"} {
+		if got := judgeOne(t, e, "run_id", run); got != run {
+			t.Errorf("%s: run_id %q became %q", e.Name, run, got)
+		}
+	}
+	for _, label := range []string{"try_number", "map_index", "pod", "user"} {
+		if got := judgeOne(t, e, label, "3"); got != gone {
+			t.Errorf("%s: %s stays as %q", e.Name, label, got)
+		}
+	}
+}
+
+func TestRunSnapshotsKeepRunsAndEndThem(t *testing.T) {
+	p, err := Load("../deploy/policy.run-snapshots.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := p.Entry("airflow_state")
+	keepsRuns(t, e)
+	if e.Counters.Route != RouteSnapshot {
+		t.Errorf("counters go to %s", e.Counters.Route)
+	}
+	other := p.Entry("anything")
+	if got := judgeOne(t, other, "run_id", "7"); got != gone {
+		t.Errorf("default keeps run_id %q", got)
+	}
+	if other.StaleAfter != 7*24*time.Hour || other.OnOverBudget != Trim || other.EntryJobs == 0 || other.EntryNewJobsPerDay == 0 {
+		t.Errorf("default: got %+v", other)
 	}
 }

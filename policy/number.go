@@ -85,11 +85,11 @@ func (d *decoder) span(n *yaml.Node, where string) span {
 // truth reads true or false. YAML's older words for them, such as yes, are refused.
 func (d *decoder) truth(n *yaml.Node, where string) truth {
 	n = d.follow(n)
-	if n.ShortTag() != "!!bool" || n.Value != "true" && n.Value != "false" {
+	if n.ShortTag() != "!!bool" {
 		d.fault(at(n), where, "want true or false, got %s", describe(n))
 		return truth{}
 	}
-	return truth{at(n), n.Value == "true"}
+	return truth{at(n), strings.EqualFold(n.Value, "true")}
 }
 
 // decimal parses what a person writes: no sign but minus, no leading zero.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/pushguard/pushguard/rules"
 )
 
 func parse(t testing.TB, text string) *Policy {
@@ -291,6 +293,11 @@ func FuzzParse(f *testing.F) {
 		if err == nil {
 			if p.Entry("any") == nil || p.Digest() == "" {
 				t.Fatal("an accepted policy without an entry or a digest")
+			}
+			for _, e := range p.Entries() {
+				if e.StaleAfter < 0 || e.Guaranteed() < 0 || e.Counters.Classes.Of(rules.Family{Name: "x"}).Class == "" {
+					t.Fatalf("accepted: %+v", e)
+				}
 			}
 			return
 		}

@@ -92,6 +92,10 @@ func TestDocsAreMadeOfTheComments(t *testing.T) {
 		{"Top level", "file"},
 		{"Entry", "entry"},
 		{"Budgets", "budget"},
+		{"Entry budgets", "entryBudget"},
+		{"The guard's budget", "guardBudget"},
+		{"Counters", "counters"},
+		{"Families", "family"},
 		{"Limits", "limits"},
 		{"Rule", "rule"},
 		{"Relabelling", "relabelConfig"},
@@ -113,16 +117,24 @@ func TestDocsAreMadeOfTheComments(t *testing.T) {
 
 type object = map[string]any
 
+// spanPattern is what model.ParseDuration accepts, but for its range.
+const spanPattern = "^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$"
+
 // asked are policies with one word that is wrong, to be told which are right.
 var asked = map[string]string{
-	"file.version":         "{version: '?'}",
-	"entry.mode":           "{version: v1, default: {mode: '?'}}",
-	"entry.on_over_budget": "{version: v1, default: {on_over_budget: '?'}}",
-	"entry.merge":          "{version: v1, default: {merge: '?'}}",
-	"entry.on_refuse":      "{version: v1, default: {on_refuse: '?'}}",
-	"rule.action":          "{version: v1, default: {rules: [{id: a, labels: [a], action: '?'}]}}",
-	"rule.gauges":          "{version: v1, default: {rules: [{id: a, labels: [a], action: drop, gauges: '?'}]}}",
-	"relabelConfig.action": "{version: v1, default: {relabel_configs: [{source_labels: [a], target_label: a, action: '?'}]}}",
+	"file.version":           "{version: '?'}",
+	"entry.mode":             "{version: v1, default: {mode: '?'}}",
+	"entry.on_over_budget":   "{version: v1, default: {on_over_budget: '?'}}",
+	"entry.merge":            "{version: v1, default: {merge: '?'}}",
+	"entry.on_refuse":        "{version: v1, default: {on_refuse: '?'}}",
+	"counters.route":         "{version: v1, default: {counters: {route: '?'}}}",
+	"counters.semantics":     "{version: v1, default: {counters: {semantics: '?'}}}",
+	"counters.unknown_first": "{version: v1, default: {counters: {unknown_first: '?'}}}",
+	"family.as":              "{version: v1, default: {counters: {families: [{metrics: [a], as: '?'}]}}}",
+	"family.semantics":       "{version: v1, default: {counters: {families: [{metrics: [a], as: counter, semantics: '?'}]}}}",
+	"rule.action":            "{version: v1, default: {rules: [{id: a, labels: [a], action: '?'}]}}",
+	"rule.gauges":            "{version: v1, default: {rules: [{id: a, labels: [a], action: drop, gauges: '?'}]}}",
+	"relabelConfig.action":   "{version: v1, default: {relabel_configs: [{source_labels: [a], target_label: a, action: '?'}]}}",
 }
 
 // link is a link of the manual, of which an editor shows the words.
@@ -164,8 +176,8 @@ func (m manual) value(t *testing.T, owner string, f manualField) object {
 		return whole
 	case "number size":
 		return object{"anyOf": []any{whole, object{"type": "string", "pattern": "^[0-9]+([KMG]i?)?B$"}}}
-	case "number series":
-		return object{"type": "object", "additionalProperties": false, "properties": object{"series": whole}}
+	case "words types":
+		return object{"type": "array", "minItems": 1, "items": object{"enum": typeNames()}}
 	case "words shapes":
 		return object{"anyOf": []any{object{"const": "all"}, object{"type": "array", "items": object{"enum": append(rules.ShapeNames(), "all")}}}}
 	case "word scalar":
@@ -185,6 +197,12 @@ func (m manual) value(t *testing.T, owner string, f manualField) object {
 		return object{"type": "string", "format": "date"}
 	case "entry":
 		return object{"$ref": "#/$defs/default"}
+	case "truth":
+		return object{"type": "boolean"}
+	case "span":
+		return object{"anyOf": []any{object{"const": 0}, object{"type": "string", "minLength": 1, "pattern": spanPattern}}}
+	case "familyList":
+		return list("family")
 	case "[]entry":
 		return list("entry")
 	case "ruleList":
@@ -202,6 +220,8 @@ func TestSchemaIsMadeOfTheTypes(t *testing.T) {
 	s["title"] = "pushguard policy"
 	s["$defs"] = object{
 		"default": m.schema(t, "entry", "job"), "entry": m.schema(t, "entry"), "budget": m.schema(t, "budget"),
+		"entryBudget": m.schema(t, "entryBudget"), "guardBudget": m.schema(t, "guardBudget"),
+		"counters": m.schema(t, "counters"), "family": m.schema(t, "family"),
 		"limits": m.schema(t, "limits"), "rule": m.schema(t, "rule"), "relabelConfig": m.schema(t, "relabelConfig"),
 	}
 	var out bytes.Buffer
@@ -237,12 +257,12 @@ func TestSchemaAcceptsWhatIsAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"../deploy/policy.example.yml", "testdata/good/everything.yml", "testdata/good/minimal.yml", "testdata/good/aliases.yml", "testdata/good/empty_lists.yml"} {
+	for _, file := range []string{"../deploy/policy.example.yml", "../deploy/policy.run-snapshots.yml", "testdata/good/everything.yml", "testdata/good/minimal.yml", "testdata/good/aliases.yml", "testdata/good/empty_lists.yml"} {
 		if err := valid(t, schema, file); err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	for _, name := range []string{"unknown_keys", "wrong_words", "wrong_limits", "wrong_budgets", "no_version", "incomplete_rules"} {
+	for _, name := range []string{"unknown_keys", "wrong_words", "wrong_limits", "wrong_budgets", "wrong_lifetimes", "wrong_counters", "no_version", "incomplete_rules"} {
 		if valid(t, schema, "testdata/bad/"+name+".yml") == nil {
 			t.Errorf("%s: the schema accepts it", name)
 		}
