@@ -1,14 +1,19 @@
 package counter
 
-import "time"
+import (
+	"cmp"
+	"sync/atomic"
+	"time"
+)
 
 // Config is what a Book is made of. The zero value is good for a guard without
 // state.
 type Config struct {
-	// Baselines bounds the baselines that are kept; the longest unseen make room. 0
-	// is 200,000.
+	// Baselines bounds the baselines that are kept; the longest unseen make room. A
+	// histogram is one, and one more for every 12 numbers it has. 0 is 200,000.
 	Baselines int
-	// Idle is how long a baseline is kept that no push shows. 0 is 24 hours.
+	// Idle is how long a baseline is kept that no push shows, in whole seconds. 0 is
+	// 24 hours.
 	Idle time.Duration
 	// Now is the clock, nil that of the system.
 	Now func() time.Time
@@ -18,26 +23,72 @@ type Config struct {
 // safe for concurrent use, but pushes and deletes of one group are the caller's
 // to serialise, from Difference to Commit or to giving up.
 type Book struct {
-	cfg Config
+	cfg     Config
+	shards  [shards]*shard
+	retries *retries
+	stats   bookCounts
+
+	// weight is that of all baselines, see table.weight.
+	weight atomic.Int64
+	// watermark is the latest time at which a baseline was seen that is no longer
+	// kept, in nanoseconds since 1970: what began before it may have been counted.
+	watermark atomic.Int64
+	seconds   atomic.Uint32 // see clock
+	turn      atomic.Uint32 // the shard that is looked through for idle baselines
 }
 
-// NewBook returns an empty book that is kept in memory alone.
-func NewBook(cfg Config) *Book { return &Book{cfg: cfg} }
+// NewBook returns an empty book that is kept in memory alone. What began before
+// it was made may have been counted by another.
+func NewBook(cfg Config) *Book {
+	b := &Book{cfg: cfg, retries: newRetries()}
+	b.cfg.Baselines = cmp.Or(cfg.Baselines, 200_000)
+	b.cfg.Idle = cmp.Or(cfg.Idle, 24*time.Hour)
+	if b.cfg.Now == nil {
+		b.cfg.Now = time.Now
+	}
+	for i := range b.shards {
+		b.shards[i] = newShard(b)
+	}
+	b.watermark.Store(b.cfg.Now().UnixNano())
+	return b
+}
 
 // Difference fills dst with what the readings of one push add to their outputs.
 // It changes nothing: what is not committed did not happen. The error is a
-// *ValueError; dst is empty then. dst keeps the slice of readings until it is
-// committed or used again, and is reused by filling it again; its zero value is
-// ready.
+// *ValueError; dst is empty then. dst keeps the slices of readings and push until
+// it is committed or filled again; its zero value is ready.
 func (b *Book) Difference(dst *Increments, readings []Reading, push Push) error {
+	dst.reset(b, readings, push)
+	for i := range readings {
+		if err := readings[i].check(); err != nil {
+			dst.reset(b, nil, Push{})
+			return err
+		}
+	}
+	if dst.retry = b.retries.look(&dst.push, b.cfg.Now()); dst.retry.known {
+		dst.repeat()
+		return nil
+	}
+	s := b.shard(push.Group)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range readings {
+		s.difference(dst, &readings[i])
+	}
 	return nil
 }
 
 // Lost remembers that the reply to a push which was committed did not reach the
 // client: one push equal to it within two minutes counts nothing.
-func (b *Book) Lost(push Push) {}
+func (b *Book) Lost(push Push) { b.retries.lose(&push, b.cfg.Now()) }
 
 // Forget drops the baselines of a group, and the replies to it that were lost: a
 // client deleted it, the next push counts in full. A sweep must not call it, or
 // who pushes on after a pause counts twice.
-func (b *Book) Forget(group Identity) {}
+func (b *Book) Forget(group Identity) {
+	b.retries.forget(group)
+	s := b.shard(group)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetGroup(groupHash(group), func(Identity) {})
+}

@@ -11,14 +11,42 @@ const (
 	Ignored                   // it may have been seen before; it counts nothing and is the baseline
 	Reset                     // it is below its baseline: the source began anew
 	Late                      // it is below its baseline, and a later one was counted
-	Added                     // nothing tells its source: added whole
+	Added                     // nothing tells its source, or it is an increment itself: added whole
 	Retry                     // the push was counted before
 )
+
+var reasonNames = [...]string{"", "grown", "first", "counted", "ignored", "reset", "late", "added", "retry"}
+
+// String is the reason in one word.
+func (r Reason) String() string { return reasonNames[r] }
 
 // Increments are what one push adds. The zero value is ready for
 // Book.Difference. Not safe for concurrent use.
 type Increments struct {
-	all []Increment
+	book     *Book
+	readings []Reading
+	push     Push
+	retry    retry
+	all      []Increment
+	steps    []step
+	buckets  []float64
+	periodic bool
+}
+
+func (i *Increments) reset(b *Book, readings []Reading, push Push) {
+	i.book, i.readings, i.push = b, readings, push
+	i.retry, i.periodic = retry{}, false
+	clear(i.all)
+	i.all, i.steps, i.buckets = i.all[:0], i.steps[:0], i.buckets[:0]
+}
+
+// repeat makes all increments those of a push that was counted before.
+func (i *Increments) repeat() {
+	for n := range i.readings {
+		inc := Increment{Series: i.readings[n].Output}
+		i.none(&inc, &i.readings[n])
+		i.all, i.steps = append(i.all, inc), append(i.steps, step{reason: Retry})
+	}
 }
 
 // All are the increments, one for each reading, in their order; those of zero are
@@ -26,16 +54,63 @@ type Increments struct {
 func (i *Increments) All() []Increment { return i.all }
 
 // Reason says how the increment of a reading came about.
-func (i *Increments) Reason(reading int) Reason { return 0 }
+func (i *Increments) Reason(reading int) Reason { return i.steps[reading].reason }
+
+// Periodic reports, after Commit, whether the anonymous counters of the group
+// look like running totals that are added up over and over: in four pushes in a
+// row none fell and one rose each time.
+func (i *Increments) Periodic() bool { return i.periodic }
 
 // Commit books the readings as baselines and gives the increments to the sink;
 // with nil, in a push of which only the baselines are to advance, to nobody. It
 // is called once the push was applied, at most once. With state it returns when
 // what it did survives the end of the process; an error says that it counts but
 // may not survive. It may be called late: other groups commit between.
-func (i *Increments) Commit(sink Sink) error { return nil }
+func (i *Increments) Commit(sink Sink) error {
+	b := i.book
+	now := b.clock()
+	i.bookAll(now)
+	if sink != nil && !i.retry.known {
+		sink.Add(i.all)
+	}
+	i.settle(sink != nil)
+	b.shrink(now)
+	return nil
+}
 
-// Periodic reports, after Commit, whether the anonymous counters of the group
-// look like running totals that are added up over and over: in four pushes in a
-// row none fell and one rose each time.
-func (i *Increments) Periodic() bool { return false }
+// bookAll makes the readings baselines.
+func (i *Increments) bookAll(now uint32) {
+	b := i.book
+	group := groupHash(i.push.Group)
+	s := b.shard(i.push.Group)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := range i.steps {
+		st, r := &i.steps[n], &i.readings[n]
+		switch st.book {
+		case bookReading:
+			s.assign(st.key, group, now, r)
+		case bookSeen:
+			if slot := s.find(st.key); slot != 0 {
+				s.touch(slot, now)
+			}
+		}
+	}
+	s.settle()
+	if !i.retry.known {
+		i.periodic = s.patterns.observe(group, i.readings)
+	}
+}
+
+// settle remembers what tells a retry of this push, and counts; added says that
+// its increments went to a sink.
+func (i *Increments) settle(added bool) {
+	b := i.book
+	if i.push.IdempotencyKey != "" && !i.retry.known {
+		b.retries.remember(i.push.key(), b.cfg.Now().Add(keysFor).Unix())
+	}
+	if i.retry.lost != (lostPush{}) {
+		b.retries.settle(i.retry.lost)
+	}
+	b.stats.count(i, added)
+}

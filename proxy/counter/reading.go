@@ -95,8 +95,12 @@ func (r *Reading) checkBuckets() error {
 	if len(r.Buckets) != len(r.Output.Bounds) {
 		return r.refuse("%d buckets for %d bounds", len(r.Buckets), len(r.Output.Bounds))
 	}
-	below := 0.0
+	below, bound := 0.0, math.Inf(-1)
 	for i, b := range r.Buckets {
+		if !(r.Output.Bounds[i] > bound && r.Output.Bounds[i] <= math.MaxFloat64) {
+			return r.refuse("bound %v of a bucket is not above the one before it", r.Output.Bounds[i])
+		}
+		bound = r.Output.Bounds[i]
 		if !(b >= below && b <= r.Count) {
 			return r.refuse("bucket le=%v holds %v, which is not between the one before it and the count of %v", r.Output.Bounds[i], b, r.Count)
 		}

@@ -1,17 +1,24 @@
 package counter
 
 import (
-	"errors"
-	"fmt"
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 )
+
+// Other is the value that labels of new series have once the totals are full.
+const Other = "__other__"
 
 // TotalsConfig is what Totals are made of. The zero value is good.
 type TotalsConfig struct {
 	// Series bounds the totals that are kept; a histogram or summary is one. Over it
-	// the labels of new ones become __other__, but for job. 0 is 100,000.
+	// all labels of new ones become __other__, but for job; over it by a tenth the
+	// job, too, and no family is claimed any more. 0 is 100,000.
 	Series int
 	// Now is the clock, nil that of the system.
 	Now func() time.Time
@@ -21,50 +28,183 @@ type TotalsConfig struct {
 // is a Sink, safe for concurrent use.
 type Totals struct {
 	cfg TotalsConfig
+
+	mu       sync.Mutex
+	families map[string]*family
+	names    map[string]*family // that the families take in an exposition
+	// known finds the total of a series that was added to before.
+	known map[*Series]*total
+	count int
+	// births counts the totals ever made; each is born as one of them.
+	births   uint64
+	scrapers scrapers
+
+	collapsed, dropped uint64
+}
+
+// family is the totals of one name.
+type family struct {
+	name   string
+	kind   Kind
+	help   string
+	totals map[string]*total // by their labels
+	sorted []*total          // nil if it must be made again
+}
+
+// total is what one output series has come to.
+type total struct {
+	labels  []labels.Label
+	bounds  []float64 // replaced, never changed
+	born    uint64
+	created int64 // in nanoseconds since 1970
+
+	family *family
+	other  bool // it stands for series for which there was no room
+
+	value   float64 // of a counter, or the count
+	sum     float64
+	buckets []float64 // cumulative
 }
 
 // NewTotals returns totals that are kept in memory alone.
-func NewTotals(cfg TotalsConfig) *Totals { return &Totals{cfg: cfg} }
-
-// ErrFull says that there is no room for the totals of one more family.
-var ErrFull = errors.New("the totals are full")
-
-// ConflictError is a family that is totals of another kind already.
-type ConflictError struct {
-	Family     string
-	Held, Want Kind
+func NewTotals(cfg TotalsConfig) *Totals {
+	t := &Totals{
+		cfg:      cfg,
+		families: map[string]*family{}, names: map[string]*family{}, known: map[*Series]*total{},
+		scrapers: newScrapers(),
+	}
+	t.cfg.Series = cmp.Or(cfg.Series, 100_000)
+	if t.cfg.Now == nil {
+		t.cfg.Now = time.Now
+	}
+	return t
 }
-
-// Error names the family and both kinds.
-func (e *ConflictError) Error() string {
-	return fmt.Sprintf("family %.100q is a %s here, not a %s", e.Family, e.Held, e.Want)
-}
-
-// Claim makes a family one of totals, of that kind, for good. It is called before
-// a push is forwarded, for each family of its outputs. The error is a
-// *ConflictError or ErrFull.
-func (t *Totals) Claim(family string, kind Kind) error { return nil }
-
-// Holds reports whether a family is one of totals.
-func (t *Totals) Holds(family string) bool { return false }
 
 // Add adds increments to their totals. Of a family that nobody claimed it is the
-// first claim; increments that could not be claimed are dropped and counted.
-func (t *Totals) Add(increments []Increment) {}
+// first claim; what cannot be claimed is dropped and counted.
+func (t *Totals) Add(increments []Increment) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range increments {
+		inc := &increments[i]
+		to := t.known[inc.Series]
+		if to == nil {
+			if to = t.learn(inc.Series); to == nil {
+				t.dropped++
+				continue
+			}
+		}
+		if to.other {
+			t.collapsed++
+		}
+		to.add(inc)
+	}
+}
 
-// Page is the totals as one scrape sees them.
-type Page struct{}
+// learn finds the total of a series that is not known, or makes it.
+func (t *Totals) learn(s *Series) *total {
+	f, err := t.claim(s.Name, s.Kind)
+	if err != nil {
+		return nil
+	}
+	f.help = cmp.Or(f.help, s.Help)
+	ls, other := t.place(f, s.Labels)
+	to := f.totals[labelsKey(ls)]
+	if to == nil {
+		to = t.bear(f, ls, s.Bounds)
+		to.other = other
+	}
+	if len(t.known) >= 2*t.cfg.Series {
+		clear(t.known)
+	}
+	t.known[s] = to
+	return to
+}
 
-// Page takes the totals as they are. A scraper is told by a name of its own, such
-// as its address; it sees a total that is new at zero once, so that increase() in
-// Prometheus sees the first increment. The empty name is a person, who sees every
-// value at once.
-func (t *Totals) Page(scraper string) (*Page, error) { return nil, nil }
+// bear makes a total at zero.
+func (t *Totals) bear(f *family, ls []labels.Label, bounds []float64) *total {
+	t.births++
+	t.count++
+	to := &total{
+		labels: ls, bounds: slices.Clone(bounds), buckets: make([]float64, len(bounds)),
+		born: t.births, created: t.cfg.Now().UnixNano(), family: f,
+	}
+	f.totals[labelsKey(ls)] = to
+	f.sorted = nil
+	return to
+}
 
-// Families renders the totals, sorted by name and labels, with created
-// timestamps. The caller may change them.
-func (p *Page) Families() []*dto.MetricFamily { return nil }
+// place returns the labels under which a series is added: its own while there is
+// room for them or they have a total.
+func (t *Totals) place(f *family, ls []labels.Label) (at []labels.Label, isOther bool) {
+	if t.count < t.cfg.Series || f.totals[labelsKey(ls)] != nil {
+		return slices.Clone(ls), false
+	}
+	other := make([]labels.Label, len(ls))
+	for i, l := range ls {
+		if other[i] = l; l.Name != model.JobLabel {
+			other[i].Value = Other
+		}
+	}
+	if t.count < t.limit() || f.totals[labelsKey(other)] != nil {
+		return other, true
+	}
+	return []labels.Label{{Name: model.JobLabel, Value: Other}}, true
+}
 
-// Done says that the page was written to its end: what it showed at zero shows
-// its value in the scraper's next.
-func (p *Page) Done() {}
+// limit is how many totals there are at most, but for one of each family.
+func (t *Totals) limit() int { return t.cfg.Series + t.cfg.Series/10 }
+
+// add adds an increment. A total that is too large to be a number stays the
+// largest.
+func (to *total) add(inc *Increment) {
+	if to.family.kind == Counter {
+		to.value = plus(to.value, inc.Value)
+		return
+	}
+	to.value, to.sum = plus(to.value, inc.Count), plus(to.sum, inc.Sum)
+	if !slices.Equal(to.bounds, inc.Series.Bounds) {
+		to.narrow(inc.Series.Bounds)
+	}
+	at := 0
+	for i, bound := range to.bounds {
+		for inc.Series.Bounds[at] != bound {
+			at++
+		}
+		to.buckets[i] = plus(to.buckets[i], inc.Buckets[at])
+	}
+}
+
+func plus(a, b float64) float64 { return min(a+b, maxFloat) }
+
+const maxFloat = 0x1p1023 * (1 + (1 - 0x1p-52))
+
+// narrow keeps the buckets that other bounds have, too: what is below any other
+// bound is known of one of both only.
+func (to *total) narrow(bounds []float64) {
+	var common, kept []float64
+	for i, b := range to.bounds {
+		if _, ok := slices.BinarySearch(bounds, b); ok {
+			common, kept = append(common, b), append(kept, to.buckets[i])
+		}
+	}
+	to.bounds, to.buckets = common, kept
+}
+
+// labelsKey is a string that two lists share exactly if they are equal.
+func labelsKey(ls []labels.Label) string {
+	var b strings.Builder
+	for _, l := range ls {
+		b.WriteString(l.Name)
+		b.WriteByte(0xff)
+		b.WriteString(l.Value)
+		b.WriteByte(0xff)
+	}
+	return b.String()
+}
+
+func compareLabels(a, b *total) int {
+	return slices.CompareFunc(a.labels, b.labels, func(x, y labels.Label) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Value, y.Value))
+	})
+}

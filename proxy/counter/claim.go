@@ -1,0 +1,79 @@
+package counter
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrFull says that there is no room for the totals of one more family.
+var ErrFull = errors.New("the totals are full")
+
+// ConflictError is a family that cannot be of totals, as another one is exposed
+// under its name.
+type ConflictError struct {
+	Family string
+	Kind   Kind // that was wanted
+	// Holder is the family that has the name, of kind Held. It need not be Family: a
+	// histogram x has x_count.
+	Holder string
+	Held   Kind
+}
+
+// Error names both families and kinds.
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("the %s %.100q has a name of the %s %.100q, which is added up already", e.Kind, e.Family, e.Held, e.Holder)
+}
+
+// Claim makes a family one of totals, of that kind, for good. It is called before
+// a push is forwarded, for each family of its outputs. The error is a
+// *ConflictError or ErrFull.
+func (t *Totals) Claim(name string, kind Kind) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, err := t.claim(name, kind)
+	return err
+}
+
+// Holds reports whether a family is one of totals.
+func (t *Totals) Holds(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.families[name] != nil
+}
+
+func (t *Totals) claim(name string, kind Kind) (*family, error) {
+	if f := t.families[name]; f != nil && f.kind == kind {
+		return f, nil
+	}
+	taken := exposed(name, kind)
+	for _, n := range taken {
+		if f := t.names[n]; f != nil {
+			return nil, &ConflictError{Family: name, Kind: kind, Holder: f.name, Held: f.kind}
+		}
+	}
+	// Each family may need one total more than there is room for.
+	if t.count >= t.limit() || len(t.families) >= t.cfg.Series {
+		return nil, ErrFull
+	}
+	f := &family{name: strings.Clone(name), kind: kind, totals: map[string]*total{}}
+	t.families[f.name] = f
+	for _, n := range taken {
+		t.names[n] = f
+	}
+	return f, nil
+}
+
+// exposed are the names that a family takes: its own and its samples' in all
+// formats. In OpenMetrics the counters x and x_total are one.
+func exposed(name string, kind Kind) []string {
+	switch kind {
+	case Counter:
+		base := strings.TrimSuffix(name, "_total")
+		return []string{base, base + "_total", base + "_created"}
+	case Histogram:
+		return []string{name, name + "_bucket", name + "_count", name + "_sum", name + "_created"}
+	default:
+		return []string{name, name + "_count", name + "_sum", name + "_created"}
+	}
+}

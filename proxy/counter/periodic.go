@@ -1,0 +1,73 @@
+package counter
+
+import "github.com/hashicorp/golang-lru/v2/simplelru"
+
+const (
+	periodicPushes = 4   // in a row that make a pattern
+	patternMax     = 128 // groups that a shard watches
+	patternWidth   = 32  // readings that are watched of each
+)
+
+// patterns watches the anonymous readings of groups: who pushes a running total
+// again and again without evidence is counted too often.
+type patterns struct {
+	groups *simplelru.LRU[uint64, *pattern]
+}
+
+type pattern struct {
+	pushes int // in a row, each above the one before
+	width  int
+	ids    [patternWidth]uint64
+	values [patternWidth]float64
+}
+
+func newPatterns() *patterns {
+	lru, _ := simplelru.NewLRU[uint64, *pattern](patternMax, nil) // fails only for no size
+	return &patterns{groups: lru}
+}
+
+// observe takes the readings of one push of a group and reports whether they look
+// periodic.
+func (p *patterns) observe(group uint64, readings []Reading) bool {
+	var now pattern
+	for i := range readings {
+		r := &readings[i]
+		if r.Source != Anonymous || r.Semantics != Auto || now.width == patternWidth {
+			continue
+		}
+		now.ids[now.width], now.values[now.width] = r.Identity.lo, max(r.Value, r.Count)
+		now.width++
+	}
+	if now.width == 0 {
+		return false
+	}
+	before, ok := p.groups.Get(group)
+	if !ok {
+		first := new(pattern)
+		*first = now
+		first.pushes = 1
+		p.groups.Add(group, first)
+		return false
+	}
+	now.pushes = 1
+	if now.above(before) {
+		now.pushes += before.pushes
+	}
+	*before = now
+	return now.pushes >= periodicPushes
+}
+
+// above reports whether both are of the same counters, none fell and one rose.
+func (p *pattern) above(before *pattern) bool {
+	if p.ids != before.ids {
+		return false
+	}
+	rose := false
+	for i, v := range p.values {
+		if v < before.values[i] {
+			return false
+		}
+		rose = rose || v > before.values[i]
+	}
+	return rose
+}

@@ -1,0 +1,160 @@
+package counter
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+const (
+	lostFor = 2 * time.Minute
+	lostMax = 10_000
+	keysFor = time.Hour
+	keysMax = 100_000
+)
+
+// retries remembers which pushes a client may send again though they count.
+type retries struct {
+	mu   sync.Mutex
+	seed maphash.Seed
+	// lost are the pushes of which the reply was lost, keys the idempotency keys of
+	// those that count, both oldest first.
+	lost *simplelru.LRU[lostPush, lostReplies]
+	keys *simplelru.LRU[Identity, int64] // until when, in seconds since 1970
+	// groups counts the lost replies of each group.
+	groups map[Identity]int
+}
+
+type lostPush struct {
+	group Identity
+	print uint64 // of method, client and body
+}
+
+type lostReplies struct {
+	count int
+	until int64 // in nanoseconds since 1970
+}
+
+func newRetries() *retries {
+	r := &retries{seed: maphash.MakeSeed(), groups: map[Identity]int{}}
+	// NewLRU fails only for a size that is not positive.
+	r.lost, _ = simplelru.NewLRU(lostMax, func(p lostPush, _ lostReplies) {
+		if r.groups[p.group]--; r.groups[p.group] == 0 {
+			delete(r.groups, p.group)
+		}
+	})
+	r.keys, _ = simplelru.NewLRU[Identity, int64](keysMax, nil)
+	return r
+}
+
+func (r *retries) push(p *Push) lostPush {
+	var h maphash.Hash
+	h.SetSeed(r.seed)
+	for _, s := range []string{p.Method, p.Client} {
+		h.WriteString(s)
+		h.WriteByte(0xff)
+	}
+	h.Write(p.Body)
+	return lostPush{p.Group, h.Sum64()}
+}
+
+// key is the identity of an idempotency key, which is one group's and method's.
+func (p *Push) key() Identity {
+	h := sha256.New()
+	_ = binary.Write(h, binary.LittleEndian, []uint64{p.Group.hi, p.Group.lo})
+	h.Write([]byte(p.Method))
+	h.Write([]byte{0xff})
+	h.Write([]byte(p.IdempotencyKey))
+	sum := h.Sum(nil)
+	return Identity{binary.LittleEndian.Uint64(sum), binary.LittleEndian.Uint64(sum[8:])}
+}
+
+// lose remembers a push whose reply was lost. What is too old goes.
+func (r *retries) lose(p *Push, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		_, oldest, ok := r.lost.GetOldest()
+		if !ok || oldest.until > now.UnixNano() {
+			break
+		}
+		r.lost.RemoveOldest()
+	}
+	print := r.push(p)
+	l, ok := r.lost.Peek(print)
+	if !ok {
+		r.groups[p.Group]++
+	}
+	r.lost.Add(print, lostReplies{l.count + 1, now.Add(lostFor).UnixNano()})
+}
+
+// retry is how a push is known to be one that counts already.
+type retry struct {
+	known bool
+	lost  lostPush // if the reply to it was lost, else zero
+}
+
+// look reports whether a push is a retry.
+func (r *retries) look(p *Push, now time.Time) retry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.IdempotencyKey != "" {
+		if until, ok := r.keys.Peek(p.key()); ok && until > now.Unix() {
+			return retry{known: true}
+		}
+	}
+	if r.groups[p.Group] == 0 {
+		return retry{}
+	}
+	print := r.push(p)
+	if l, ok := r.lost.Peek(print); ok && l.until > now.UnixNano() {
+		return retry{known: true, lost: print}
+	}
+	return retry{}
+}
+
+// settle forgets a lost reply once the retry of its push is committed.
+func (r *retries) settle(print lostPush) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l, ok := r.lost.Peek(print)
+	switch {
+	case !ok:
+	case l.count == 1:
+		r.lost.Remove(print)
+	default:
+		r.lost.Add(print, lostReplies{l.count - 1, l.until})
+	}
+}
+
+// remember keeps an idempotency key.
+func (r *retries) remember(key Identity, until int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keys.Add(key, until)
+}
+
+// forget drops the lost replies of a group.
+func (r *retries) forget(group Identity) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.groups[group] == 0 {
+		return
+	}
+	for _, p := range r.lost.Keys() {
+		if p.group == group {
+			r.lost.Remove(p)
+		}
+	}
+}
+
+// pending is how much is remembered.
+func (r *retries) pending() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lost.Len() + r.keys.Len()
+}
