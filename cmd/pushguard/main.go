@@ -19,7 +19,7 @@ import (
 // The exit codes.
 const (
 	exitOK      = 0
-	exitFailure = 1 // the world was in the way: an address in use, a full disk; check found faults; explain's push is refused
+	exitFailure = 1 // the world was in the way: an address in use, a full disk; check found faults; explain's push is refused; a stale group is left
 	exitUsage   = 2 // what pushguard was given is wrong: a flag, the policy it is to serve
 )
 
@@ -50,6 +50,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	serve := newServeCommand(app)
 	check := newCheckCommand(app)
 	explain := newExplainCommand(app)
+	sweep := newSweepCommand(app)
 
 	command, err := app.Parse(args)
 	switch {
@@ -61,6 +62,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return check.run(time.Now(), stdout, stderr)
 	case command == "explain":
 		return exit(stderr, explain.run(ctx, stdin, stdout))
+	case command == "sweep":
+		return exit(stderr, sweep.run(ctx, stdout, stderr))
 	default:
 		return exit(stderr, serve.run(ctx, promslog.New(&logConfig)))
 	}

@@ -55,7 +55,18 @@ func (u *Upstream) Groups(ctx context.Context, seed uint64) ([]Group, error) {
 	return groups, nil
 }
 
+// get returns an answer of status 200.
 func (u *Upstream) get(ctx context.Context, path string) (*http.Response, error) {
+	resp, err := u.ask(ctx, path)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("get %s from the upstream: status %d", path, resp.StatusCode)
+	}
+	return resp, err
+}
+
+// ask returns any answer.
+func (u *Upstream) ask(ctx context.Context, path string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "", nil)
 	if err != nil {
 		return nil, err
@@ -65,10 +76,6 @@ func (u *Upstream) get(ctx context.Context, path string) (*http.Response, error)
 	resp, err := u.transport.RoundTrip(req)
 	if err != nil {
 		return nil, fmt.Errorf("get %s from the upstream: %w", path, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		_ = resp.Body.Close()
-		return nil, fmt.Errorf("get %s from the upstream: status %d", path, resp.StatusCode)
 	}
 	return resp, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -33,6 +34,22 @@ func (u *Upstream) Started(ctx context.Context) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("status of the upstream: start_time: %w", err)
 	}
 	return t, nil
+}
+
+// Guarded reports whether the upstream is a pushguard in front of a Pushgateway,
+// ready or not, which says so in the header Server. It is not known of one behind
+// a proxy that writes the header itself.
+func (u *Upstream) Guarded(ctx context.Context) (bool, error) {
+	ctx, cancel := u.bounded(ctx)
+	defer cancel()
+	resp, err := u.ask(ctx, "/-/ready")
+	if err != nil {
+		return false, err
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)) // so that the connection is used again
+	_ = resp.Body.Close()
+	product, _, _ := strings.Cut(resp.Header.Get("Server"), "/")
+	return product == "pushguard", nil
 }
 
 func (u *Upstream) status(ctx context.Context) (status, error) {

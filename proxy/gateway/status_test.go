@@ -54,6 +54,36 @@ func TestStarted(t *testing.T) {
 	}
 }
 
+func TestGuarded(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		server string
+		want   bool
+	}{
+		{http.StatusOK, "pushguard/1.2.3", true},
+		{http.StatusServiceUnavailable, "pushguard/1.2.3", true},
+		{http.StatusOK, "pushguard", true},
+		{http.StatusOK, "nginx/1.2.3", false},
+		{http.StatusOK, "pushguardian/1", false},
+		{http.StatusOK, "", false},
+	} {
+		u := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.RequestURI != "/-/ready" {
+				t.Errorf("asked %s", r.RequestURI)
+			}
+			w.Header().Set("Server", c.server)
+			w.WriteHeader(c.status)
+		})
+		if got, err := u.Guarded(t.Context()); got != c.want || err != nil {
+			t.Errorf("%d from %q: %v, %v", c.status, c.server, got, err)
+		}
+	}
+	nobody := open(t, Config{URL: parse(t, "http://"+closedPort(t))})
+	if _, err := nobody.Guarded(t.Context()); err == nil {
+		t.Error("it is known of an upstream that does not answer")
+	}
+}
+
 func TestStatusNotFound(t *testing.T) {
 	u := serve(t, http.NotFound)
 	if _, err := u.UTF8Names(t.Context()); err == nil {
@@ -69,6 +99,9 @@ func TestStatusOfARealPushgateway(t *testing.T) {
 	u := open(t, Config{URL: gatewaytest.Start(t, "--web.route-prefix=/pgw")})
 	if on, err := u.UTF8Names(t.Context()); err != nil || on {
 		t.Errorf("UTF8Names = %v, %v", on, err)
+	}
+	if guarded, err := u.Guarded(t.Context()); err != nil || guarded {
+		t.Errorf("Guarded = %v, %v", guarded, err)
 	}
 	first, err := u.Started(t.Context())
 	if err != nil || first.Before(before) || first.After(time.Now()) {
