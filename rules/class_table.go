@@ -96,7 +96,7 @@ func declared(t dto.MetricType, reason string) Classified {
 func gauge(name string) Classified {
 	found := Classified{Class: ClassSnapshot, Reason: "declared a gauge"}
 	switch {
-	case strings.HasSuffix(name, "_total"):
+	case strings.HasSuffix(name, total):
 		found.Lint = GaugeNamedTotal
 	case strings.HasSuffix(name, created):
 		found.depends = createdOf
@@ -108,7 +108,7 @@ func gauge(name string) Classified {
 func untyped(name string) Classified {
 	found := Classified{Class: ClassSnapshot, Reason: "untyped, and not named as a counter"}
 	switch {
-	case strings.HasSuffix(name, "_total"):
+	case strings.HasSuffix(name, total):
 		return Classified{Class: ClassCounter, Semantics: Auto, Reason: "untyped, named as a total"}
 	case countsEvents(name):
 		found = Classified{Class: ClassCounter, Semantics: Delta, Reason: "untyped, named as a count of events"}
@@ -126,13 +126,18 @@ func untyped(name string) Classified {
 // itself.
 func isNoise(name string) bool {
 	switch name {
-	case "up", "push_time_seconds", "push_failure_time_seconds":
-		return true
+	case "", "up", "push_time_seconds", "push_failure_time_seconds":
+		return name != ""
 	}
-	for _, prefix := range [...]string{"go_", "python_", "process_", "jvm_", "promhttp_", "scrape_"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
+	switch name[0] { // most names are none of these at their first letter
+	case 'g':
+		return strings.HasPrefix(name, "go_")
+	case 'j':
+		return strings.HasPrefix(name, "jvm_")
+	case 'p':
+		return strings.HasPrefix(name, "python_") || strings.HasPrefix(name, "process_") || strings.HasPrefix(name, "promhttp_")
+	case 's':
+		return strings.HasPrefix(name, "scrape_")
 	}
 	return false
 }
@@ -156,6 +161,7 @@ func countsEvents(name string) bool {
 const (
 	created = "_created"
 	bucket  = "_bucket"
+	total   = "_total"
 )
 
 // unitSuffix returns what makes the name a part of a histogram; empty if nothing

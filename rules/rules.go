@@ -1,11 +1,14 @@
 // Package rules decides what happens to the labels of one metric and of one
-// grouping key. It is pure: no I/O, no clock, no lock.
+// grouping key, and what class a metric family is of. It is pure: no I/O, no
+// clock, and no lock but the one around what [Classes] remember.
 //
 // A [Config] is what a policy states, a [Set] what runs. Labels pass through
 // Prometheus' relabelling, are held against the allowlist, then the rules, where the first that matches a label
 // decides about it; what is left is held to the limits. The labels job, le,
 // quantile and __name__ carry the protocol; limits count them, nothing else
 // touches them.
+//
+// A [ClassConfig] and what it compiles to, [Classes], tell counters from snapshots.
 package rules
 
 import (
