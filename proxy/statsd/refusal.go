@@ -16,3 +16,8 @@ const (
 	RefusedSize      Refusal = "size"       // a line over 4,000 bytes, or lines over 60,000 together
 	RefusedFull      Refusal = "max_series" // a new series, while as many as may be all have something pending
 )
+
+var refusals = []Refusal{
+	RefusedValue, RefusedName, RefusedReserved, RefusedLabel, RefusedCollision,
+	RefusedKind, RefusedBounds, RefusedSize, RefusedFull,
+}

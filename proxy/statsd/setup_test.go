@@ -1,0 +1,252 @@
+package statsd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/goleak"
+
+	"github.com/pushguard/pushguard/proxy/counter"
+	"github.com/pushguard/pushguard/proxy/statsd/statsdtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what must happen.
+const patience = 30 * time.Second
+
+// eventually waits until ok.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for: %s", what)
+		}
+	}
+}
+
+// clock is a time that tests set.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Unix(1_800_000_000, 0)} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// logbook is what a sender logs.
+type logbook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+func newSender(t testing.TB, c Config) *Sender {
+	t.Helper()
+	if c.Tags == 0 {
+		c.Tags = DogStatsD
+	}
+	s, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// start runs a sender until the returned function is called, or the test ends.
+func start(t testing.TB, s *Sender) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func pending(s *Sender) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queued.n
+}
+
+// metric is a sample of the sender's own metrics.
+func metric(t testing.TB, s *Sender, name string, labels ...string) float64 {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(s)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			var got []string
+			for _, l := range m.GetLabel() {
+				got = append(got, l.GetValue())
+			}
+			if f.GetName() == "pushguard_statsd_"+name && slices.Equal(got, labels) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	t.Fatalf("no metric %s%q", name, labels)
+	return 0
+}
+
+func dropped(t testing.TB, s *Sender, why Refusal) float64 {
+	return metric(t, s, "dropped_total", string(why))
+}
+
+// series of a name, and pairs of label names and values.
+func newCounter(name string, pairs ...string) *counter.Series {
+	return &counter.Series{Name: name, Kind: counter.Counter, Labels: pairsOf(pairs)}
+}
+
+func newSummary(name string, pairs ...string) *counter.Series {
+	return &counter.Series{Name: name, Kind: counter.Summary, Labels: pairsOf(pairs)}
+}
+
+func newHistogram(name string, bounds []float64, pairs ...string) *counter.Series {
+	return &counter.Series{Name: name, Kind: counter.Histogram, Bounds: bounds, Labels: pairsOf(pairs)}
+}
+
+func pairsOf(pairs []string) []labels.Label {
+	var out []labels.Label
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, labels.Label{Name: pairs[i], Value: pairs[i+1]})
+	}
+	return out
+}
+
+func count(s *Sender, src *counter.Series, v float64) {
+	s.Add([]counter.Increment{{Series: src, Value: v}})
+}
+
+// observe adds one observation to a histogram.
+func observe(s *Sender, src *counter.Series, v float64) {
+	b := make([]float64, len(src.Bounds))
+	for i, bound := range src.Bounds {
+		if v <= bound {
+			b[i] = 1
+		}
+	}
+	s.Add([]counter.Increment{{Series: src, Count: 1, Sum: v, Buckets: b}})
+}
+
+// socket is a unixgram socket that keeps what it is sent.
+type socket struct {
+	*net.UnixConn
+	url *url.URL
+}
+
+func listen(t testing.TB) *socket {
+	t.Helper()
+	return listenAt(t, filepath.Join(t.TempDir(), "s"))
+}
+
+func listenAt(t testing.TB, path string) *socket {
+	t.Helper()
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return &socket{c, &url.URL{Scheme: "unixgram", Path: path}}
+}
+
+// datagrams returns what has come.
+func (s *socket) datagrams(t testing.TB) []string {
+	t.Helper()
+	var out []string
+	buf := make([]byte, 1<<16)
+	for {
+		_ = s.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		n, err := s.Read(buf)
+		if err != nil {
+			return out
+		}
+		out = append(out, string(buf[:n]))
+	}
+}
+
+// lines are those of all datagrams that have come.
+func (s *socket) lines(t testing.TB) []string {
+	t.Helper()
+	var out []string
+	for _, d := range s.datagrams(t) {
+		out = append(out, strings.Split(d, "\n")...)
+	}
+	return out
+}
+
+// address of an exporter by its transport.
+func address(e *statsdtest.Exporter, transport string) *url.URL {
+	return map[string]*url.URL{"udp": e.UDP, "tcp": e.TCP, "unixgram": e.Unixgram}[transport]
+}
+
+var transports = []string{"udp", "tcp", "unixgram"}
+
+// settle waits until everything was sent, and the exporter shows all of it: its
+// counters are those wanted.
+func settle(t testing.TB, s *Sender, e *statsdtest.Exporter, want map[string]float64) {
+	t.Helper()
+	eventually(t, "nothing pending", func() bool { return pending(s) == 0 })
+	var got map[string]float64
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if got = e.Counters(t); maps.Equal(got, want) {
+			return
+		}
+	}
+	t.Errorf("the exporter shows\n%s\nwant\n%s", listing(got), listing(want))
+}
+
+func listing(counters map[string]float64) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(counters)) {
+		fmt.Fprintf(&b, "  %s %v\n", name, counters[name])
+	}
+	return b.String()
+}
