@@ -80,6 +80,9 @@ func FuzzReadGroups(f *testing.F) {
 	f.Add("job", "", "labels", "h", uint(0))
 	f.Add("a", "\"\\\n\u2028", "last_push_successful", "\xff", uint(70))
 	f.Add("metrics", "[{", "push_time_seconds", "}]", uint(99))
+	f.Add("instance", "1.7e+09", "push_time_seconds", "h", uint(50))
+	f.Add("instance", "4e+99", "push_failure_time_seconds", "h", uint(60))
+	f.Add("instance", "-NaN", "push_time_seconds", "h", uint(61))
 	f.Fuzz(func(t *testing.T, name, value, family, help string, cut uint) {
 		labels := map[string]string{"job": "j", name: value}
 		metrics := map[string]any{"help": help, "metrics": []any{map[string]any{"labels": labels, "value": value}}}
@@ -88,7 +91,8 @@ func FuzzReadGroups(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := readGroups(bytes.NewReader(listing), 1, clock{now: time.Now()})
+		now := time.Now()
+		got, err := readGroups(bytes.NewReader(listing), 1, clock{now: now})
 		if err != nil {
 			t.Fatalf("%s: %v", listing, err)
 		}
@@ -103,6 +107,9 @@ func FuzzReadGroups(f *testing.F) {
 			v, ok := g.Key.Get(strings.ToValidUTF8(name, "\ufffd"))
 			if utf8.ValidString(name) && utf8.ValidString(value) && (!ok || v != value) {
 				t.Errorf("%s: label %q is %q", listing, name, v)
+			}
+			if !(g.Stamp >= 0) || g.Pushed.After(now) || g.Failed.After(now) || (g.Stamp == 0) != (g.Pushed.IsZero() && g.Failed.IsZero()) {
+				t.Errorf("%s: pushed %v, failed %v, stamp %v", listing, g.Pushed, g.Failed, g.Stamp)
 			}
 			own := family == "last_push_successful" || family == "push_time_seconds" || family == "push_failure_time_seconds"
 			if own != (len(g.Families) == 0) || utf8.ValidString(family) && !own && g.Families[0].Name != family {
