@@ -1,0 +1,267 @@
+package counter
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// plainBook is what a book promises, written down again in the simplest way: it
+// shares nothing with the book but the words of a push.
+type plainBook struct {
+	now       int64 // seconds
+	watermark int64 // nanoseconds
+	limit     int
+	lines     []modelLine // the longest unseen first
+	lost      map[string][]int64
+	keys      map[string]int64
+}
+
+type modelLine struct {
+	group, source string
+	last          float64
+	seen          int64
+}
+
+type modelReading struct {
+	name      string
+	source    Source
+	began     int64
+	semantics Semantics
+	value     float64
+}
+
+type modelPush struct {
+	group, key string
+	ignore     bool
+	readings   []modelReading
+}
+
+func (m *plainBook) body(p modelPush) string { return fmt.Sprint(p.group, p.readings) }
+
+// retry reports whether a push counts already.
+func (m *plainBook) retry(p modelPush) bool {
+	if until, ok := m.keys[p.group+p.key]; p.key != "" && ok && m.now < until {
+		return true
+	}
+	lost := m.lost[m.body(p)]
+	return len(lost) > 0 && m.now < lost[len(lost)-1]
+}
+
+// push returns what a push adds, and keeps it.
+func (m *plainBook) push(p modelPush) (sum float64) {
+	if m.retry(p) {
+		if lost := m.lost[m.body(p)]; len(lost) > 0 && m.now < lost[len(lost)-1] && !m.keyed(p) {
+			m.lost[m.body(p)] = lost[:len(lost)-1]
+		}
+		return 0
+	}
+	watermark := m.watermark // what this push evicts matters to the next
+	for _, r := range p.readings {
+		sum += m.read(p, r, watermark)
+	}
+	if p.key != "" {
+		m.keys[p.group+p.key] = m.now + 3600
+	}
+	for len(m.lines) > m.limit {
+		m.watermark = max(m.watermark, (m.lines[0].seen+1)*1e9)
+		m.lines = m.lines[1:]
+	}
+	return sum
+}
+
+// lose remembers a push; those that were lost before are known by the last.
+func (m *plainBook) lose(p modelPush) {
+	var known []int64
+	for _, until := range m.lost[m.body(p)] {
+		if m.now < until {
+			known = append(known, m.now+120)
+		}
+	}
+	m.lost[m.body(p)] = append(known, m.now+120)
+}
+
+func (m *plainBook) keyed(p modelPush) bool {
+	until, ok := m.keys[p.group+p.key]
+	return p.key != "" && ok && m.now < until
+}
+
+func (m *plainBook) read(p modelPush, r modelReading, watermark int64) float64 {
+	if r.semantics == Delta || r.semantics == Auto && r.source == Anonymous {
+		return r.value
+	}
+	source := fmt.Sprint(r.name, r.source, r.began)
+	line := modelLine{p.group, source, r.value, m.now}
+	for i, l := range m.lines {
+		if l.group != p.group || l.source != source {
+			continue
+		}
+		m.lines = append(append([]modelLine{}, m.lines[:i]...), m.lines[i+1:]...)
+		added := r.value - l.last
+		if r.value < l.last && r.source == Created {
+			line.last, added = l.last, 0
+		} else if r.value < l.last {
+			added = r.value
+		}
+		m.lines = append(m.lines, line)
+		return added
+	}
+	m.lines = append(m.lines, line)
+	if r.began <= watermark && p.ignore {
+		return 0
+	}
+	return r.value
+}
+
+func (m *plainBook) forget(group string) {
+	var kept []modelLine
+	for _, l := range m.lines {
+		if l.group != group {
+			kept = append(kept, l)
+		}
+	}
+	m.lines = kept
+}
+
+var modelGroups = []string{"job=a", "job=b", "job=c,run=1", "job=c,run=2"}
+
+// drawReadings draws a push of up to three counters.
+func drawReadings(t *rapid.T, watermark int64) []modelReading {
+	var out []modelReading
+	for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"x", "y", "z"}), 1, 3, rapid.ID).Draw(t, "names") {
+		r := modelReading{
+			name: name, source: Source(rapid.IntRange(1, 4).Draw(t, "source")),
+			semantics: rapid.SampledFrom([]Semantics{Auto, Auto, Cumulative, Delta}).Draw(t, "semantics"),
+			value:     float64(rapid.IntRange(0, 6).Draw(t, "value")),
+		}
+		if r.source <= Process {
+			r.began = watermark + rapid.SampledFrom([]int64{-1e9, -1, 0, 1, 3e8, 1e9, 2e9, 60e9}).Draw(t, "began")
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// as makes readings of the words of a push, and the push.
+func (p modelPush) as(m *plainBook) (Push, []Reading) {
+	var out []Reading
+	for _, r := range p.readings {
+		out = append(out, Reading{
+			Identity: identity(p.group, r.name, ""), Source: r.source, Began: r.began, Semantics: r.semantics,
+			Output: failures, Value: r.value,
+		})
+	}
+	return Push{
+		Group: groupOf(p.group).Identity(), Body: []byte(m.body(p)),
+		IdempotencyKey: p.key, IgnoreUnknown: p.ignore,
+	}, out
+}
+
+// Any interleaving of pushes, refusals, lost replies, retries, deletes, evictions
+// and restarts adds what the model says.
+func TestABookAddsWhatTheModelSays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := newClock()
+		limit := rapid.SampledFrom([]int{2, 5, 100}).Draw(t, "limit")
+		cfg := Config{Now: c.Now, Baselines: limit, Idle: 1000 * time.Hour}
+		m := &plainBook{now: c.now.Unix(), watermark: c.now.UnixNano(), limit: limit, lost: map[string][]int64{}, keys: map[string]int64{}}
+		b := NewBook(cfg)
+		totals, want := NewTotals(TotalsConfig{Now: c.Now}), 0.0
+		var sent []modelPush
+		push := func(t *rapid.T, p modelPush) {
+			words, readings := p.as(m)
+			var i Increments
+			if err := b.Difference(&i, readings, words); err != nil {
+				t.Fatal(err)
+			}
+			if rapid.IntRange(0, 9).Draw(t, "refused") == 0 {
+				return
+			}
+			if err := i.Commit(totals); err != nil {
+				t.Fatal(err)
+			}
+			want += m.push(p)
+			if rapid.IntRange(0, 4).Draw(t, "lost") == 0 {
+				b.Lost(words)
+				m.lose(p)
+			}
+			sent = append(sent, p)
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"push": func(t *rapid.T) {
+				push(t, modelPush{
+					group:    rapid.SampledFrom(modelGroups).Draw(t, "group"),
+					key:      rapid.SampledFrom([]string{"", "", "", "k", "l"}).Draw(t, "key"),
+					ignore:   rapid.Bool().Draw(t, "ignore"),
+					readings: drawReadings(t, m.watermark),
+				})
+			},
+			"retry": func(t *rapid.T) {
+				if len(sent) == 0 {
+					t.Skip("nothing was sent")
+				}
+				push(t, rapid.SampledFrom(sent[max(0, len(sent)-4):]).Draw(t, "again"))
+			},
+			"delete": func(t *rapid.T) {
+				group := rapid.SampledFrom(modelGroups).Draw(t, "group")
+				b.Forget(groupOf(group).Identity())
+				m.forget(group)
+				for _, p := range sent {
+					if p.group == group {
+						delete(m.lost, m.body(p))
+					}
+				}
+			},
+			"restart": func(t *rapid.T) {
+				b = NewBook(cfg)
+				m.lines, m.lost, m.keys, m.watermark = nil, map[string][]int64{}, map[string]int64{}, c.now.UnixNano()
+			},
+			"": func(t *rapid.T) {
+				step := int64(rapid.SampledFrom([]int{1, 1, 1, 50, 1800}).Draw(t, "step"))
+				m.now += step
+				c.advance(time.Duration(step) * time.Second)
+				if got := totalOf(totals, "failures_total", "job=j"); got != want && want != 0 {
+					t.Fatalf("the total is %v, the model says %v", got, want)
+				}
+				if got := b.Stats().Baselines; got != len(m.lines) {
+					t.Fatalf("%d baselines, the model has %d", got, len(m.lines))
+				}
+			},
+		})
+	})
+}
+
+// Whatever is pushed again, late or in parallel, the total of sources that say
+// when they were created is the sum of the last values of each.
+func TestCreatedSourcesAddUpToTheTruth(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := newClock()
+		b, totals := NewBook(Config{Now: c.Now}), NewTotals(TotalsConfig{Now: c.Now})
+		truth := map[string]float64{}
+		var i Increments
+		for range rapid.IntRange(1, 60).Draw(t, "pushes") {
+			p := modelPush{group: rapid.SampledFrom(modelGroups).Draw(t, "group")}
+			began := c.now.UnixNano() + int64(rapid.IntRange(1, 3).Draw(t, "run"))
+			v := float64(rapid.IntRange(0, 20).Draw(t, "value"))
+			p.readings = []modelReading{{name: "x", source: Created, began: began, value: v}}
+			words, readings := p.as(&plainBook{})
+			if err := b.Difference(&i, readings, words); err != nil {
+				t.Fatal(err)
+			}
+			if err := i.Commit(totals); err != nil {
+				t.Fatal(err)
+			}
+			source := fmt.Sprint(p.group, began)
+			truth[source] = max(truth[source], v)
+		}
+		want := 0.0
+		for _, v := range truth {
+			want += v
+		}
+		if got := totalOf(totals, "failures_total", "job=j"); got != want {
+			t.Fatalf("the total is %v, the truth %v", got, want)
+		}
+	})
+}
