@@ -1,7 +1,5 @@
 package counter
 
-import "math"
-
 // booking is what Commit does to the baseline of a reading.
 type booking uint8
 
@@ -124,13 +122,13 @@ func (i *Increments) grown(inc *Increment, r *Reading, last float64, wide []floa
 	return true
 }
 
-// above returns by how much a bucket of now in all grew, which is not less than
+// above returns by how much a bucket that holds now grew, which is not less than
 // the bucket below it did. Less is a bucket that lost something, unless the
-// numbers are fractions and the difference is of rounding.
+// difference is one of rounding, as fractions have: whole counts are exact.
 func above(below, delta, now float64) (float64, bool) {
 	if delta >= below {
 		return delta, true
 	}
-	const rounding = 1.0 / (1 << 51)
-	return below, delta >= 0 && now != math.Trunc(now) && below-delta <= now*rounding
+	const rounding = 1.0 / (1 << 45)
+	return below, delta >= 0 && below-delta <= now*rounding
 }
