@@ -2,19 +2,22 @@ package ledger
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
-// job is the account of one job.
+// job is the account of one job that has groups, or is about to.
 type job struct {
-	name   string
+	*account
 	entry  int
-	max    int // series, as its last claim said
+	terms  *Budget // as its last claim said; shared, never changed
 	series int
 	groups int // that exist upstream
+	live   int // that exist or are about to
 	users  int // groups in the table that it pays for
+	ages   ages
+	// promised are the groups that are to be evicted for pushes that were admitted.
+	promised promises
 	// values counts, by the hash of the value, the families of groups that hold
 	// it; distinct the values by label.
 	values   map[uint64]valueUse
@@ -26,8 +29,8 @@ type valueUse struct {
 	uses  int
 }
 
-func newJob(name string, entry int) *job {
-	return &job{name: name, entry: entry, values: map[uint64]valueUse{}, distinct: map[uint64]int{}}
+func newJob(entry int, a *account) *job {
+	return &job{account: a, entry: entry, terms: &Budget{}, values: map[uint64]valueUse{}, distinct: map[uint64]int{}}
 }
 
 // payer is the name of the job that pays for the claim.
@@ -86,18 +89,31 @@ func (j *job) drop(value uint64, u valueUse) {
 
 // change lets to change a group, and bills the difference.
 func (b *Book) change(g *group, to func()) {
-	booked, upkeep, existed := g.booked(), g.upkeep(), g.exists
+	booked, upkeep, slack, existed := g.booked(), g.upkeep(), g.spare(), g.exists
 	to()
-	b.bill(g.job, booked, g.booked())
-	b.add(g.job, g.upkeep()-upkeep)
-	if existed != g.exists {
-		n := 1
-		if existed {
-			n = -1
-		}
-		b.size += n
-		g.job.groups += n
+	j := g.job
+	if j == nil {
+		return // nothing was there, and nothing is
 	}
+	b.bill(j, booked, g.booked())
+	if n := g.upkeep() - upkeep; n != 0 {
+		b.add(j, n)
+		b.open(j, n/ownSeries)
+	}
+	b.slack += g.spare() - slack
+	switch {
+	case existed == g.exists:
+	case g.exists:
+		b.size++
+		j.groups++
+		j.ages.push(g)
+	default:
+		b.size--
+		j.groups--
+		j.ages.remove(g)
+		j.seen = b.clock.at
+	}
+	j.promised.changed(g)
 }
 
 // bill charges the job for what it holds instead of what it held.
@@ -134,22 +150,28 @@ func (b *Book) add(j *job, series int) {
 	}
 	j.series += series
 	b.series += series
-	b.addEntry(j.entry, series)
+	b.charge(j.entry, series, 0)
 }
 
-func (b *Book) addEntry(entry, series int) {
-	b.entries[entry] += series
-	if b.entries[entry] == 0 {
-		delete(b.entries, entry)
+// open counts groups that the job has from now on, or is about to have.
+func (b *Book) open(j *job, groups int) {
+	had := j.live > 0
+	j.live += groups
+	b.live += groups
+	switch has := j.live > 0; {
+	case has && !had:
+		b.charge(j.entry, 0, 1)
+	case had && !has:
+		b.charge(j.entry, 0, -1)
 	}
 }
 
 // govern makes the named job pay for the group, under the given terms.
-func (b *Book) govern(g *group, name string, entry int, budget Budget) *job {
+func (b *Book) govern(g *group, name string, entry int, budget *Budget) *job {
 	j := g.job
 	if j == nil || j.name != name {
 		if j = b.jobs[name]; j == nil {
-			j = newJob(strings.Clone(name), entry)
+			j = newJob(entry, b.idles.take(name, b.clock.at))
 			b.jobs[j.name] = j
 		}
 		b.hire(g, j)
@@ -158,13 +180,26 @@ func (b *Book) govern(g *group, name string, entry int, budget Budget) *job {
 	return j
 }
 
-func (b *Book) setTerms(j *job, entry int, budget Budget) {
-	if j.entry != entry {
-		b.addEntry(j.entry, -j.series)
-		b.addEntry(entry, j.series)
-		j.entry = entry
+func (b *Book) setTerms(j *job, id int, budget *Budget) {
+	if j.entry != id {
+		jobs := min(j.live, 1)
+		b.charge(j.entry, -j.series, -jobs)
+		b.charge(id, j.series, jobs)
+		j.entry = id
 	}
-	j.max = budget.Series
+	if *j.terms != *budget {
+		j.terms = b.entry(id).share(budget)
+	}
+	b.guarantee(b.entry(id), budget.Guaranteed)
+}
+
+// share returns terms equal to those given, in memory that jobs share.
+func (e *entryAccount) share(budget *Budget) *Budget {
+	if e.terms == nil || *e.terms != *budget {
+		terms := *budget
+		e.terms = &terms
+	}
+	return e.terms
 }
 
 // hire makes j pay for the group in place of who did so before.
@@ -175,42 +210,57 @@ func (b *Book) hire(g *group, j *job) {
 	if before == nil {
 		return
 	}
+	before.promised.end(g)
 	for c := g.booked().read(g.last); c.next(); {
 		for _, v := range c.at.values {
 			j.learn(wire.LabelValue{Label: before.values[v].label, Value: v})
 		}
 	}
 	b.bill(j, nil, g.booked())
-	b.add(j, g.upkeep())
 	b.bill(before, g.booked(), nil)
-	b.add(before, -g.upkeep())
+	if n := g.upkeep(); n > 0 {
+		b.add(j, n)
+		b.open(j, 1)
+		b.add(before, -n)
+		b.open(before, -1)
+	}
 	if g.exists {
 		j.groups++
 		before.groups--
+		before.ages.remove(g)
+		before.seen = b.clock.at
+		j.ages.push(g)
 	}
 	b.dismiss(before)
 }
 
-// dismiss ends the duty of a job for one group; with the last one it goes.
+// dismiss ends the duty of a job for one group. With the last one it goes, and
+// what is to be remembered of it stays.
 func (b *Book) dismiss(j *job) {
 	if j == nil {
 		return
 	}
 	if j.users--; j.users == 0 {
 		delete(b.jobs, j.name)
+		b.idles.put(j.account, b.clock.at)
 	}
 }
 
 // Regovern gives every job new terms: terms returns the policy's entry that
 // governs a job, and its budget. It is for a policy that was read again, whose
-// entries count otherwise. It holds the book's lock while terms runs.
+// entries count otherwise. Nothing that is held is taken away. It holds the book's
+// lock while terms runs.
 func (b *Book) Regovern(terms func(job string) (entry int, budget Budget)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, j := range b.jobs {
-		entry, budget := terms(j.name)
-		b.setTerms(j, entry, budget)
+	for _, e := range b.entries {
+		b.guarantee(e, 0)
 	}
+	for _, j := range b.jobs {
+		id, budget := terms(j.name)
+		b.setTerms(j, id, &budget)
+	}
+	b.dropEntries()
 }
 
 // Held returns how many series a job holds: those of its groups, the upstream's
@@ -225,14 +275,22 @@ func (b *Book) Held(job string) int {
 }
 
 // Over returns by how many series a job is over the budget that its last claim
-// named. Only what Load finds, or a budget that is lowered, brings it there.
+// named. Only what Load finds, or a budget that is lowered, brings it there, or
+// what it borrows.
 func (b *Book) Over(job string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if j := b.jobs[job]; j != nil && j.max > 0 {
-		return max(0, j.series-j.max)
+	if j := b.jobs[job]; j != nil {
+		return j.over()
 	}
 	return 0
+}
+
+func (j *job) over() int {
+	if j.terms.Series == 0 {
+		return 0
+	}
+	return max(0, j.series-j.terms.Series)
 }
 
 // Series returns how many series all jobs hold.

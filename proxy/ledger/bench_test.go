@@ -93,7 +93,7 @@ func TestMemoryOfASeries(t *testing.T) {
 }
 
 func bytesPerSeries(t testing.TB, s shape, series int) float64 {
-	before := heap()
+	before := heapAlloc()
 	b, held := NewBook(Config{}), 0
 	for i := range series / s.series() {
 		g, err := b.Admit(t.Context(), s.claim(i))
@@ -103,7 +103,7 @@ func bytesPerSeries(t testing.TB, s shape, series int) float64 {
 		g.Settle(Applied)
 		held += s.series()
 	}
-	per := float64(heap()-before) / float64(held)
+	per := float64(heapAlloc()-before) / float64(held)
 	if want := held + ownSeries*b.Len(); b.Series() != want {
 		t.Fatalf("%d series are held, want %d", b.Series(), want)
 	}

@@ -260,21 +260,23 @@ func TestJobsMayMove(t *testing.T) {
 		t.Errorf("%+v", g.Ruling)
 	}
 	g.Settle(Applied)
-	if b.Held("old") != 0 || len(b.jobs) != 1 || b.entries[1] != 0 || b.entries[2] != 4 {
+	if b.Held("old") != 0 || len(b.jobs) != 1 || b.entry(1).series != 0 || b.entry(2).series != 4 {
 		t.Errorf("%d held by the old job, %d jobs, entries %v", b.Held("old"), len(b.jobs), b.entries)
 	}
 	if r, _ := b.Peek(push(http.MethodPut, key("job", "folded", "k", "v"), Budget{LabelValues: 2}, "a", "new")); len(r.Trimmed) != 1 {
 		t.Errorf("trimmed %v: a is known and new is not", r.Trimmed)
 	}
 	b.Regovern(func(string) (int, Budget) { return 3, Budget{Series: 1} })
-	if b.entries[3] != 4 || len(b.entries) != 1 || b.Over("folded") != 3 {
+	if b.entry(3).series != 4 || b.Over("folded") != 3 {
 		t.Errorf("entries %v, over %d", b.entries, b.Over("folded"))
 	}
-	if got := b.Jobs(5); !reflect.DeepEqual(got, []JobUse{{Job: "folded", Entry: 3, Series: 4, Groups: 1}}) || len(b.Jobs(0)) != 0 {
-		t.Errorf("jobs %v", got)
+	oldest, _ := b.Oldest("folded")
+	want := []JobUse{{Job: "folded", Entry: 3, Series: 4, Over: 3, Groups: 1, OldestPush: oldest.Pushed}}
+	if got := b.Jobs(5); !reflect.DeepEqual(got, want) || len(b.Jobs(0)) != 0 {
+		t.Errorf("jobs %v, want %v", got, want)
 	}
 	admit(t, b, Claim{Group: group1, Raw: group1, Method: http.MethodDelete}).Settle(Applied)
-	if len(b.jobs)+len(b.entries)+b.Series() != 0 {
+	if len(b.jobs)+b.entry(3).jobs+b.entry(3).series+b.Series() != 0 {
 		t.Errorf("%d jobs, entries %v and %d series are left", len(b.jobs), b.entries, b.Series())
 	}
 }

@@ -24,6 +24,7 @@ type draft struct {
 	fresh      []uint64 // label values that the job has only because of the claim
 	words      []uint64
 	pushed     builder
+	overflow   overflow
 }
 
 type hashed struct {
@@ -43,7 +44,8 @@ type candidate struct {
 	metric int32
 	entry  int32
 	slot   int
-	cost   int
+	cost   int // series that the push brings of it
+	fresh  int // those of them that the group may not have held
 }
 
 var drafts = sync.Pool{New: func() any { return new(draft) }}
@@ -54,6 +56,7 @@ const keptWords = 1 << 14
 func (d *draft) free() {
 	if cap(d.entries) <= keptWords && cap(d.words) <= keptWords && cap(d.pushed.out) <= keptWords {
 		d.pushed.before = family{}
+		d.overflow.reset()
 		drafts.Put(d)
 	}
 }
@@ -174,12 +177,15 @@ func (d *draft) compareFamily(slot int, held *family, unsure bool) bool {
 			at++
 		}
 		same = same && had == int(e.samples)
+		fresh := max(0, int(e.samples)-had)
 		if unsure {
 			d.freed[slot] += had
 			had = 0
 		}
 		if cost := int(e.samples) - had; cost > 0 || had == 0 {
-			d.candidates = append(d.candidates, candidate{metric: e.metric, entry: d.starts[slot] + int32(i), slot: slot, cost: cost})
+			d.candidates = append(d.candidates, candidate{
+				metric: e.metric, entry: d.starts[slot] + int32(i), slot: slot, cost: cost, fresh: fresh,
+			})
 		} else {
 			d.freed[slot] -= cost
 			d.certain[slot] = true
@@ -219,6 +225,15 @@ func (d *draft) build(c *Claim, g *group, by writer) holdings {
 	return d.pushed.out
 }
 
+// writes reports whether anything of the families is left of the push, which are
+// indices into those of the claim.
+func (d *draft) writes(families []int32) bool {
+	return slices.ContainsFunc(families, func(f int32) bool {
+		return f >= 0 && int(f) < len(d.slots) &&
+			slices.ContainsFunc(d.of(int(d.slots[f])), func(e entry) bool { return e.metric >= 0 })
+	})
+}
+
 // take moves the fingerprints and sizes of the entries into a family.
 func (d *draft) take(f *family, es []entry) {
 	start := len(d.words)
@@ -243,9 +258,7 @@ func (d *draft) values(c *Claim, es []entry) []uint64 {
 		if e.metric < 0 {
 			continue
 		}
-		for _, v := range c.Metrics[e.metric].Values {
-			d.words = append(d.words, v.Value)
-		}
+		d.words = d.overflow.values(d.words, c, int(e.metric))
 	}
 	values := d.words[start:]
 	slices.Sort(values)

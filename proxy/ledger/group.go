@@ -35,8 +35,15 @@ type group struct {
 	job     *job   // who pays; nil only if there is nothing to pay for
 	content holdings
 	last    writer // who pushed last
-	exists  bool   // upstream, or may exist there
-	unsure  bool   // the content is what it may hold, after an outcome that is unknown
+
+	older, newer *group // of the job, those that exist, by at
+	at           second // of the last accepted push; if there never was one, of the last failure
+	slack        uint32 // series of the content that cannot all be there at once
+
+	exists  bool // upstream, or may exist there
+	unsure  bool // the content is what it may hold, after an outcome that is unknown
+	failed  bool // no push was ever accepted
+	success bool // a family tells when the job succeeded last
 }
 
 // turn is what a group needs only while somebody uses it.
@@ -47,6 +54,8 @@ type turn struct {
 	push   *Grant   // the PUT or POST under way
 	booked holdings // with it, what the group may hold
 	last   writer   // with it, who may have pushed last
+	slack  uint32   // with it
+	spare  uint32   // of the content once a POST is applied
 }
 
 func (g *group) key() wire.Key { return wire.KeyOf(g.id) }
@@ -66,6 +75,15 @@ func (g *group) booked() holdings {
 	return g.content
 }
 
+// spare is how many of the series that count cannot be there: of a push, either
+// what it replaces is, or what it brings.
+func (g *group) spare() int {
+	if g.push() != nil {
+		return int(g.turn.slack)
+	}
+	return int(g.slack)
+}
+
 // upkeep is what counts of the upstream's own series.
 func (g *group) upkeep() int {
 	if g.exists || g.push() != nil {
@@ -77,7 +95,7 @@ func (g *group) upkeep() int {
 // reserve begins a push, or brings it up to date with the content.
 func (g *group) reserve(p *Grant) {
 	t := g.turn
-	t.push, t.booked, t.last = p, g.content, g.last
+	t.push, t.booked, t.last, t.slack, t.spare = p, g.content, g.last, g.slack, 0
 	if p.same {
 		return
 	}
@@ -86,35 +104,76 @@ func (g *group) reserve(p *Grant) {
 		t.last = p.raw.or(g.last)
 	}
 	t.booked = united(g.content.read(g.last), p.pushed.read(p.raw), t.last)
+	before, after := g.content.series()-int(g.slack), p.pushed.series()
+	if p.Method == http.MethodPost {
+		all := afterPost(g.content, p.pushed)
+		after = min(all, before+after)
+		t.spare = uint32(all - after)
+	}
+	t.slack = uint32(max(0, t.booked.series()-max(before, after)))
+}
+
+// afterPost returns how many series there are once a POST is applied.
+func afterPost(content, pushed holdings) int {
+	n := 0
+	pairs(content.read(unknown), pushed.read(unknown), func(was, is *family) {
+		if is == nil {
+			is = was
+		}
+		n += is.series()
+	})
+	return n
 }
 
 // settle ends a request. After an outcome that is unknown, what was certain
 // before is certain only where both ends of the push agree on it.
 func (g *group) settle(by *Grant, o Outcome) {
-	booked, last := g.turn.booked, g.turn.last
-	g.turn.push, g.turn.booked = nil, nil
+	t := g.turn
+	booked, last, slack := t.booked, t.last, t.slack
+	t.push, t.booked = nil, nil
 	switch {
 	case by.Method == http.MethodDelete:
 		if o == Applied { // else what the book holds may still be there
-			g.content, g.last, g.exists, g.unsure = nil, unknown, false, false
+			g.content, g.last, g.slack = nil, unknown, 0
+			g.exists, g.unsure, g.failed, g.success = false, false, false, false
 		}
 		return
 	case o == Untouched:
 		return
 	case o == Refused:
 		if !g.exists {
-			g.last = by.raw
+			g.last, g.failed = by.raw, true
 		}
 	case by.same:
 	case o != Applied:
-		g.content, g.last, g.unsure = exact(booked), last, true
+		g.content, g.last, g.slack, g.unsure = exact(booked), last, slack, true
 	case by.Method == http.MethodPut:
-		g.content, g.last, g.unsure = exact(by.pushed), by.raw, false
+		g.content, g.last, g.slack, g.unsure = exact(by.pushed), by.raw, 0, false
 	default:
 		g.content = exact(overlaid(g.content.read(g.last), by.pushed.read(by.raw), by.raw))
-		g.last = by.raw
+		g.last, g.slack = by.raw, t.spare
 	}
 	g.exists = true
+}
+
+// age notes when a push was settled: one that was, or may have been, accepted
+// makes the group the job's newest, as does a failure where there is nothing else
+// to go by.
+func (g *group) age(by *Grant, o Outcome, now second) {
+	switch o {
+	case Untouched:
+		return
+	case Refused:
+		if !g.failed {
+			return
+		}
+	case Applied:
+		g.failed = false
+		g.success = by.success || g.success && by.Method == http.MethodPost
+	default:
+		g.success = g.success || by.success
+	}
+	g.job.ages.renew(g, now)
 }
 
 // find returns the entry of a group, or nil.

@@ -18,9 +18,9 @@ import (
 // content is what a group holds in plain words: "family/value" → series.
 type content map[string]int
 
-// account is the model of one group: what the upstream truly holds, and what a
+// modelAccount is the model of one group: what the upstream truly holds, and what a
 // book that saw only the outcomes must reserve.
-type account struct {
+type modelAccount struct {
 	exists, mayExist bool
 	truth, known     content
 	unsure           bool    // known is what the upstream may hold, after an unknown outcome
@@ -29,7 +29,7 @@ type account struct {
 	claim            Claim
 }
 
-func (a *account) booked() content {
+func (a *modelAccount) booked() content {
 	all := maps.Clone(a.known)
 	for m, n := range a.pending {
 		all[m] = max(n, all[m])
@@ -37,7 +37,7 @@ func (a *account) booked() content {
 	return all
 }
 
-func (a *account) series() int {
+func (a *modelAccount) series() int {
 	n := 0
 	if a.mayExist || a.pending != nil {
 		n = 2
@@ -73,7 +73,7 @@ func applied(before, pushed content, families []string, put bool) content {
 }
 
 // accounts are all groups; two jobs of one entry have two each.
-type accounts [4]*account
+type accounts [4]*modelAccount
 
 func (as accounts) used(job int) (series, all int, values map[string]bool) {
 	values = map[string]bool{}
@@ -91,7 +91,7 @@ func (as accounts) used(job int) (series, all int, values map[string]bool) {
 }
 
 // certain is what of a metric the group surely holds.
-func (a *account) certain(m string) int {
+func (a *modelAccount) certain(m string) int {
 	if a.unsure {
 		return 0
 	}
@@ -99,7 +99,7 @@ func (a *account) certain(m string) int {
 }
 
 // replaced is how many series of a family go if the push writes it.
-func (a *account) replaced(family string, pushed []string, sizes []int) int {
+func (a *modelAccount) replaced(family string, pushed []string, sizes []int) int {
 	n := 0
 	for m, held := range a.known {
 		if f, _, _ := strings.Cut(m, "/"); f != family {
@@ -168,7 +168,7 @@ func TestHeldAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b, as := NewBook(Config{}), accounts{}
 		for i := range as {
-			as[i] = &account{truth: content{}, known: content{}}
+			as[i] = &modelAccount{truth: content{}, known: content{}}
 		}
 		budget := Budget{
 			Series:      rapid.IntRange(2, 24).Draw(t, "series"),
@@ -333,8 +333,8 @@ func (as accounts) check(t *rapid.T, b *Book, budget Budget) {
 			t.Fatalf("job %s has %d values, want %d", name, distinct, len(values))
 		}
 	}
-	if b.Series() != total || b.entries[0] != total {
-		t.Fatalf("%d series in all, %d of the entry, want %d", b.Series(), b.entries[0], total)
+	if b.Series() != total || b.entry(0).series != total {
+		t.Fatalf("%d series in all, %d of the entry, want %d", b.Series(), b.entry(0).series, total)
 	}
 	if got := as.really(0) + as.really(1); got > min(budget.EntrySeries, budget.GuardSeries) {
 		t.Fatalf("the upstream holds %d series, more than all may", got)

@@ -49,6 +49,14 @@ func (f *family) sameMetrics(other *family) bool {
 	return slices.Equal(f.prints, other.prints) && slices.Equal(f.sizes, other.sizes)
 }
 
+func (h holdings) series() int {
+	n := 0
+	for c := h.read(unknown); c.next(); {
+		n += c.at.series()
+	}
+	return n
+}
+
 // cursor reads holdings record by record.
 type cursor struct {
 	rest holdings

@@ -63,7 +63,15 @@ type Grant struct {
 	draft   *draft   // until it is settled
 	pushed  holdings // what the push brings; memory of the draft
 	same    bool     // the push leaves the group as it is
+	success bool     // it brings a family that tells of a success
 	settled bool
+
+	account *account      // of the job that paid when it was admitted
+	entry   *entryAccount // of the job, if the job was new to it
+	at      int64         // when it was admitted, by the book's clock
+	fresh   int           // series that counted as new
+	made    bool          // it makes the group
+	victims []*group      // promised to be evicted
 }
 
 // Config configures a Book.
@@ -84,11 +92,16 @@ type Book struct {
 	loading sync.Mutex // serialises Load
 
 	mu      sync.Mutex
+	clock   clock             // read by whoever locks to change something
 	groups  map[string]*group // by the ID of the canonical key; twins are chained
 	size    int               // how many of them exist upstream
+	live    int               // how many exist or are about to
 	jobs    map[string]*job
-	entries map[int]int // series by the policy's entry
-	series  int         // of all jobs
+	idles   idles
+	entries map[int]*entryAccount
+	series  int // of all jobs
+	slack   int // series of them that cannot all be there at once
+	lent    int // series beyond what their entries are guaranteed
 	wipes   int
 	settled map[string]*since // while Load reads: the groups settled meanwhile
 }
@@ -101,9 +114,13 @@ type since struct {
 
 // NewBook returns an empty book.
 func NewBook(cfg Config) *Book {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	return &Book{
-		wait: cfg.Wait, seed: maphash.MakeSeed(),
-		groups: make(map[string]*group), jobs: make(map[string]*job), entries: make(map[int]int),
+		wait: cfg.Wait, seed: maphash.MakeSeed(), clock: clock{now: cfg.Now},
+		groups: make(map[string]*group), jobs: make(map[string]*job), entries: make(map[int]*entryAccount),
+		idles: idles{accounts: make(map[string]*account)},
 	}
 }
 
@@ -135,6 +152,7 @@ func (b *Book) Admit(ctx context.Context, c Claim) (*Grant, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.clock.read()
 	grant := &Grant{book: b, group: g, raw: writer(b.hash(c.Raw.ID())), draft: d}
 	if err := b.grant(grant, &c); err != nil {
 		b.free(g)
@@ -154,17 +172,18 @@ func (b *Book) Peek(c Claim) (Ruling, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.clock.read()
 	g := b.find(c.Group)
 	if g == nil {
 		g = &group{id: c.Group.ID()}
 	}
 	j := b.jobs[c.payer()]
 	if j == nil {
-		j = newJob(c.payer(), c.Entry)
+		j = newJob(c.Entry, b.idles.peek(c.payer(), b.clock.at))
 	}
-	r, _, err := b.rule(g, j, &c, d, writer(b.hash(c.Raw.ID())))
+	v, err := b.rule(g, j, &c, d, writer(b.hash(c.Raw.ID())))
 	j.unlearn(d.fresh)
-	return r, err
+	return v.Ruling, err
 }
 
 // grant decides a claim whose group is taken, and books it.
@@ -172,25 +191,71 @@ func (b *Book) grant(grant *Grant, c *Claim) error {
 	g, d := grant.group, grant.draft
 	j := g.job
 	if c.Method != http.MethodDelete {
-		j = b.govern(g, c.payer(), c.Entry, c.Budget)
+		j = b.govern(g, c.payer(), c.Entry, &c.Budget)
 	}
-	var err error
-	if grant.Ruling, grant.same, err = b.rule(g, j, c, d, grant.raw); err != nil {
+	v, err := b.rule(g, j, c, d, grant.raw)
+	if err != nil {
 		if j != nil {
 			j.unlearn(d.fresh)
 		}
 		return err
 	}
+	grant.Ruling, grant.same = v.Ruling, v.same
 	if c.Method == http.MethodDelete {
 		return nil
 	}
+	d.collapse()
 	if grant.same && grant.Method == http.MethodPut {
 		grant.pushed = g.content
 	} else {
 		grant.pushed = d.build(c, g, grant.raw)
 	}
+	grant.success = d.writes(c.Success)
+	b.count(grant, j, &v)
 	b.change(g, func() { g.reserve(grant) })
 	return nil
+}
+
+// count books what an admitted push uses up.
+func (b *Book) count(grant *Grant, j *job, v *verdict) {
+	grant.account, grant.at, grant.fresh = j.account, b.clock.at, v.fresh
+	grant.made, grant.victims = !grant.group.exists, v.victims
+	j.pushes.add(minute, grant.at, 1)
+	j.hour.add(hour, grant.at, v.fresh)
+	j.day.add(day, grant.at, v.fresh)
+	if v.newJob {
+		grant.entry = b.entry(j.entry)
+		grant.entry.newJobs.add(day, grant.at, 1)
+	}
+	j.promised.end(grant.group)
+	j.promised.make(grant, v.victims)
+}
+
+// repay gives back what a push has not used up after all, and ends or binds the
+// promise of what was to make room for it.
+func (g *Grant) repay(o Outcome, at int64) {
+	fresh := 0
+	switch o {
+	case Untouched:
+		fresh = g.fresh
+		if g.entry != nil {
+			g.entry.newJobs.take(day, g.at, 1)
+		}
+	case Refused:
+		fresh = g.fresh
+		if g.made {
+			fresh -= ownSeries // those are there
+		}
+	}
+	if fresh > 0 {
+		g.account.hour.take(hour, g.at, fresh)
+		g.account.day.take(day, g.at, fresh)
+	}
+	for _, v := range g.victims {
+		if v.job != nil {
+			v.job.promised.settle(g, v, o, at+promiseTime)
+		}
+	}
 }
 
 // Settle books what became of the request and gives the group free. Only the
@@ -206,13 +271,33 @@ func (g *Grant) Settle(o Outcome) {
 		return
 	}
 	g.settled = true
-	if !g.Skip {
+	now := toSecond(b.clock.read())
+	switch {
+	case !g.Skip:
 		b.note(g, o)
-		b.change(g.group, func() { g.group.settle(g, o) })
+		b.settle(g, o, now)
+	case g.Reason == Pinned && g.group.job != nil:
+		g.group.job.promised.end(g.group)
 	}
 	b.free(g.group)
 	g.draft.free()
-	g.draft, g.pushed = nil, nil
+	g.draft, g.pushed, g.victims = nil, nil, nil
+}
+
+func (b *Book) settle(grant *Grant, o Outcome, now second) {
+	g := grant.group
+	if !g.exists {
+		g.at = now
+	}
+	b.change(g, func() { g.settle(grant, o) })
+	if grant.Method == http.MethodDelete {
+		if g.job != nil {
+			g.job.promised.end(g)
+		}
+		return
+	}
+	g.age(grant, o, now)
+	grant.repay(o, b.clock.at)
 }
 
 // note tells a Load that reads what is newer than its listing.

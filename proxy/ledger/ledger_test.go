@@ -321,13 +321,13 @@ func TestMemoryOfAGroup(t *testing.T) {
 	}
 	b := NewBook(Config{})
 	path := make([]byte, 4096) // stands for the request the key is a part of
-	before := heap()
+	before := heapAlloc()
 	for i := range n {
 		whole := fmt.Sprintf("instance-%06d%s", i, path)
 		k := key("job", "nightly_load", "instance", whole[:15])
 		admit(t, b, Claim{Group: k, Raw: k, Method: http.MethodPut, Families: families}).Settle(Applied)
 	}
-	per := (heap() - before) / n
+	per := (heapAlloc() - before) / n
 	runtime.KeepAlive(b)
 	t.Logf("%d bytes a group", per)
 	if per > limit {
@@ -335,7 +335,7 @@ func TestMemoryOfAGroup(t *testing.T) {
 	}
 }
 
-func heap() uint64 {
+func heapAlloc() uint64 {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)

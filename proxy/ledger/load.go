@@ -31,7 +31,9 @@ type Group struct {
 //
 // Requests go on meanwhile, so the listing may be older than what the book has
 // learnt from them. A group that was settled while read ran, or is taken now,
-// is therefore never forgotten, and one that was deleted does not come back.
+// is therefore never forgotten, and one that was deleted does not come back. Of
+// the times when a group was pushed to, the later stands; one that nobody knows
+// is now. What is listed counts in no window.
 // If read fails, the table stays as it is and Load returns its error; if Wipe
 // was called while it ran, the listing counts for nothing.
 //
@@ -52,13 +54,14 @@ func (b *Book) Load(read func() ([]Group, error)) error {
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	now := toSecond(b.clock.read())
 	settled := b.settled
 	b.settled = nil
 	if err != nil {
 		return err
 	}
 	if wipes == b.wipes {
-		b.replace(groups, listed, settled)
+		b.replace(groups, listed, settled, now)
 	}
 	return nil
 }
@@ -90,7 +93,7 @@ func (b *Book) listed(listed []wire.FamilyPrint) holdings {
 	return out.out
 }
 
-func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*since) {
+func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*since, now second) {
 	seen := make(map[*group]struct{}, len(groups))
 	for i := range groups {
 		l := &groups[i]
@@ -103,6 +106,7 @@ func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*si
 			g = b.insert(l.Key)
 		}
 		seen[g] = struct{}{}
+		b.loadAge(g, l, now)
 		b.loadGroup(g, l, listed[i], recent)
 	}
 	for _, g := range b.groups {
@@ -116,6 +120,27 @@ func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*si
 	}
 }
 
+// loadAge has a group be as young as anyone says.
+func (b *Book) loadAge(g *group, l *Group, now second) {
+	pushed, failed := orNever(l.Pushed), false
+	if pushed == 0 {
+		pushed, failed = orNever(l.Failed), !l.Failed.IsZero()
+	}
+	if !g.exists {
+		g.at, g.failed = 0, failed
+	}
+	if pushed == 0 && g.at == 0 {
+		pushed = now
+	}
+	g.failed = g.failed && failed
+	if at := min(now, max(g.at, pushed)); at != g.at {
+		g.at = at
+		if g.exists {
+			g.job.ages.mixed = true
+		}
+	}
+}
+
 // loadGroup makes a group what it is listed as; recent is not nil if it was
 // settled since the listing began.
 func (b *Book) loadGroup(g *group, l *Group, listed holdings, recent *since) {
@@ -123,7 +148,10 @@ func (b *Book) loadGroup(g *group, l *Group, listed holdings, recent *since) {
 	if payer == "" {
 		payer = l.Key.Job()
 	}
-	j := b.govern(g, payer, l.Entry, l.Budget)
+	j := b.govern(g, payer, l.Entry, &l.Budget)
+	if success := l.Success || recent != nil && g.success; success != g.success {
+		g.success, j.ages.lost = success, true
+	}
 	next := builder{last: g.last, out: make(holdings, 0, len(listed)+len(g.content))}
 	pairs(g.content.read(g.last), listed.read(unknown), func(held, listed *family) {
 		switch {
@@ -164,6 +192,7 @@ func (b *Book) loadGroup(g *group, l *Group, listed holdings, recent *since) {
 // restate gives the group another content, under a push that may be under way.
 func (g *group) restate(content holdings, last writer, exists bool) {
 	g.content, g.last, g.exists, g.unsure = content, last, exists, false
+	g.slack = 0
 	if p := g.push(); p != nil {
 		p.same = false
 		g.reserve(p)
@@ -173,13 +202,16 @@ func (g *group) restate(content holdings, last writer, exists bool) {
 // forget books that a group does not exist upstream any more.
 func (b *Book) forget(g *group) {
 	b.change(g, func() { g.restate(nil, unknown, false) })
+	g.failed, g.success = false, false
 }
 
-// Wipe forgets every group: the upstream has been told to delete them all. A
-// push under way is booked when it is settled, as it may come after the wipe.
+// Wipe forgets every group: the upstream has been told to delete them all. What
+// was new in the windows stays so. A push under way is booked when it is settled,
+// as it may come after the wipe.
 func (b *Book) Wipe() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.clock.read()
 	b.wipes++
 	for _, g := range b.groups {
 		for ; g != nil; g = g.twin {

@@ -30,7 +30,7 @@ type GroupUse struct {
 	Pushed time.Time // when it was last pushed to, rounded up to a second
 	Failed bool      // no push to it was ever accepted; Pushed is when one failed
 	Pinned bool      // the policy keeps it
-	Over   bool      // the groups pushed to before it leave no room for it in the job's budget
+	Over   bool      // the groups that are older leave no room for it in the job's budget
 }
 
 // JobReport is what one job holds, and where.
@@ -42,61 +42,78 @@ type JobReport struct {
 // Totals is what all jobs hold.
 type Totals struct {
 	Series, Groups, Jobs int
-	Lent                 int // series over what the entries are guaranteed
+	Lent                 int // series beyond what their entries are guaranteed
 	// Idle is how many jobs without a group are remembered, for their windows, and
 	// Forgotten how many were forgotten before their time, since those were too many.
 	Idle      int
 	Forgotten int64
 }
 
-// StaleGroup is a group that has outlived its job's StaleAfter.
-type StaleGroup struct {
-	Key        wire.Key
-	Job        string
-	Pushed     time.Time // as in GroupUse
-	StaleAfter time.Duration
-}
-
 // Jobs returns the n jobs that hold most series, most first.
 func (b *Book) Jobs(n int) []JobUse {
 	b.mu.Lock()
-	all := make([]JobUse, 0, len(b.jobs))
+	defer b.mu.Unlock()
+	b.clock.read()
+	most := make([]*job, 0, max(0, min(2*n, len(b.jobs))))
 	for _, j := range b.jobs {
-		if j.series > 0 {
-			all = append(all, JobUse{Job: j.name, Entry: j.entry, Series: j.series, Groups: j.groups})
+		if j.series == 0 {
+			continue
+		}
+		if most = append(most, j); len(most) >= 2*n {
+			most = first(most, n)
 		}
 	}
-	b.mu.Unlock()
-	slices.SortFunc(all, func(x, y JobUse) int {
-		return cmp.Or(cmp.Compare(y.Series, x.Series), cmp.Compare(x.Job, y.Job))
+	most = first(most, n)
+	out := make([]JobUse, len(most))
+	for i, j := range most {
+		out[i] = b.use(j)
+	}
+	return out
+}
+
+// first returns the n jobs that hold most series, most first.
+func first(jobs []*job, n int) []*job {
+	slices.SortFunc(jobs, func(x, y *job) int {
+		return cmp.Or(cmp.Compare(y.series, x.series), cmp.Compare(x.name, y.name))
 	})
-	return slices.Clip(all[:min(n, len(all))])
+	return jobs[:min(n, len(jobs))]
+}
+
+func (b *Book) use(j *job) JobUse {
+	u := JobUse{
+		Job: j.name, Entry: j.entry, Series: j.series, Over: j.over(), Groups: j.groups,
+		NewThisHour: j.hour.sum(hour, b.clock.at), NewThisDay: j.day.sum(day, b.clock.at),
+	}
+	if g := j.ages.first(); g != nil {
+		u.OldestPush = g.at.time()
+	}
+	return u
 }
 
 // Job returns what a job holds, with its n oldest groups, and whether the book
-// knows the job.
+// knows the job. Of one that has no group any more, only what was new is known.
 func (b *Book) Job(name string, n int) (JobReport, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.clock.read()
 	j := b.jobs[name]
 	if j == nil {
-		return JobReport{}, false
+		a := b.idles.accounts[name]
+		if a == nil || a.spent(b.clock.at) {
+			return JobReport{}, false
+		}
+		j = newJob(0, a)
 	}
-	return JobReport{JobUse: JobUse{Job: j.name, Entry: j.entry, Series: j.series, Groups: j.groups}}, true
-}
-
-// Totals returns what all jobs hold.
-func (b *Book) Totals() Totals {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return Totals{Series: b.series, Groups: b.size, Jobs: len(b.jobs)}
-}
-
-// Stale returns up to n groups that have outlived the StaleAfter of their job by
-// now, oldest first over all jobs. Groups that are pinned or taken are left out.
-// Its cost grows with the number of jobs, and of the groups it returns.
-func (b *Book) Stale(now time.Time, n int) []StaleGroup {
-	return nil
+	r := JobReport{JobUse: b.use(j)}
+	older, pinned := 0, j.pinned()
+	for g := j.ages.first(); g != nil && len(r.Oldest) < n; g = g.newer {
+		older += g.series()
+		r.Oldest = append(r.Oldest, GroupUse{
+			Key: g.key(), Series: g.series(), Pushed: g.at.time(), Failed: g.failed,
+			Pinned: g == pinned, Over: j.terms.Series > 0 && older > j.terms.Series,
+		})
+	}
+	return r, true
 }
 
 // Oldest returns the group of a job that was pushed to longest ago, and whether
@@ -107,4 +124,16 @@ func (b *Book) Oldest(job string) (GroupUse, bool) {
 		return GroupUse{}, false
 	}
 	return r.Oldest[0], true
+}
+
+// Totals returns what all jobs hold.
+func (b *Book) Totals() Totals {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clock.read()
+	b.idles.expire(b.clock.at)
+	return Totals{
+		Series: b.series, Groups: b.size, Jobs: len(b.jobs), Lent: b.lent,
+		Idle: len(b.idles.accounts), Forgotten: b.idles.forgotten,
+	}
 }

@@ -1,0 +1,199 @@
+package ledger
+
+import (
+	"math"
+
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// promiseTime is for how long after a push was applied, in seconds, the groups
+// that were to make room for it count as gone. Who has not evicted them by then
+// will not.
+const promiseTime = 60
+
+// promises are groups of a job that are to be evicted for pushes that were
+// admitted. They count as gone.
+type promises struct {
+	groups map[*group]promise
+	series int   // of them all
+	due    int64 // no promise ends before, by the book's clock
+}
+
+type promise struct {
+	by     *Grant // of the push that they make room for
+	series int
+	until  int64
+}
+
+// make promises groups for a push. They count as gone until end.
+func (p *promises) make(by *Grant, groups []*group) {
+	if p.groups == nil && len(groups) > 0 {
+		p.groups, p.due = map[*group]promise{}, math.MaxInt64
+	}
+	for _, g := range groups {
+		p.groups[g] = promise{by: by, series: g.series(), until: math.MaxInt64}
+		p.series += g.series()
+	}
+}
+
+// settle ends the promise that was made for a push, unless the push was applied:
+// then at a time, if nobody keeps it.
+func (p *promises) settle(by *Grant, g *group, o Outcome, until int64) {
+	kept, ok := p.groups[g]
+	switch {
+	case !ok || kept.by != by:
+	case o == Applied:
+		kept.until = until
+		p.groups[g] = kept
+		p.due = min(p.due, until)
+	default:
+		p.end(g)
+	}
+}
+
+// end ends a promise, if there is one.
+func (p *promises) end(g *group) {
+	if kept, ok := p.groups[g]; ok {
+		p.series -= kept.series
+		delete(p.groups, g)
+	}
+}
+
+// expire ends the promises that nobody kept in time.
+func (p *promises) expire(at int64) {
+	if len(p.groups) == 0 || at < p.due {
+		return
+	}
+	p.due = math.MaxInt64
+	for g, kept := range p.groups {
+		switch {
+		case g.turn != nil: // perhaps it is being deleted right now
+			p.due = min(p.due, at+1)
+		case kept.until <= at:
+			p.end(g)
+		default:
+			p.due = min(p.due, kept.until)
+		}
+	}
+}
+
+// changed brings a promise up to date with its group.
+func (p *promises) changed(g *group) {
+	kept, ok := p.groups[g]
+	if !ok {
+		return
+	}
+	if !g.exists {
+		p.end(g)
+		return
+	}
+	p.series += g.series() - kept.series
+	kept.series = g.series()
+	p.groups[g] = kept
+}
+
+func (p *promises) has(g *group) bool {
+	_, ok := p.groups[g]
+	return ok
+}
+
+// without returns how many promises there are, and of how many series, but for
+// that of one group.
+func (p *promises) without(g *group) (groups, series int) {
+	groups, series = len(p.groups), p.series
+	if kept, ok := p.groups[g]; ok {
+		return groups - 1, series - kept.series
+	}
+	return groups, series
+}
+
+// series is what counts of the group now.
+func (g *group) series() int { return g.booked().series() + g.upkeep() }
+
+// victims finds the groups of a job that have to make room for a push, oldest
+// first.
+type victims struct {
+	next   *group // to look at
+	begun  bool
+	chosen []*group
+	none   bool // all that are left were not enough once
+	left   int  // series of those
+}
+
+// nextVictim returns the oldest group that may still be evicted for the push, or
+// nil. The group that the policy will keep once the push is applied stays.
+func (t *tally) nextVictim() *group {
+	v := &t.victims
+	if !v.begun {
+		v.begun, v.next = true, t.job.ages.first()
+	}
+	for g := v.next; g != nil; g = g.newer {
+		if g == t.group || g.turn != nil || t.job.promised.has(g) || g == t.pinnedAfter() {
+			continue
+		}
+		v.next = g.newer
+		return g
+	}
+	v.next = nil
+	return nil
+}
+
+// pinnedAfter returns the group that the policy keeps once the push is applied,
+// if that is not the push's own, which is the newest then.
+func (t *tally) pinnedAfter() *group {
+	if !t.job.terms.KeepLast || len(t.claim.Success) > 0 {
+		return nil
+	}
+	return t.job.ages.success()
+}
+
+// makeRoom chooses groups to evict until the job has room for series more, and
+// reports whether there were enough; if not, it chooses none.
+func (t *tally) makeRoom(series int) bool {
+	if t.claim.OverBudget != EvictOldest {
+		return false
+	}
+	v := &t.victims
+	if v.none && !t.jobHasRoom(series-v.left) {
+		return false
+	}
+	before, used := *v, t.used
+	for !t.jobHasRoom(series) {
+		g := t.nextVictim()
+		if g == nil {
+			before.none, before.left = true, used-t.used
+			*v, t.used = before, used
+			return false
+		}
+		v.chosen = append(v.chosen, g)
+		t.used -= g.series()
+	}
+	v.left -= used - t.used
+	return true
+}
+
+// makePlace chooses groups to evict until the job may have one more, and reports
+// whether there were enough.
+func (t *tally) makePlace(over int) bool {
+	if t.claim.OverBudget != EvictOldest {
+		return false
+	}
+	for range over {
+		g := t.nextVictim()
+		if g == nil {
+			return false
+		}
+		t.victims.chosen = append(t.victims.chosen, g)
+		t.used -= g.series()
+	}
+	return true
+}
+
+// evictions names the groups that were chosen.
+func (t *tally) evictions() []wire.Key {
+	var keys []wire.Key
+	for _, g := range t.victims.chosen {
+		keys = append(keys, g.key())
+	}
+	return keys
+}
