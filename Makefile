@@ -9,7 +9,7 @@ UNIT     := $$(go list ./... | grep -v /e2e)
 FUZZTIME ?= 30s
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/pushguard, one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X $(INFO).Version=$(VERSION) -X $(INFO).Revision=$(REVISION)' -o bin/pushguard ./cmd/pushguard
@@ -32,8 +32,11 @@ lint: ## formatting, vet, staticcheck, module files, private registries
 bench: ## the speed of the push path
 	go test -run '^$$' -bench . -benchmem -count 6 ./proxy/...
 
+bench-explosion: ## 100,000 new run_ids, bare and guarded: the plot in docs, in about an hour
+	go run ./cmd/pushguard/e2e/explosion
+
 fuzz: ## every fuzz test for FUZZTIME (30s)
 	@go test -list '^Fuzz' $(UNIT) | awk '/^Fuzz/ {f[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, f[i]; n = 0}' | \
 	while read -r pkg name; do echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; done
 
-.PHONY: help build run test lint bench fuzz
+.PHONY: help build run test lint bench bench-explosion fuzz
