@@ -27,6 +27,7 @@ type Book struct {
 	shards  [shards]*shard
 	retries *retries
 	stats   bookCounts
+	journal *journal // nil if nothing is kept
 
 	// weight is that of all baselines, see table.weight.
 	weight atomic.Int64
@@ -69,7 +70,7 @@ func (b *Book) Difference(dst *Increments, readings []Reading, push Push) error 
 		dst.repeat()
 		return nil
 	}
-	s := b.shard(push.Group)
+	s := b.shardOf(groupHash(push.Group))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range readings {
@@ -84,11 +85,25 @@ func (b *Book) Lost(push Push) { b.retries.lose(&push, b.cfg.Now()) }
 
 // Forget drops the baselines of a group, and the replies to it that were lost: a
 // client deleted it, the next push counts in full. A sweep must not call it, or
-// who pushes on after a pause counts twice.
-func (b *Book) Forget(group Identity) {
+// who pushes on after a pause counts twice. An error is that of Commit.
+func (b *Book) Forget(group Identity) error {
 	b.retries.forget(group)
-	s := b.shard(group)
+	ticket := b.forget(groupHash(group))
+	if b.journal == nil {
+		return nil
+	}
+	return b.journal.log.Wait(ticket)
+}
+
+func (b *Book) forget(group uint64) (ticket uint64) {
+	if b.journal != nil {
+		b.journal.mu.Lock()
+		defer b.journal.mu.Unlock()
+		ticket = b.journal.append(appendForgotten(nil, group))
+	}
+	s := b.shardOf(group)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forgetGroup(groupHash(group), func(Identity) {})
+	s.forgetGroup(group)
+	return ticket
 }

@@ -46,8 +46,7 @@ func (t *Totals) claim(name string, kind Kind) (*family, error) {
 	if f := t.families[name]; f != nil && f.kind == kind {
 		return f, nil
 	}
-	taken := exposed(name, kind)
-	for _, n := range taken {
+	for _, n := range exposed(name, kind) {
 		if f := t.names[n]; f != nil {
 			return nil, &ConflictError{Family: name, Kind: kind, Holder: f.name, Held: f.kind}
 		}
@@ -56,12 +55,17 @@ func (t *Totals) claim(name string, kind Kind) (*family, error) {
 	if t.count >= t.limit() || len(t.families) >= t.cfg.Series {
 		return nil, ErrFull
 	}
+	return t.hold(name, kind), nil
+}
+
+// hold makes a family one of totals.
+func (t *Totals) hold(name string, kind Kind) *family {
 	f := &family{name: strings.Clone(name), kind: kind, totals: map[string]*total{}}
 	t.families[f.name] = f
-	for _, n := range taken {
+	for _, n := range exposed(f.name, kind) {
 		t.names[n] = f
 	}
-	return f, nil
+	return f
 }
 
 // exposed are the names that a family takes: its own and its samples' in all

@@ -31,6 +31,9 @@ type Increments struct {
 	steps    []step
 	buckets  []float64
 	periodic bool
+
+	wide []float64 // sum and buckets of a reading
+	unit []byte    // what is kept
 }
 
 func (i *Increments) reset(b *Book, readings []Reading, push Push) {
@@ -69,31 +72,45 @@ func (i *Increments) Periodic() bool { return i.periodic }
 func (i *Increments) Commit(sink Sink) error {
 	b := i.book
 	now := b.clock()
+	ticket := i.commit(sink, now)
+	b.stats.count(i, sink != nil)
+	b.shrink(now)
+	if b.journal == nil {
+		return nil
+	}
+	return b.journal.log.Wait(ticket)
+}
+
+// commit does all that counts, in one unit if it is kept.
+func (i *Increments) commit(sink Sink, now uint32) (ticket uint64) {
+	j := i.book.journal
+	if j != nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+	}
+	i.unit = i.unit[:0]
 	i.bookAll(now)
-	if sink != nil && !i.retry.known {
+	i.remember()
+	if t, ok := sink.(*Totals); ok && t.journal == j && !i.retry.known {
+		i.unit = t.add(i.all, i.unit)
+	} else if sink != nil && !i.retry.known {
 		sink.Add(i.all)
 	}
-	i.settle(sink != nil)
-	b.shrink(now)
-	return nil
+	if j == nil {
+		return 0
+	}
+	return j.append(i.unit)
 }
 
 // bookAll makes the readings baselines.
 func (i *Increments) bookAll(now uint32) {
-	b := i.book
 	group := groupHash(i.push.Group)
-	s := b.shard(i.push.Group)
+	s := i.book.shardOf(group)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for n := range i.steps {
-		st, r := &i.steps[n], &i.readings[n]
-		switch st.book {
-		case bookReading:
-			s.assign(st.key, group, now, r)
-		case bookSeen:
-			if slot := s.find(st.key); slot != 0 {
-				s.touch(slot, now)
-			}
+		if slot, changed := i.bookOne(s, group, now, n); changed && i.book.journal != nil {
+			i.unit = s.appendBaseline(i.unit, slot)
 		}
 	}
 	s.settle()
@@ -102,15 +119,32 @@ func (i *Increments) bookAll(now uint32) {
 	}
 }
 
-// settle remembers what tells a retry of this push, and counts; added says that
-// its increments went to a sink.
-func (i *Increments) settle(added bool) {
-	b := i.book
+func (i *Increments) bookOne(s *shard, group uint64, now uint32, n int) (slot uint32, changed bool) {
+	st, r := &i.steps[n], &i.readings[n]
+	switch st.book {
+	case bookReading:
+		if r.Output.Kind == Counter {
+			return s.assign(st.key, group, now, r.Value, nil)
+		}
+		i.wide = append(append(i.wide[:0], r.Sum), r.Buckets...)
+		return s.assign(st.key, group, now, r.Count, i.wide)
+	case bookSeen:
+		if slot = s.find(st.key); slot != 0 {
+			return slot, s.see(slot, now)
+		}
+	}
+	return 0, false
+}
+
+// remember keeps what tells a retry of this push.
+func (i *Increments) remember() {
+	r := i.book.retries
 	if i.push.IdempotencyKey != "" && !i.retry.known {
-		b.retries.remember(i.push.key(), b.cfg.Now().Add(keysFor).Unix())
+		key, until := i.push.key(), i.book.cfg.Now().Add(keysFor).Unix()
+		r.remember(key, until)
+		i.unit = appendKey(i.unit, key, until)
 	}
 	if i.retry.lost != (lostPush{}) {
-		b.retries.settle(i.retry.lost)
+		r.settle(i.retry.lost)
 	}
-	b.stats.count(i, added)
 }

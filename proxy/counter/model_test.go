@@ -206,7 +206,9 @@ func TestABookAddsWhatTheModelSays(t *testing.T) {
 			},
 			"delete": func(t *rapid.T) {
 				group := rapid.SampledFrom(modelGroups).Draw(t, "group")
-				b.Forget(groupOf(group).Identity())
+				if err := b.Forget(groupOf(group).Identity()); err != nil {
+					t.Fatal(err)
+				}
 				m.forget(group)
 				for _, p := range sent {
 					if p.group == group {

@@ -80,8 +80,18 @@ type pageTotal struct {
 // Page takes the totals as they are. A scraper is told by a name of its own, such
 // as its address; it sees a total that is new at zero once, so that increase() in
 // Prometheus sees the first increment. The empty name is a person, who sees every
-// value at once.
+// value at once. Totals that are kept are shown only once that is sure: a value
+// that falls back would be a reset to Prometheus.
 func (t *Totals) Page(scraper string) *Page {
+	p := t.take(scraper)
+	if t.journal != nil {
+		// If it fails, so does every commit, and says so: better a page than none.
+		_ = t.journal.barrier()
+	}
+	return p
+}
+
+func (t *Totals) take(scraper string) *Page {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := &Page{totals: t, scraper: scraper, born: t.births}

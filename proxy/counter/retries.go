@@ -138,6 +138,17 @@ func (r *retries) remember(key Identity, until int64) {
 	r.keys.Add(key, until)
 }
 
+// appendKeys writes all idempotency keys down, the oldest first.
+func (r *retries) appendKeys(dst []byte) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, key := range r.keys.Keys() {
+		until, _ := r.keys.Peek(key)
+		dst = appendKey(dst, key, until)
+	}
+	return dst
+}
+
 // forget drops the lost replies of a group.
 func (r *retries) forget(group Identity) {
 	r.mu.Lock()

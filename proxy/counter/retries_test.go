@@ -47,7 +47,9 @@ func TestARetryOfALostReplyCountsOnce(t *testing.T) {
 	push("a retry that comes too late", p, 1)
 
 	b.Lost(p)
-	b.Forget(p.Group)
+	if err := b.Forget(p.Group); err != nil {
+		t.Fatal(err)
+	}
 	push("a push after the group was deleted", p, 1)
 	if got := b.Stats().Retries; got != 3 {
 		t.Errorf("retries = %d, want 3", got)

@@ -200,8 +200,11 @@ func TestDeleteDropsTheBaselinesOfOneGroup(t *testing.T) {
 	for _, group := range []string{"job=j", "job=k"} {
 		pushed(t, b, group, read(group, "a=1", 5), read(group, "a=2", 5), read(group, "a=3", 5))
 	}
-	b.Forget(groupOf("job=j").Identity())
-	b.Forget(groupOf("job=unknown").Identity())
+	for _, group := range []string{"job=j", "job=unknown"} {
+		if err := b.Forget(groupOf(group).Identity()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if got := b.Stats().Baselines; got != 3 {
 		t.Errorf("baselines = %d, want 3", got)
 	}

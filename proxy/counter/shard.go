@@ -2,6 +2,7 @@ package counter
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,7 +10,10 @@ import (
 
 // shards is how many tables there are. A group is in one of them, so that a push
 // takes one lock.
-const shards = 32
+const (
+	shardBits = 5
+	shards    = 1 << shardBits
+)
 
 // shard is the baselines of some groups.
 type shard struct {
@@ -31,27 +35,38 @@ func newShard(b *Book) *shard {
 	return s
 }
 
-func (b *Book) shard(group Identity) *shard { return b.shards[group.hi%shards] }
+// shardOf is the shard of a group, see groupHash.
+func (b *Book) shardOf(group uint64) *shard { return b.shards[group>>(64-shardBits)] }
 
-// assign makes a reading the baseline of its key.
-func (s *shard) assign(key Identity, group uint64, seen uint32, r *Reading) {
-	slot := s.find(key)
-	if slot == 0 {
-		slot = s.insert(key, group, seen)
+// assign makes a value or count, and for a histogram or summary its sum and
+// buckets, the baseline of a key. It reports whether that is worth writing down.
+func (s *shard) assign(key Identity, group uint64, seen uint32, last float64, wide []float64) (slot uint32, changed bool) {
+	if slot = s.find(key); slot == 0 {
+		slot, changed = s.insert(key, group, seen), true
 		s.book.weight.Add(1)
 	} else {
-		s.touch(slot, seen)
+		changed = s.see(slot, seen)
 	}
-	if r.Output.Kind == Counter {
-		s.at(slot).last = r.Value
-		return
+	b := s.at(slot)
+	changed = changed || b.last != last
+	b.last = last
+	if len(wide) == 0 {
+		return slot, changed
 	}
-	s.at(slot).last = r.Count
 	before := s.weight(slot)
-	w := s.setWide(slot, 1+len(r.Buckets))
-	w[0] = r.Sum
-	copy(w[1:], r.Buckets)
+	w := s.setWide(slot, len(wide))
+	changed = changed || !slices.Equal(w, wide)
+	copy(w, wide)
 	s.book.weight.Add(s.weight(slot) - before)
+	return slot, changed
+}
+
+// see makes a baseline the newest of all. It reports whether that is worth
+// writing down.
+func (s *shard) see(slot, seen uint32) bool {
+	before := s.at(slot).seen
+	s.touch(slot, seen)
+	return before/relevant != seen/relevant
 }
 
 // forget drops a baseline.
@@ -60,15 +75,14 @@ func (s *shard) forget(slot uint32) {
 	s.remove(slot)
 }
 
-// forgetGroup drops all baselines of a group and hands their keys to each.
-func (s *shard) forgetGroup(group uint64, each func(Identity)) {
+// forgetGroup drops all baselines of a group.
+func (s *shard) forgetGroup(group uint64) {
 	for {
 		slot := s.groups.cells[s.findGroup(group)]
 		if slot == 0 {
 			s.settle()
 			return
 		}
-		each(s.at(slot).key)
 		s.forget(slot)
 	}
 }
@@ -83,13 +97,12 @@ func (s *shard) settle() {
 }
 
 // evict drops the longest unseen while that is wanted.
-func (s *shard) evict(wanted func(seen uint32) bool, each func(Identity)) int {
+func (s *shard) evict(wanted func(seen uint32) bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, last := 0, uint32(0)
 	for s.oldest != 0 && wanted(s.at(s.oldest).seen) {
 		last = s.at(s.oldest).seen
-		each(s.at(s.oldest).key)
 		s.forget(s.oldest)
 		n++
 	}
@@ -135,7 +148,7 @@ func (b *Book) shrink(now uint32) {
 		tail := s.tail.Load()
 		n := s.evict(func(seen uint32) bool {
 			return seen <= tail && b.weight.Load() > int64(b.cfg.Baselines)
-		}, func(Identity) {})
+		})
 		b.stats.evictions.Add(uint64(n))
 	}
 	s := b.shards[b.turn.Add(1)%shards]
@@ -144,7 +157,7 @@ func (b *Book) shrink(now uint32) {
 		return
 	}
 	left := idleBatch
-	n := s.evict(func(seen uint32) bool { left--; return left >= 0 && seen < now-idle }, func(Identity) {})
+	n := s.evict(func(seen uint32) bool { left--; return left >= 0 && seen < now-idle })
 	b.stats.expirations.Add(uint64(n))
 }
 

@@ -38,6 +38,7 @@ type Totals struct {
 	// births counts the totals ever made; each is born as one of them.
 	births   uint64
 	scrapers scrapers
+	journal  *journal // nil if nothing is kept
 
 	collapsed, dropped uint64
 }
@@ -83,11 +84,23 @@ func NewTotals(cfg TotalsConfig) *Totals {
 // Add adds increments to their totals. Of a family that nobody claimed it is the
 // first claim; what cannot be claimed is dropped and counted.
 func (t *Totals) Add(increments []Increment) {
+	if t.journal == nil {
+		t.add(increments, nil)
+		return
+	}
+	t.journal.mu.Lock()
+	defer t.journal.mu.Unlock()
+	t.journal.append(t.add(increments, nil))
+}
+
+// add adds increments and what is to be kept of that to the unit. The journal's
+// lock is held, if there is one.
+func (t *Totals) add(increments []Increment, unit []byte) []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range increments {
 		inc := &increments[i]
-		to := t.known[inc.Series]
+		to, births := t.known[inc.Series], t.births
 		if to == nil {
 			if to = t.learn(inc.Series); to == nil {
 				t.dropped++
@@ -97,8 +110,22 @@ func (t *Totals) Add(increments []Increment) {
 		if to.other {
 			t.collapsed++
 		}
-		to.add(inc)
+		if narrowed := to.add(inc); t.journal != nil {
+			unit = to.keep(unit, inc, narrowed || t.births > births)
+		}
 	}
+	return unit
+}
+
+// keep writes down what an increment changed; with anew also what the total is.
+func (to *total) keep(unit []byte, inc *Increment, anew bool) []byte {
+	if anew {
+		unit = to.appendBirth(unit)
+	}
+	if anew || inc.Value > 0 || inc.Count > 0 || inc.Sum > 0 {
+		unit = to.appendTotal(unit)
+	}
+	return unit
 }
 
 // learn finds the total of a series that is not known, or makes it.
@@ -156,15 +183,15 @@ func (t *Totals) place(f *family, ls []labels.Label) (at []labels.Label, isOther
 func (t *Totals) limit() int { return t.cfg.Series + t.cfg.Series/10 }
 
 // add adds an increment. A total that is too large to be a number stays the
-// largest.
-func (to *total) add(inc *Increment) {
+// largest. It reports whether buckets went.
+func (to *total) add(inc *Increment) (narrowed bool) {
 	if to.family.kind == Counter {
 		to.value = plus(to.value, inc.Value)
-		return
+		return false
 	}
 	to.value, to.sum = plus(to.value, inc.Count), plus(to.sum, inc.Sum)
 	if !slices.Equal(to.bounds, inc.Series.Bounds) {
-		to.narrow(inc.Series.Bounds)
+		narrowed = to.narrow(inc.Series.Bounds)
 	}
 	at := 0
 	for i, bound := range to.bounds {
@@ -173,6 +200,7 @@ func (to *total) add(inc *Increment) {
 		}
 		to.buckets[i] = plus(to.buckets[i], inc.Buckets[at])
 	}
+	return narrowed
 }
 
 func plus(a, b float64) float64 { return min(a+b, maxFloat) }
@@ -180,15 +208,17 @@ func plus(a, b float64) float64 { return min(a+b, maxFloat) }
 const maxFloat = 0x1p1023 * (1 + (1 - 0x1p-52))
 
 // narrow keeps the buckets that other bounds have, too: what is below any other
-// bound is known of one of both only.
-func (to *total) narrow(bounds []float64) {
+// bound is known of one of both only. It reports whether any went.
+func (to *total) narrow(bounds []float64) bool {
 	var common, kept []float64
 	for i, b := range to.bounds {
 		if _, ok := slices.BinarySearch(bounds, b); ok {
 			common, kept = append(common, b), append(kept, to.buckets[i])
 		}
 	}
+	narrowed := len(common) < len(to.bounds)
 	to.bounds, to.buckets = common, kept
+	return narrowed
 }
 
 // labelsKey is a string that two lists share exactly if they are equal.

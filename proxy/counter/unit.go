@@ -1,0 +1,176 @@
+package counter
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// A unit is what one commit changes, as it is kept: records that say what is,
+// not by how much it grew. Units may be applied over what they have made already,
+// as long as all that followed are, too.
+//
+//	b key group seen last n {float}             a baseline; its sum and buckets
+//	f group                                     all baselines of a group are gone
+//	k key until                                 an idempotency key
+//	w nanoseconds                               the watermark
+//	d born created other kind name help n {name value} n {bound}   a total
+//	t born value sum n {float}                  what it has come to; its buckets
+//
+// A key is of 16 bytes, a group and a float of 8, little-endian; a kind and other
+// are of one byte; all else are varints, and strings with their length before
+// them.
+const (
+	recordBaseline  = 'b'
+	recordForgotten = 'f'
+	recordKey       = 'k'
+	recordWatermark = 'w'
+	recordBirth     = 'd'
+	recordTotal     = 't'
+)
+
+var errUnit = errors.New("a unit of counters is damaged")
+
+func appendWord(dst []byte, v uint64) []byte { return binary.LittleEndian.AppendUint64(dst, v) }
+
+func appendIdentity(dst []byte, i Identity) []byte { return appendWord(appendWord(dst, i.hi), i.lo) }
+
+func appendFloat(dst []byte, v float64) []byte { return appendWord(dst, math.Float64bits(v)) }
+
+func appendFloats(dst []byte, vs []float64) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(vs)))
+	for _, v := range vs {
+		dst = appendFloat(dst, v)
+	}
+	return dst
+}
+
+func appendString(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// appendBaseline writes a baseline of the table down.
+func (t *table) appendBaseline(dst []byte, slot uint32) []byte {
+	b := t.at(slot)
+	dst = appendIdentity(append(dst, recordBaseline), b.key)
+	dst = appendWord(dst, b.group)
+	dst = binary.AppendUvarint(dst, uint64(b.seen))
+	return appendFloats(appendFloat(dst, b.last), t.wide(slot))
+}
+
+func appendForgotten(dst []byte, group uint64) []byte {
+	return appendWord(append(dst, recordForgotten), group)
+}
+
+func appendKey(dst []byte, key Identity, until int64) []byte {
+	return binary.AppendVarint(appendIdentity(append(dst, recordKey), key), until)
+}
+
+func appendWatermark(dst []byte, w int64) []byte {
+	return binary.AppendVarint(append(dst, recordWatermark), w)
+}
+
+func (to *total) appendBirth(dst []byte) []byte {
+	dst = binary.AppendUvarint(append(dst, recordBirth), to.born)
+	dst = binary.AppendVarint(dst, to.created)
+	other := byte(0)
+	if to.other {
+		other = 1
+	}
+	dst = append(dst, other, byte(to.family.kind))
+	dst = appendString(appendString(dst, to.family.name), to.family.help)
+	dst = binary.AppendUvarint(dst, uint64(len(to.labels)))
+	for _, l := range to.labels {
+		dst = appendString(appendString(dst, l.Name), l.Value)
+	}
+	return appendFloats(dst, to.bounds)
+}
+
+func (to *total) appendTotal(dst []byte) []byte {
+	dst = binary.AppendUvarint(append(dst, recordTotal), to.born)
+	return appendFloats(appendFloat(appendFloat(dst, to.value), to.sum), to.buckets)
+}
+
+// reader reads records. Once one is damaged, all it reads is nothing.
+type reader struct {
+	rest []byte
+	err  error
+}
+
+func (r *reader) take(n uint64) []byte {
+	if n > uint64(len(r.rest)) {
+		r.rest, r.err = nil, errUnit
+		return nil
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+func (r *reader) byte() byte {
+	if b := r.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (r *reader) word() uint64 {
+	if b := r.take(8); b != nil {
+		return binary.LittleEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (r *reader) identity() Identity { return Identity{hi: r.word(), lo: r.word()} }
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		r.rest, r.err = nil, errUnit
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.rest)
+	if n <= 0 {
+		r.rest, r.err = nil, errUnit
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *reader) string() string { return string(r.take(r.uvarint())) }
+
+func (r *reader) float() float64 { return math.Float64frombits(r.word()) }
+
+// floats reads floats into memory of dst.
+func (r *reader) floats(dst []float64) []float64 {
+	n := r.uvarint()
+	if n > uint64(len(r.rest))/8 {
+		r.rest, r.err = nil, errUnit
+		return nil
+	}
+	for range n {
+		dst = append(dst, r.float())
+	}
+	return dst
+}
+
+func (r *reader) labels() []labels.Label {
+	n := r.uvarint()
+	if n > uint64(len(r.rest))/2 {
+		r.rest, r.err = nil, errUnit
+		return nil
+	}
+	ls := make([]labels.Label, n)
+	for i := range ls {
+		ls[i] = labels.Label{Name: r.string(), Value: r.string()}
+	}
+	return ls
+}
