@@ -190,8 +190,9 @@ func (to *total) add(inc *Increment) (narrowed bool) {
 		return false
 	}
 	to.value, to.sum = plus(to.value, inc.Count), plus(to.sum, inc.Sum)
-	if !slices.Equal(to.bounds, inc.Series.Bounds) {
-		narrowed = to.narrow(inc.Series.Bounds)
+	if !among(to.bounds, inc.Series.Bounds) {
+		to.narrow(inc.Series.Bounds)
+		narrowed = true
 	}
 	at := 0
 	for i, bound := range to.bounds {
@@ -207,18 +208,30 @@ func plus(a, b float64) float64 { return min(a+b, maxFloat) }
 
 const maxFloat = 0x1p1023 * (1 + (1 - 0x1p-52))
 
+// among reports whether all bounds are among others; both ascend.
+func among(bounds, others []float64) bool {
+	at := 0
+	for _, bound := range bounds {
+		for at < len(others) && others[at] < bound {
+			at++
+		}
+		if at == len(others) || others[at] != bound {
+			return false
+		}
+	}
+	return true
+}
+
 // narrow keeps the buckets that other bounds have, too: what is below any other
-// bound is known of one of both only. It reports whether any went.
-func (to *total) narrow(bounds []float64) bool {
+// bound is known of one of both only.
+func (to *total) narrow(bounds []float64) {
 	var common, kept []float64
 	for i, b := range to.bounds {
 		if _, ok := slices.BinarySearch(bounds, b); ok {
 			common, kept = append(common, b), append(kept, to.buckets[i])
 		}
 	}
-	narrowed := len(common) < len(to.bounds)
 	to.bounds, to.buckets = common, kept
-	return narrowed
 }
 
 // labelsKey is a string that two lists share exactly if they are equal.
