@@ -154,9 +154,15 @@ func (s *Sender) held(sr *series, now int64) bool {
 // it was sent.
 func (s *Sender) send(ctx context.Context) bool {
 	n, err := s.write(ctx)
+	s.bookAll(n, err)
 	if err != nil {
 		s.failed(ctx, err)
 	}
+	return err == nil
+}
+
+// bookAll books that n bytes of the packet were sent.
+func (s *Sender) bookAll(n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && kindOf(err) == kindSize {
@@ -172,7 +178,6 @@ func (s *Sender) send(ctx context.Context) bool {
 			s.book(p, p.end <= n, now)
 		}
 	}
-	return err == nil
 }
 
 // book files a series after the last of its lines was sent or not.

@@ -21,6 +21,7 @@ const (
 	bufferRetries = 4
 	tcpBuffer     = 64 << 10  // what of ours may lie in the kernel when a peer dies
 	finishBuffer  = 256 << 10 // room for the rest of one line
+	maxStuck      = 10 // before another connection is tried: its host may be gone
 	finishTimeout = 100 * time.Millisecond
 )
 
@@ -36,6 +37,7 @@ type link struct {
 	gone     *atomic.Bool   // a TCP peer closed conn
 	watching sync.WaitGroup // of it
 
+	stuck    int // writes in a row of which a TCP peer took nothing in time
 	backoff  time.Duration
 	retry    time.Time // not before this
 	resolved time.Time
@@ -80,7 +82,7 @@ func (l *link) dial(ctx context.Context) (net.Conn, error) {
 }
 
 func (l *link) use(conn net.Conn) {
-	l.conn, l.gone, l.resolved = conn, new(atomic.Bool), time.Now()
+	l.conn, l.gone, l.resolved, l.stuck = conn, new(atomic.Bool), time.Now(), 0
 	switch c := conn.(type) {
 	case *net.TCPConn:
 		_ = c.SetWriteBuffer(tcpBuffer)
@@ -168,21 +170,30 @@ func (l *link) deadline(ctx context.Context) time.Time {
 
 func (l *link) writeStream(p []byte) (int, error) {
 	n, err := l.conn.Write(p)
+	if n > 0 {
+		l.stuck = 0
+	}
 	if err == nil {
 		l.backoff = 0
 		return n, nil
 	}
 	whole := bytes.LastIndexByte(p[:n], '\n') + 1
-	if whole < n && errors.Is(err, os.ErrDeadlineExceeded) && l.finish(p[n:]) {
-		whole = n + bytes.IndexByte(p[n:], '\n') + 1
+	goesOn := errors.Is(err, os.ErrDeadlineExceeded)
+	if goesOn && whole < n {
+		if goesOn = l.finish(p[n:]); goesOn {
+			whole = n + bytes.IndexByte(p[n:], '\n') + 1
+		}
 	}
-	l.close()
-	l.wait()
+	if l.stuck++; !goesOn || l.stuck >= maxStuck {
+		l.close()
+		l.wait()
+	}
 	return whole, err
 }
 
-// finish writes the rest of a line to a peer that does not read. The peer would
-// take a line without its end for another one: tags come last.
+// finish writes the rest of a line to a peer that does not read: should the
+// connection end here, the peer would take what it has for a line, and the last
+// tags would be missing.
 func (l *link) finish(rest []byte) bool {
 	c, ok := l.conn.(*net.TCPConn)
 	if !ok {
@@ -192,6 +203,7 @@ func (l *link) finish(rest []byte) bool {
 	_ = c.SetWriteDeadline(time.Now().Add(finishTimeout))
 	rest = rest[:bytes.IndexByte(rest, '\n')+1]
 	n, _ := c.Write(rest)
+	_ = c.SetWriteBuffer(tcpBuffer)
 	return n == len(rest)
 }
 

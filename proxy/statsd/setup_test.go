@@ -250,3 +250,12 @@ func listing(counters map[string]float64) string {
 	}
 	return b.String()
 }
+
+func contains(text string, parts ...string) bool {
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			return false
+		}
+	}
+	return true
+}
