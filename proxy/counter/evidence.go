@@ -25,14 +25,17 @@ func (s Source) String() string { return sourceNames[s] }
 // futureSlack is how far ahead of the guard's a sane clock is.
 const futureSlack = 5 * time.Minute
 
+// lastSecond is near the last that 64 bits of nanoseconds reach, in the year 2255.
+const lastSecond = 9e9
+
 // Nanoseconds turns a time in seconds since 1970, as _created and
 // process_start_time_seconds have it, into nanoseconds. Two times that differ
-// stay different. What is no time after 1970 is 0.
+// stay different. What is no time between 1970 and 2255 is 0.
 func Nanoseconds(seconds float64) int64 {
-	whole, part := math.Modf(seconds)
-	if !(seconds > 0) || whole >= math.MaxInt64/1e9 {
+	if !(seconds > 0 && seconds < lastSecond) {
 		return 0
 	}
+	whole, part := math.Modf(seconds)
 	return int64(whole)*1e9 + int64(math.Round(part*1e9))
 }
 

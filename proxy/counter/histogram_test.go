@@ -10,12 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// took is a reading of a histogram with bounds 1, 2 and 5.
+// took is a reading of a histogram with the bounds 1, 2 and 5, or fewer of them.
 func took(source Source, began int64, count, sum float64, buckets ...float64) Reading {
-	bounds := []float64{1, 2, 5}
-	if len(buckets) != 3 {
-		bounds = bounds[:len(buckets)]
-	}
+	bounds := []float64{1, 2, 5}[:len(buckets)]
 	return Reading{
 		Identity: identity("job=j", "took_seconds", ""), Source: source, Began: began, Count: count, Sum: sum, Buckets: buckets,
 		Output: &Series{Name: "took_seconds", Kind: Histogram, Bounds: bounds},
