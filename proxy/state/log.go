@@ -1,0 +1,385 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// ErrStalled is what a log failed with if the disk took nothing for so long
+// that LogOptions.MaxPending was reached, ErrTooLarge if the records of one
+// Append were over MaxUnit.
+var (
+	ErrStalled  = errors.New("the disk does not keep up")
+	ErrTooLarge = errors.New("the records of one append are too large")
+)
+
+// LogOptions bound a log. The zero value is usable.
+type LogOptions struct {
+	// MaxPending is how many bytes may wait for the disk. 0 means 64 MiB.
+	MaxPending int
+	// CompactAfter is how many bytes are appended before a compaction is worth
+	// it, however small the last one was. 0 means 16 MiB.
+	CompactAfter int64
+}
+
+// Position is a place in a log: behind everything appended until it was
+// returned. The zero value is the beginning, which is always committed.
+type Position uint64
+
+// never is the position of what was appended after Close.
+const never Position = math.MaxUint64
+
+// maxSpare is how large a buffer is kept for the next batch.
+const maxSpare = 1 << 20
+
+// Log is an append-only log of records. It is safe for concurrent use.
+type Log struct {
+	dir  *Dir
+	name string
+	o    LogOptions
+	mark mark
+
+	wake chan struct{} // the writer; holds one
+	due  chan struct{} // the caller; holds one
+	stop chan struct{}
+	done sync.WaitGroup // writer and watcher
+
+	compacting sync.Mutex // held by Compact; guards gen
+	gen        uint64     // the newest
+
+	io sync.Mutex // held while file is written or replaced; taken before mu
+
+	mu       sync.Mutex
+	file     *os.File // the newest log; nil if there is none since a failure
+	files    []*source
+	damaged  bool  // some of files are
+	base     int64 // bytes of the snapshot among files
+	dirty    bool  // file was written since the last sync
+	pending  []byte
+	spare    []byte
+	inFlight int // bytes the writer is writing
+
+	appended  Position
+	written   Position // as far as the files have it
+	committed Position // as far as it will be restored
+	changed   chan struct{}
+
+	failed  error
+	healing bool // a compaction is under way that will end the failure
+	closed  bool
+	ended   bool          // the writer has
+	pause   time.Duration // between compactions that fail
+	retry   time.Time     // no sooner is the next one due
+}
+
+// Log opens the log of that name, or makes it: at most 28 of a-z, 0-9, _ and -,
+// a letter first. A log is opened once.
+//
+// Before it returns, restore is called for each record that is whole, in the
+// order of the log, with bytes that it may keep only as a copy. If restore
+// fails, so does Log, and no file was changed. A log that can be read but not
+// written, because the disk is full, is opened and has failed: see Err.
+func (d *Dir) Log(name string, o LogOptions, restore func(record []byte) error) (*Log, error) {
+	if o.MaxPending <= 0 {
+		o.MaxPending = 64 << 20
+	}
+	if o.CompactAfter <= 0 {
+		o.CompactAfter = 16 << 20
+	}
+	l := &Log{
+		dir: d, name: name, o: o,
+		wake: make(chan struct{}, 1), due: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	if err := d.reserve(name); err != nil {
+		return nil, fmt.Errorf("state: log %.40q: %w", name, err)
+	}
+	err := l.restore(restore)
+	if err == nil {
+		err = d.add(l)
+	}
+	if err != nil {
+		d.mu.Lock()
+		delete(d.logs, name)
+		d.mu.Unlock()
+		return nil, fmt.Errorf("state: log %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// reserve keeps a name for one log.
+func (d *Dir) reserve(name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	if _, ok := d.logs[name]; ok {
+		return errors.New("it is open already")
+	}
+	d.logs[name] = nil
+	return nil
+}
+
+// add starts a log that was restored.
+func (d *Dir) add(l *Log) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	l.start()
+	d.logs[l.name] = l
+	return nil
+}
+
+func (l *Log) start() {
+	if l.mark == (mark{}) {
+		l.mark = newMark()
+	}
+	for _, s := range l.files {
+		if s.kind == snapshotKind {
+			l.base = s.size
+		}
+	}
+	file, s, err := l.create(false)
+	l.mu.Lock()
+	if err == nil {
+		l.file, l.files = file, append(l.files, s)
+	} else {
+		l.fail(err)
+	}
+	l.remind()
+	l.mu.Unlock()
+	l.done.Add(2)
+	go l.write()
+	go l.watch()
+}
+
+// create begins a generation with an empty log.
+func (l *Log) create(gap bool) (*os.File, *source, error) {
+	l.gen++
+	h := header{kind: logKind, gap: gap, gen: l.gen, mark: l.mark, name: l.name}
+	path := l.path(logKind)
+	f, err := createFile(path, h.bytes())
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close(), os.Remove(path))
+	}
+	return f, &source{path: path, kind: logKind, gen: l.gen, info: info, size: headerLen}, nil
+}
+
+func (l *Log) path(k kind) string {
+	return filepath.Join(l.dir.path, fmt.Sprintf("%s.%d.%v", l.name, l.gen, k))
+}
+
+// Append appends the records, which are restored all or not at all. It never
+// waits for the disk and does not fail: whether the records are safe is what
+// Commit says of the position. The records may be changed once it returned.
+func (l *Log) Append(records ...[]byte) Position {
+	n := unitLen(records)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return never
+	}
+	if len(records) == 0 {
+		return l.appended
+	}
+	l.appended++
+	switch {
+	case l.failed != nil && !l.healing: // what the caller has in memory will be compacted
+	case n > MaxUnit:
+		l.fail(fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, n, MaxUnit))
+	case len(l.pending)+l.inFlight+frameLen+n > l.o.MaxPending:
+		l.fail(fmt.Errorf("%w: over %d bytes wait for it", ErrStalled, l.o.MaxPending))
+	default:
+		l.pending = l.mark.appendFrame(l.pending, records...)
+		select {
+		case l.wake <- struct{}{}:
+		default: // it will find this too
+		}
+	}
+	return l.appended
+}
+
+// Commit waits until everything up to the position will be restored after the
+// death of the process and, with SyncAlways, after the loss of power. It
+// returns the error of ctx if that ends first, what Err says if the log has
+// failed, and ErrClosed for what was appended after Close. Once a compaction
+// has healed the log, what was appended while it had failed is committed.
+func (l *Log) Commit(ctx context.Context, p Position) error {
+	for {
+		l.mu.Lock()
+		committed, err := p <= l.committed, l.failed
+		if err == nil && (l.ended || p == never) {
+			err = ErrClosed
+		}
+		changed := l.change()
+		l.mu.Unlock()
+		if committed {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// change returns a channel that is closed at the next announcement. l.mu is
+// held.
+func (l *Log) change() <-chan struct{} {
+	if l.changed == nil {
+		l.changed = make(chan struct{})
+	}
+	return l.changed
+}
+
+func (l *Log) announce() {
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
+}
+
+// Err is not nil while what is appended is not written: the log has failed, and
+// needs a Compact that succeeds.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// Size returns how many bytes the snapshot has, and how many the logs that are
+// restored after it.
+func (l *Log) Size() (snapshot, logs int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.base, l.logLen()
+}
+
+func (l *Log) logLen() int64 {
+	var n int64
+	for _, s := range l.files {
+		if s.kind == logKind {
+			n += s.size
+		}
+	}
+	return n
+}
+
+// fail stops the writing. What is pending is in the caller's memory too. l.mu
+// is held.
+func (l *Log) fail(err error) {
+	if l.failed == nil {
+		l.failed = fmt.Errorf("state: log %s is not written: %w", l.name, err)
+	}
+	l.healing = false
+	l.pending = nil
+	l.announce()
+	l.remind()
+}
+
+// write is the writer: all that was appended since its last write goes in one.
+func (l *Log) write() {
+	defer l.done.Done()
+	for range l.wake {
+		l.flush()
+	}
+	l.flush()
+	l.mu.Lock()
+	l.ended = true
+	l.announce()
+	l.mu.Unlock()
+}
+
+func (l *Log) flush() {
+	l.io.Lock()
+	defer l.io.Unlock()
+	l.mu.Lock()
+	batch, upto, file, healing := l.pending, l.appended, l.file, l.healing
+	if len(batch) == 0 {
+		l.mu.Unlock()
+		return
+	}
+	l.pending, l.spare, l.inFlight = l.spare[:0], nil, len(batch)
+	last := l.files[len(l.files)-1]
+	l.mu.Unlock()
+
+	err := l.put(file, last, batch)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inFlight = 0
+	if cap(batch) <= maxSpare {
+		l.spare = batch[:0]
+	}
+	if err != nil {
+		l.fail(err)
+		return
+	}
+	last.size += int64(len(batch))
+	l.dirty = true
+	l.written = upto
+	if !healing {
+		l.committed = upto
+	}
+	l.announce()
+	l.remind()
+}
+
+// put writes a batch whole, or takes back what was written of it.
+func (l *Log) put(file *os.File, s *source, batch []byte) error {
+	_, err := file.Write(batch)
+	if err != nil {
+		_ = file.Truncate(s.size) // else its end is found damaged, and is not missed
+		return err
+	}
+	if l.dir.o.Sync != SyncAlways {
+		return nil
+	}
+	// Not fdatasync: a longer file has to be written to the journal either way.
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	return l.stillThere(s)
+}
+
+// close writes what is pending and ends the log.
+func (l *Log) close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.compacting.Lock()
+	defer l.compacting.Unlock()
+	l.mu.Lock()
+	close(l.wake) // nobody sends once the log is closed
+	close(l.due)
+	l.mu.Unlock()
+	close(l.stop)
+	l.done.Wait()
+	err := l.failed
+	if l.file != nil {
+		if failed := l.file.Sync(); err == nil {
+			err = failed
+		}
+		_ = l.file.Close()
+	}
+	return err
+}
