@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"testing"
@@ -70,7 +71,7 @@ func BenchmarkCommit(b *testing.B) {
 				if err := book.Difference(&i, readings, p); err != nil {
 					b.Fatal(err)
 				}
-				if err := i.Commit(totals); err != nil {
+				if err := i.Commit(context.Background(), totals); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -120,7 +121,7 @@ func BenchmarkMillionBaselines(b *testing.B) {
 		if err := book.Difference(&i, readings(n), Push{Group: group(n)}); err != nil {
 			b.Fatal(err)
 		}
-		if err := i.Commit(nil); err != nil {
+		if err := i.Commit(context.Background(), nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,8 +2,11 @@ package counter
 
 import (
 	"cmp"
+	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/state"
 )
 
 // Config is what a Book is made of. The zero value is good for a guard without
@@ -15,6 +18,9 @@ type Config struct {
 	// Idle is how long a baseline is kept that no push shows, in whole seconds. 0 is
 	// 24 hours.
 	Idle time.Duration
+	// NewSecret says that the secret of the Hasher is not the one that what is kept
+	// was made with: Open leaves out the baselines of it.
+	NewSecret bool
 	// Now is the clock, nil that of the system.
 	Now func() time.Time
 }
@@ -86,24 +92,23 @@ func (b *Book) Lost(push Push) { b.retries.lose(&push, b.cfg.Now()) }
 // Forget drops the baselines of a group, and the replies to it that were lost: a
 // client deleted it, the next push counts in full. A sweep must not call it, or
 // who pushes on after a pause counts twice. An error is that of Commit.
-func (b *Book) Forget(group Identity) error {
+func (b *Book) Forget(ctx context.Context, group Identity) error {
 	b.retries.forget(group)
-	ticket := b.forget(groupHash(group))
-	if b.journal == nil {
-		return nil
-	}
-	return b.journal.log.Wait(ticket)
+	return b.journal.commit(ctx, b.forget(groupHash(group)))
 }
 
-func (b *Book) forget(group uint64) (ticket uint64) {
-	if b.journal != nil {
-		b.journal.mu.Lock()
-		defer b.journal.mu.Unlock()
-		ticket = b.journal.append(appendForgotten(nil, group))
+func (b *Book) forget(group uint64) state.Position {
+	j := b.journal
+	if j != nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
 	}
 	s := b.shardOf(group)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.forgetGroup(group)
-	return ticket
+	s.mu.Unlock()
+	if j == nil {
+		return 0
+	}
+	return j.append(appendForgotten(nil, group))
 }

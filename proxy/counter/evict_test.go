@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -141,7 +142,7 @@ func TestPeriodicPushersAreNoticed(t *testing.T) {
 				if err := b.Difference(&i, readings, Push{Group: groupOf("job=j").Identity()}); err != nil {
 					t.Fatal(err)
 				}
-				if err := i.Commit(&summing{}); err != nil {
+				if err := i.Commit(context.Background(), &summing{}); err != nil {
 					t.Fatal(err)
 				}
 				if i.Periodic() {

@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -28,7 +29,7 @@ func differenced(t testing.TB, b *Book, r Reading) (Increment, Reason) {
 	}
 	inc := i.All()[0]
 	inc.Buckets = slices.Clone(inc.Buckets)
-	if err := i.Commit(nil); err != nil {
+	if err := i.Commit(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
 	return inc, i.Reason(0)
@@ -191,10 +192,10 @@ func FuzzHistogram(f *testing.F) {
 				t.Fatal(err)
 			}
 			sound(t, i.All()[0])
-			if err := i.Commit(totals); err != nil {
+			if err := i.Commit(context.Background(), totals); err != nil {
 				t.Fatal(err)
 			}
-			f := totals.Page("").families[0].totals[0]
+			f := totals.Page(context.Background(), "").families[0].totals[0]
 			for n, got := range append(f.buckets, f.value) {
 				if math.Abs(got-cumulative[n]) > 1e-9*cumulative[n] || !fractions && got != cumulative[n] {
 					t.Fatalf("the increments add up to %v of %v in bucket %d", got, cumulative[n], n)
@@ -224,10 +225,10 @@ func FuzzHistogramSequence(f *testing.F) {
 				continue
 			}
 			sound(t, i.All()[0])
-			if err := i.Commit(totals); err != nil {
+			if err := i.Commit(context.Background(), totals); err != nil {
 				t.Fatal(err)
 			}
-			to := totals.Page("").families[0].totals[0]
+			to := totals.Page(context.Background(), "").families[0].totals[0]
 			sound(t, Increment{Series: r.Output, Count: to.value, Sum: to.sum, Buckets: to.buckets})
 		}
 	})

@@ -1,5 +1,11 @@
 package counter
 
+import (
+	"context"
+
+	"github.com/pushguard/pushguard/proxy/state"
+)
+
 // Reason is how an increment came about. The zero value is none.
 type Reason uint8
 
@@ -66,23 +72,20 @@ func (i *Increments) Periodic() bool { return i.periodic }
 
 // Commit books the readings as baselines and gives the increments to the sink;
 // with nil, in a push of which only the baselines are to advance, to nobody. It
-// is called once the push was applied, at most once. With state it returns when
-// what it did survives the end of the process; an error says that it counts but
-// may not survive. It may be called late: other groups commit between.
-func (i *Increments) Commit(sink Sink) error {
+// is called once the push was applied, at most once. Of a Store it returns when
+// what it did is kept; an error, which is that of ctx or the log's, says that it
+// counts but may not survive. It may be called late: other groups commit between.
+func (i *Increments) Commit(ctx context.Context, sink Sink) error {
 	b := i.book
 	now := b.clock()
-	ticket := i.commit(sink, now)
+	upto := i.commit(sink, now)
 	b.stats.count(i, sink != nil)
 	b.shrink(now)
-	if b.journal == nil {
-		return nil
-	}
-	return b.journal.log.Wait(ticket)
+	return b.journal.commit(ctx, upto)
 }
 
 // commit does all that counts, in one unit if it is kept.
-func (i *Increments) commit(sink Sink, now uint32) (ticket uint64) {
+func (i *Increments) commit(sink Sink, now uint32) state.Position {
 	j := i.book.journal
 	if j != nil {
 		j.mu.Lock()

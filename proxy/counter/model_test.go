@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -179,7 +180,7 @@ func TestABookAddsWhatTheModelSays(t *testing.T) {
 			if rapid.IntRange(0, 9).Draw(t, "refused") == 0 {
 				return
 			}
-			if err := i.Commit(totals); err != nil {
+			if err := i.Commit(context.Background(), totals); err != nil {
 				t.Fatal(err)
 			}
 			want += m.push(p)
@@ -206,7 +207,7 @@ func TestABookAddsWhatTheModelSays(t *testing.T) {
 			},
 			"delete": func(t *rapid.T) {
 				group := rapid.SampledFrom(modelGroups).Draw(t, "group")
-				if err := b.Forget(groupOf(group).Identity()); err != nil {
+				if err := b.Forget(context.Background(), groupOf(group).Identity()); err != nil {
 					t.Fatal(err)
 				}
 				m.forget(group)
@@ -252,7 +253,7 @@ func TestCreatedSourcesAddUpToTheTruth(t *testing.T) {
 			if err := b.Difference(&i, readings, words); err != nil {
 				t.Fatal(err)
 			}
-			if err := i.Commit(totals); err != nil {
+			if err := i.Commit(context.Background(), totals); err != nil {
 				t.Fatal(err)
 			}
 			source := fmt.Sprint(p.group, began)

@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"context"
 	"maps"
 	"math"
 	"slices"
@@ -82,11 +83,13 @@ type pageTotal struct {
 // Prometheus sees the first increment. The empty name is a person, who sees every
 // value at once. Totals that are kept are shown only once that is sure: a value
 // that falls back would be a reset to Prometheus.
-func (t *Totals) Page(scraper string) *Page {
+func (t *Totals) Page(ctx context.Context, scraper string) *Page {
 	p := t.take(scraper)
 	if t.journal != nil {
+		ctx, cancel := context.WithTimeout(ctx, pageWait)
+		defer cancel()
 		// If it fails, so does every commit, and says so: better a page than none.
-		_ = t.journal.barrier()
+		_ = t.journal.barrier(ctx)
 	}
 	return p
 }

@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func TestARetryOfALostReplyCountsOnce(t *testing.T) {
 	push("a retry that comes too late", p, 1)
 
 	b.Lost(p)
-	if err := b.Forget(p.Group); err != nil {
+	if err := b.Forget(context.Background(), p.Group); err != nil {
 		t.Fatal(err)
 	}
 	push("a push after the group was deleted", p, 1)

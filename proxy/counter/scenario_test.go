@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -24,7 +25,7 @@ func TestParallelRunsOfOneGroupAddUp(t *testing.T) {
 				if err := b.Difference(&i, []Reading{value("job=j", Created, created, 1)}, Push{Group: groupOf("job=j").Identity()}); err != nil {
 					t.Error(err)
 				}
-				if err := i.Commit(totals); err != nil {
+				if err := i.Commit(context.Background(), totals); err != nil {
 					t.Error(err)
 				}
 				serial.Unlock()
@@ -52,12 +53,12 @@ func TestGroupsCommitInParallel(t *testing.T) {
 					if err := b.Difference(&i, []Reading{value(group, Created, c.now.UnixNano()+1, v)}, push); err != nil {
 						t.Error(err)
 					}
-					if err := i.Commit(totals); err != nil {
+					if err := i.Commit(context.Background(), totals); err != nil {
 						t.Error(err)
 					}
 				}
 				b.Lost(p)
-				totals.Page("prometheus").Done()
+				totals.Page(context.Background(), "prometheus").Done()
 				b.Stats()
 			}
 		})
@@ -122,7 +123,7 @@ func TestScenarios(t *testing.T) {
 				if err := b.Difference(&i, []Reading{r}, Push{Group: groupOf("job=j").Identity()}); err != nil {
 					t.Fatal(err)
 				}
-				if err := i.Commit(totals); err != nil {
+				if err := i.Commit(context.Background(), totals); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -142,7 +143,7 @@ func TestSourcesAreDifferencedBeforeTheyAreAdded(t *testing.T) {
 		if err := b.Difference(&i, readings, Push{Group: groupOf("job=j").Identity()}); err != nil {
 			t.Fatal(err)
 		}
-		if err := i.Commit(totals); err != nil {
+		if err := i.Commit(context.Background(), totals); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -178,7 +179,7 @@ func TestACommitWithoutSinkAdvancesBaselines(t *testing.T) {
 	if err := b.Difference(&i, []Reading{value("job=j", Run, 0, 5)}, Push{Group: groupOf("job=j").Identity()}); err != nil {
 		t.Fatal(err)
 	}
-	if err := i.Commit(nil); err != nil {
+	if err := i.Commit(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := pushed(t, b, "job=j", value("job=j", Run, 0, 8)); got != 3 {
@@ -201,7 +202,7 @@ func TestDeleteDropsTheBaselinesOfOneGroup(t *testing.T) {
 		pushed(t, b, group, read(group, "a=1", 5), read(group, "a=2", 5), read(group, "a=3", 5))
 	}
 	for _, group := range []string{"job=j", "job=unknown"} {
-		if err := b.Forget(groupOf(group).Identity()); err != nil {
+		if err := b.Forget(context.Background(), groupOf(group).Identity()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -249,7 +250,7 @@ func TestFirstReadings(t *testing.T) {
 				t.Fatal(err)
 			}
 			sink := &summing{}
-			if err := i.Commit(sink); err != nil {
+			if err := i.Commit(context.Background(), sink); err != nil {
 				t.Fatal(err)
 			}
 			if sink.sum != tc.want || i.Reason(0) != tc.reason {

@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"context"
 	"math"
 	"strings"
 	"testing"
@@ -74,7 +75,7 @@ func pushedAs(t testing.TB, b *Book, p Push, readings ...Reading) float64 {
 		t.Fatal(err)
 	}
 	sink := &summing{}
-	if err := i.Commit(sink); err != nil {
+	if err := i.Commit(context.Background(), sink); err != nil {
 		t.Fatal(err)
 	}
 	return sink.sum

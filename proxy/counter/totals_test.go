@@ -2,6 +2,7 @@ package counter
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -59,7 +60,7 @@ took_seconds_count{job="j"} 5
 x_total{job="j",queue="a"} 0.5
 x_total{job="j",queue="b"} 3
 `
-	if diff := cmp.Diff(want, text(t, totals.Page(""))); diff != "" {
+	if diff := cmp.Diff(want, text(t, totals.Page(context.Background(), ""))); diff != "" {
 		t.Errorf("page (-want +got):\n%s", diff)
 	}
 	if got, want := totals.Stats(), (TotalsStats{Series: 4, Families: 3}); got != want {
@@ -76,7 +77,7 @@ func TestTotalsSayWhenTheyWereCreated(t *testing.T) {
 	totals.Add([]Increment{count("x_total", "job=j", 2), {Series: took, Count: 1.5, Sum: 1, Buckets: []float64{0.5}}})
 	var body bytes.Buffer
 	enc := expfmt.NewEncoder(&body, expfmt.NewFormat(expfmt.TypeProtoDelim))
-	for _, mf := range totals.Page("").Families() {
+	for _, mf := range totals.Page(context.Background(), "").Families() {
 		if err := enc.Encode(mf); err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +161,7 @@ func TestTotalsAreBounded(t *testing.T) {
 			t.Fatalf("after %d: %+v", 5*(n+1), stats)
 		}
 	}
-	page := text(t, totals.Page(""))
+	page := text(t, totals.Page(context.Background(), ""))
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(page))
 	if err != nil {
@@ -207,7 +208,7 @@ took_seconds_bucket{job="j",le="+Inf"} 10
 took_seconds_sum{job="j"} 10
 took_seconds_count{job="j"} 10
 `
-	if diff := cmp.Diff(want, text(t, totals.Page(""))); diff != "" {
+	if diff := cmp.Diff(want, text(t, totals.Page(context.Background(), ""))); diff != "" {
 		t.Errorf("page (-want +got):\n%s", diff)
 	}
 }
@@ -235,11 +236,11 @@ func shownAt(p *Page) float64 {
 func TestAScraperSeesANewTotalAtZeroOnce(t *testing.T) {
 	c := newClock()
 	totals := NewTotals(TotalsConfig{Now: c.Now})
-	totals.Page("a").Done()
+	totals.Page(context.Background(), "a").Done()
 	totals.Add([]Increment{count("x_total", "job=j", 10)})
 	see := func(name, scraper string, done bool, want float64) {
 		t.Helper()
-		p := totals.Page(scraper)
+		p := totals.Page(context.Background(), scraper)
 		if got := shownAt(p); got != want {
 			t.Errorf("%s: %v, want %v", name, got, want)
 		}
@@ -261,10 +262,10 @@ func TestAScraperSeesANewTotalAtZeroOnce(t *testing.T) {
 
 func TestATotalBornDuringAScrapeIsNewInTheNext(t *testing.T) {
 	totals := NewTotals(TotalsConfig{})
-	p := totals.Page("a")
+	p := totals.Page(context.Background(), "a")
 	totals.Add([]Increment{count("x_total", "job=j", 10)})
 	p.Done()
-	if got := shownAt(totals.Page("a")); got != 0 {
+	if got := shownAt(totals.Page(context.Background(), "a")); got != 0 {
 		t.Errorf("the next scrape sees %v, want 0", got)
 	}
 }
@@ -280,7 +281,7 @@ took_seconds_bucket{job="j",le="+Inf"} 0
 took_seconds_sum{job="j"} 0
 took_seconds_count{job="j"} 0
 `
-	if diff := cmp.Diff(want, text(t, totals.Page("a"))); diff != "" {
+	if diff := cmp.Diff(want, text(t, totals.Page(context.Background(), "a"))); diff != "" {
 		t.Errorf("page (-want +got):\n%s", diff)
 	}
 }
@@ -290,18 +291,18 @@ func TestScrapersAreBounded(t *testing.T) {
 	c := newClock()
 	totals := NewTotals(TotalsConfig{Now: c.Now})
 	totals.Add([]Increment{count("x_total", "job=j", 10)})
-	totals.Page("first").Done()
+	totals.Page(context.Background(), "first").Done()
 	for n := range scrapersMax {
-		totals.Page(fmt.Sprint(n)).Done()
+		totals.Page(context.Background(), fmt.Sprint(n)).Done()
 	}
 	if got := len(totals.scrapers.marks); got != scrapersMax {
 		t.Errorf("%d scrapers are remembered, want %d", got, scrapersMax)
 	}
-	if got := shownAt(totals.Page("first")); got != 10 {
+	if got := shownAt(totals.Page(context.Background(), "first")); got != 10 {
 		t.Errorf("the forgotten scraper sees %v, want 10", got)
 	}
 	c.advance(time.Second)
-	if got := shownAt(totals.Page(fmt.Sprint(scrapersMax - 1))); got != 10 {
+	if got := shownAt(totals.Page(context.Background(), fmt.Sprint(scrapersMax-1))); got != 10 {
 		t.Errorf("one that is remembered sees %v, want 10", got)
 	}
 }
@@ -315,6 +316,6 @@ func BenchmarkPage(b *testing.B) {
 	totals.Add(all)
 	b.ReportAllocs()
 	for b.Loop() {
-		totals.Page("").Families()
+		totals.Page(context.Background(), "").Families()
 	}
 }

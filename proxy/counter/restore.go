@@ -1,0 +1,85 @@
+package counter
+
+import "time"
+
+// restorer applies units to a book and totals that nobody uses yet.
+type restorer struct {
+	book   *Book
+	totals *Totals
+	births map[uint64]*total
+	units  int
+	floats []float64
+}
+
+func (r *restorer) apply(unit []byte) error {
+	r.units++
+	in := reader{rest: unit}
+	for len(in.rest) > 0 && in.err == nil {
+		switch in.byte() {
+		case recordBaseline:
+			r.baseline(&in)
+		case recordForgotten:
+			group := in.word()
+			r.book.shardOf(group).forgetGroup(group)
+		case recordKey:
+			key, until := in.identity(), in.varint()
+			r.book.retries.remember(key, until)
+		case recordWatermark:
+			r.book.raise(in.varint())
+		case recordBirth:
+			r.birth(&in)
+		case recordTotal:
+			r.total(&in)
+		default:
+			return errUnit
+		}
+	}
+	return in.err
+}
+
+func (r *restorer) baseline(in *reader) {
+	key, group, seen, last := in.identity(), in.word(), uint32(in.uvarint()), in.float()
+	r.floats = in.floats(r.floats[:0])
+	if in.err == nil && !r.book.cfg.NewSecret {
+		s := r.book.shardOf(group)
+		s.assign(key, group, seen, last, r.floats)
+		s.settle()
+	}
+}
+
+func (r *restorer) birth(in *reader) {
+	born, created, other := in.uvarint(), in.varint(), in.byte()
+	kind, name, help := Kind(in.byte()), in.string(), in.string()
+	ls, bounds := in.labels(), in.floats(nil)
+	if in.err != nil || kind < Counter || kind > Summary {
+		in.rest, in.err = nil, errUnit
+		return
+	}
+	t := r.totals
+	f := t.families[name]
+	if f == nil {
+		f = t.hold(name, kind)
+	}
+	to := f.totals[labelsKey(ls)]
+	if to == nil {
+		to = t.bear(f, ls, bounds)
+	}
+	f.help = help
+	to.born, to.created, to.other = born, created, other == 1
+	to.bounds, to.buckets = bounds, make([]float64, len(bounds))
+	r.births[born] = to
+	t.births = max(t.births, born)
+}
+
+func (r *restorer) total(in *reader) {
+	born, value, sum, buckets := in.uvarint(), in.float(), in.float(), in.floats(nil)
+	to := r.births[born]
+	if in.err != nil || to == nil || len(buckets) != len(to.bounds) {
+		return // what it was is in a damaged part of the log, if it is not itself
+	}
+	to.value, to.sum, to.buckets = value, sum, buckets
+}
+
+// relevant is how long a baseline may be seen again without being written again:
+// until then only what it holds matters.
+const relevant = uint32(10 * time.Minute / time.Second)
