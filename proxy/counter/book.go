@@ -18,8 +18,8 @@ type Config struct {
 	// Idle is how long a baseline is kept that no push shows, in whole seconds. 0 is
 	// 24 hours.
 	Idle time.Duration
-	// NewSecret says that the secret of the Hasher is not the one that what is kept
-	// was made with: Open leaves out the baselines of it.
+	// NewSecret says that the secret of the Hasher is not the one that the baselines
+	// were made with that Open finds: they are dropped.
 	NewSecret bool
 	// Now is the clock, nil that of the system.
 	Now func() time.Time

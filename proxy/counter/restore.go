@@ -21,6 +21,8 @@ func (r *restorer) apply(unit []byte) error {
 		case recordForgotten:
 			group := in.word()
 			r.book.shardOf(group).forgetGroup(group)
+		case recordAnew:
+			r.book.anew(nil)
 		case recordKey:
 			key, until := in.identity(), in.varint()
 			r.book.retries.remember(key, until)
@@ -40,7 +42,7 @@ func (r *restorer) apply(unit []byte) error {
 func (r *restorer) baseline(in *reader) {
 	key, group, seen, last := in.identity(), in.word(), uint32(in.uvarint()), in.float()
 	r.floats = in.floats(r.floats[:0])
-	if in.err == nil && !r.book.cfg.NewSecret {
+	if in.err == nil {
 		s := r.book.shardOf(group)
 		s.assign(key, group, seen, last, r.floats)
 		s.settle()

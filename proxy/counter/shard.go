@@ -87,6 +87,16 @@ func (s *shard) forgetGroup(group uint64) {
 	}
 }
 
+// anew drops all baselines and idempotency keys, and writes that down.
+func (b *Book) anew(unit []byte) []byte {
+	for i := range b.shards {
+		b.shards[i] = newShard(b)
+	}
+	b.weight.Store(0)
+	b.retries = newRetries()
+	return append(unit, recordAnew)
+}
+
 // settle says when the oldest was seen, once the shard has changed.
 func (s *shard) settle() {
 	if s.oldest == 0 {

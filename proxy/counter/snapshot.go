@@ -9,6 +9,17 @@ type snapshot struct {
 	err   error
 }
 
+// everything writes all there is. What is evicted before its shard is written is
+// in the watermark, which comes last.
+func (s *snapshot) everything(b *Book, t *Totals) {
+	for _, shard := range b.shards {
+		s.baselines(shard)
+	}
+	s.totals(t)
+	s.unit = appendWatermark(b.retries.appendKeys(s.unit), b.watermark.Load())
+	s.flush(0)
+}
+
 // snapshotUnit is about how large a unit of a snapshot is.
 const snapshotUnit = 1 << 20
 

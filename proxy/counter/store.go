@@ -70,15 +70,15 @@ func Open(dir *state.Dir, cfg Config, totals TotalsConfig) (*Store, error) {
 	s.Totals.scrapers.floor = s.Totals.births
 	j := &journal{log: s.log}
 	s.Book.journal, s.Totals.journal = j, j
+	var unit []byte
+	if cfg.NewSecret {
+		unit = s.Book.anew(unit)
+	}
 	if r.units == 0 || cfg.NewSecret || isDamaged(dir) {
 		s.Book.raise(started)
-		j.append(appendWatermark(nil, started))
+		j.append(appendWatermark(unit, started))
 	}
 	s.Book.shrink(s.Book.clock())
-	if cfg.NewSecret && r.units > 0 {
-		// Else the baselines of the former secret come back with the next start.
-		return s, s.Compact()
-	}
 	return s, nil
 }
 
@@ -106,13 +106,7 @@ func (s *Store) Run(report func(error)) {
 func (s *Store) Compact() error {
 	return s.log.Compact(func(write func([]byte) error) error {
 		w := snapshot{write: write}
-		for _, shard := range s.Book.shards {
-			w.baselines(shard)
-		}
-		w.totals(s.Totals)
-		// What was evicted before its shard was written is in the watermark.
-		w.unit = appendWatermark(s.Book.retries.appendKeys(w.unit), s.Book.watermark.Load())
-		w.flush(0)
+		w.everything(s.Book, s.Totals)
 		return w.err
 	})
 }

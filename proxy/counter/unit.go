@@ -14,6 +14,7 @@ import (
 //
 //	b key group seen last n {float}             a baseline; its sum and buckets
 //	f group                                     all baselines of a group are gone
+//	n                                           all baselines and keys are gone
 //	k key until                                 an idempotency key
 //	w nanoseconds                               the watermark
 //	d born created other kind name help n {name value} n {bound}   a total
@@ -25,6 +26,7 @@ import (
 const (
 	recordBaseline  = 'b'
 	recordForgotten = 'f'
+	recordAnew      = 'n'
 	recordKey       = 'k'
 	recordWatermark = 'w'
 	recordBirth     = 'd'
