@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"strconv"
+	"sync"
 	"testing"
 )
 
@@ -147,4 +149,74 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// A million baselines are read from the disk; the goal is below three seconds.
+func BenchmarkOpenMillionBaselines(b *testing.B) {
+	const groups, each = 100_000, 10
+	path := b.TempDir()
+	dir := openState(b, path)
+	s := openStore(b, dir, Config{Baselines: 2 * groups * each})
+	output := series("x_total", "job=j")
+	readings := make([]Reading, each)
+	var i Increments
+	for g := range uint64(groups) {
+		for n := range readings {
+			at := g*each + uint64(n)
+			readings[n] = Reading{Identity: Identity{mix(at + 1<<41), mix(at + 1<<42)}, Source: Run, Output: output, Value: 1}
+		}
+		if err := s.Book.Difference(&i, readings, Push{Group: Identity{mix(g), mix(g + 1<<40)}}); err != nil {
+			b.Fatal(err)
+		}
+		i.commit(s.Totals, s.Book.clock())
+	}
+	if err := s.Compact(); err != nil {
+		b.Fatal(err)
+	}
+	if err := dir.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		dir := openState(b, path)
+		s := openStore(b, dir, Config{Baselines: 2 * groups * each})
+		if got := s.Book.Stats().Baselines; got != groups*each {
+			b.Fatalf("%d baselines", got)
+		}
+		if err := dir.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// The way of one push to the disk, alone and among many.
+func BenchmarkCommitToDisk(b *testing.B) {
+	for _, parallel := range []int{1, 64} {
+		b.Run(strconv.Itoa(parallel), func(b *testing.B) {
+			dir := openState(b, b.TempDir())
+			s := openStore(b, dir, Config{})
+			b.SetParallelism(parallel)
+			b.ReportAllocs()
+			var group sync.Mutex
+			next := 0
+			b.RunParallel(func(pb *testing.PB) {
+				group.Lock()
+				next++
+				name := fmt.Sprintf("job=j,group=%d", next)
+				readings, p := known(b, s.Book, name, counting)
+				group.Unlock()
+				var i Increments
+				for pb.Next() {
+					for n := range readings {
+						readings[n].Value++
+					}
+					if err := s.Book.Difference(&i, readings, p); err != nil {
+						b.Error(err)
+					}
+					if err := i.Commit(context.Background(), s.Totals); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
 }

@@ -72,20 +72,25 @@ func (i *Increments) Periodic() bool { return i.periodic }
 
 // Commit books the readings as baselines and gives the increments to the sink;
 // with nil, in a push of which only the baselines are to advance, to nobody. It
-// is called once the push was applied, at most once. Of a Store it returns when
+// is called once the push was applied, at most once; readings and push are let go. Of a Store it returns when
 // what it did is kept; an error, which is that of ctx or the log's, says that it
 // counts but may not survive. It may be called late: other groups commit between.
 func (i *Increments) Commit(ctx context.Context, sink Sink) error {
 	b := i.book
 	now := b.clock()
-	upto := i.commit(sink, now)
+	upto, added := i.commit(sink, now)
+	if sink != nil && !added && !i.retry.known {
+		sink.Add(i.all)
+	}
 	b.stats.count(i, sink != nil)
+	i.readings, i.push = nil, Push{}
 	b.shrink(now)
 	return b.journal.commit(ctx, upto)
 }
 
-// commit does all that counts, in one unit if it is kept.
-func (i *Increments) commit(sink Sink, now uint32) state.Position {
+// commit books what counts, in one unit if it is kept. With baselines go the
+// totals that are kept beside them; added says that the sink is those.
+func (i *Increments) commit(sink Sink, now uint32) (upto state.Position, added bool) {
 	j := i.book.journal
 	if j != nil {
 		j.mu.Lock()
@@ -94,15 +99,14 @@ func (i *Increments) commit(sink Sink, now uint32) state.Position {
 	i.unit = i.unit[:0]
 	i.bookAll(now)
 	i.remember()
-	if t, ok := sink.(*Totals); ok && t.journal == j && !i.retry.known {
-		i.unit = t.add(i.all, i.unit)
-	} else if sink != nil && !i.retry.known {
-		sink.Add(i.all)
-	}
 	if j == nil {
-		return 0
+		return 0, false
 	}
-	return j.append(i.unit)
+	t, added := sink.(*Totals)
+	if added = added && t.journal == j; added && !i.retry.known {
+		i.unit = t.add(i.all, i.unit)
+	}
+	return j.append(i.unit), added
 }
 
 // bookAll makes the readings baselines.

@@ -3,10 +3,14 @@ package counter
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/pushguard/pushguard/proxy/state"
 )
 
 // plainBook is what a book promises, written down again in the simplest way: it
@@ -160,79 +164,152 @@ func (p modelPush) as(m *plainBook) (Push, []Reading) {
 	}, out
 }
 
-// Any interleaving of pushes, refusals, lost replies, retries, deletes, evictions
-// and restarts adds what the model says.
-func TestABookAddsWhatTheModelSays(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		c := newClock()
-		limit := rapid.SampledFrom([]int{2, 5, 100}).Draw(t, "limit")
-		cfg := Config{Now: c.Now, Baselines: limit, Idle: 1000 * time.Hour}
-		m := &plainBook{now: c.now.Unix(), watermark: c.now.UnixNano(), limit: limit, lost: map[string][]int64{}, keys: map[string]int64{}}
-		b := NewBook(cfg)
-		totals, want := NewTotals(TotalsConfig{Now: c.Now}), 0.0
-		var sent []modelPush
-		push := func(t *rapid.T, p modelPush) {
-			words, readings := p.as(m)
-			var i Increments
-			if err := b.Difference(&i, readings, words); err != nil {
-				t.Fatal(err)
-			}
-			if rapid.IntRange(0, 9).Draw(t, "refused") == 0 {
-				return
-			}
-			if err := i.Commit(context.Background(), totals); err != nil {
-				t.Fatal(err)
-			}
-			want += m.push(p)
-			if rapid.IntRange(0, 4).Draw(t, "lost") == 0 {
-				b.Lost(words)
-				m.lose(p)
-			}
-			sent = append(sent, p)
+// machine is a book beside its model, and what becomes of both.
+type machine struct {
+	clock *clock
+	model *plainBook
+	want  float64 // what the model added up
+
+	cfg    Config
+	path   string // of the state, empty if nothing is kept
+	dir    *state.Dir
+	store  *Store
+	book   *Book
+	totals *Totals
+	sent   []modelPush
+}
+
+func newMachine(t *rapid.T, path string) *machine {
+	c := newClock()
+	limit := rapid.SampledFrom([]int{2, 5, 100}).Draw(t, "limit")
+	m := &machine{clock: c, cfg: Config{Now: c.Now, Baselines: limit, Idle: 1000 * time.Hour}}
+	m.totals = NewTotals(TotalsConfig{Now: c.Now})
+	m.model = &plainBook{now: c.now.Unix(), limit: limit}
+	m.restart()
+	if rapid.Bool().Draw(t, "kept") {
+		m.path, m.cfg.Baselines, m.model.limit = path, 1000, 1000 // evictions are not written down
+		m.open(t)
+	}
+	return m
+}
+
+func (m *machine) open(t *rapid.T) {
+	var err error
+	if m.dir, err = state.Open(context.Background(), m.path, state.Options{Sync: state.SyncNever}); err != nil {
+		t.Fatal(err)
+	}
+	if m.store, err = Open(m.dir, m.cfg, TotalsConfig{Now: m.clock.Now}); err != nil {
+		t.Fatal(err)
+	}
+	m.book, m.totals = m.store.Book, m.store.Totals
+}
+
+func (m *machine) shut(t *rapid.T) {
+	if m.dir == nil {
+		return
+	}
+	if err := m.dir.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restart begins anew with nothing but the totals.
+func (m *machine) restart() {
+	m.book = NewBook(m.cfg)
+	m.model.lines, m.model.lost, m.model.keys = nil, map[string][]int64{}, map[string]int64{}
+	m.model.watermark = m.clock.now.UnixNano()
+}
+
+func (m *machine) push(t *rapid.T, p modelPush) {
+	words, readings := p.as(m.model)
+	var i Increments
+	if err := m.book.Difference(&i, readings, words); err != nil {
+		t.Fatal(err)
+	}
+	if rapid.IntRange(0, 9).Draw(t, "refused") == 0 {
+		return
+	}
+	if err := i.Commit(context.Background(), m.totals); err != nil {
+		t.Fatal(err)
+	}
+	m.want += m.model.push(p)
+	if rapid.IntRange(0, 4).Draw(t, "lost") == 0 {
+		m.book.Lost(words)
+		m.model.lose(p)
+	}
+	m.sent = append(m.sent, p)
+}
+
+func (m *machine) Push(t *rapid.T) {
+	m.push(t, modelPush{
+		group:    rapid.SampledFrom(modelGroups).Draw(t, "group"),
+		key:      rapid.SampledFrom([]string{"", "", "", "k", "l"}).Draw(t, "key"),
+		ignore:   rapid.Bool().Draw(t, "ignore"),
+		readings: drawReadings(t, m.model.watermark),
+	})
+}
+
+func (m *machine) Retry(t *rapid.T) {
+	if len(m.sent) == 0 {
+		t.Skip("nothing was sent")
+	}
+	m.push(t, rapid.SampledFrom(m.sent[max(0, len(m.sent)-4):]).Draw(t, "again"))
+}
+
+func (m *machine) Delete(t *rapid.T) {
+	group := rapid.SampledFrom(modelGroups).Draw(t, "group")
+	if err := m.book.Forget(context.Background(), groupOf(group).Identity()); err != nil {
+		t.Fatal(err)
+	}
+	m.model.forget(group)
+	for _, p := range m.sent {
+		if p.group == group {
+			delete(m.model.lost, m.model.body(p))
 		}
-		t.Repeat(map[string]func(*rapid.T){
-			"push": func(t *rapid.T) {
-				push(t, modelPush{
-					group:    rapid.SampledFrom(modelGroups).Draw(t, "group"),
-					key:      rapid.SampledFrom([]string{"", "", "", "k", "l"}).Draw(t, "key"),
-					ignore:   rapid.Bool().Draw(t, "ignore"),
-					readings: drawReadings(t, m.watermark),
-				})
-			},
-			"retry": func(t *rapid.T) {
-				if len(sent) == 0 {
-					t.Skip("nothing was sent")
-				}
-				push(t, rapid.SampledFrom(sent[max(0, len(sent)-4):]).Draw(t, "again"))
-			},
-			"delete": func(t *rapid.T) {
-				group := rapid.SampledFrom(modelGroups).Draw(t, "group")
-				if err := b.Forget(context.Background(), groupOf(group).Identity()); err != nil {
-					t.Fatal(err)
-				}
-				m.forget(group)
-				for _, p := range sent {
-					if p.group == group {
-						delete(m.lost, m.body(p))
-					}
-				}
-			},
-			"restart": func(t *rapid.T) {
-				b = NewBook(cfg)
-				m.lines, m.lost, m.keys, m.watermark = nil, map[string][]int64{}, map[string]int64{}, c.now.UnixNano()
-			},
-			"": func(t *rapid.T) {
-				step := int64(rapid.SampledFrom([]int{1, 1, 1, 50, 1800}).Draw(t, "step"))
-				m.now += step
-				c.advance(time.Duration(step) * time.Second)
-				if got := totalOf(totals, "failures_total", "job=j"); got != want && want != 0 {
-					t.Fatalf("the total is %v, the model says %v", got, want)
-				}
-				if got := b.Stats().Baselines; got != len(m.lines) {
-					t.Fatalf("%d baselines, the model has %d", got, len(m.lines))
-				}
-			},
-		})
+	}
+}
+
+func (m *machine) Compact(t *rapid.T) {
+	if m.store == nil {
+		t.Skip("nothing is kept")
+	}
+	if err := m.store.Compact(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *machine) Restart(t *rapid.T) {
+	if m.store == nil {
+		m.restart()
+		return
+	}
+	m.shut(t)
+	m.open(t)
+	m.model.lost = map[string][]int64{}
+}
+
+// Check holds the book to the model, and time goes on.
+func (m *machine) Check(t *rapid.T) {
+	step := int64(rapid.SampledFrom([]int{1, 1, 1, 50, 1800}).Draw(t, "step"))
+	m.model.now += step
+	m.clock.advance(time.Duration(step) * time.Second)
+	if got := totalOf(m.totals, "failures_total", "job=j"); got != m.want && m.want != 0 {
+		t.Fatalf("the total is %v, the model says %v", got, m.want)
+	}
+	if got := m.book.Stats().Baselines; got != len(m.model.lines) {
+		t.Fatalf("%d baselines, the model has %d", got, len(m.model.lines))
+	}
+}
+
+// Any interleaving of pushes, refusals, lost replies, retries, deletes, evictions
+// and restarts, with state and without, adds what the model says.
+func TestABookAddsWhatTheModelSays(t *testing.T) {
+	root, runs := t.TempDir(), 0
+	rapid.Check(t, func(t *rapid.T) {
+		runs++
+		m := newMachine(t, filepath.Join(root, strconv.Itoa(runs)))
+		defer m.shut(t)
+		t.Repeat(rapid.StateMachineActions(m))
 	})
 }
 
