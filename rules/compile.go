@@ -96,7 +96,7 @@ func (c *compiler) id(id string, seen map[string]int) {
 		return r >= utf8.RuneSelf || !isAlphanumeric(byte(r)) && !strings.ContainsRune("._-/:", r)
 	}):
 		c.fault("id", -1, "bad id %s: want at most %d letters, digits and . _ - / :", clipped(id), maxID)
-	case isFindingID(id):
+	case finding.IsOwn(id):
 		c.fault("id", -1, "id %q is taken: the guard's own findings carry it", id)
 	case duplicate:
 		c.fault("id", -1, "duplicate rule id %q: rule %d has it", id, first+1)
@@ -106,19 +106,6 @@ func (c *compiler) id(id string, seen map[string]int) {
 }
 
 func isAlphanumeric(c byte) bool { return classes[c]&(digits|hexLower|lower|hexUpper|upper) != 0 }
-
-// isFindingID reports whether the id is one of package finding's own.
-func isFindingID(id string) bool {
-	switch id {
-	case finding.Allowlist, finding.SampleLimit, finding.BodySizeLimit, finding.LabelLimit,
-		finding.LabelNameLengthLimit, finding.LabelValueLengthLimit, finding.SharedFamily,
-		finding.CounterSharedGroup, finding.Unmergeable, finding.ReservedFamily, finding.Relabel,
-		finding.SeriesBudget, finding.EntryBudget, finding.GuardBudget, finding.LabelValuesBudget,
-		finding.BudgetExpired, finding.NearBudget, finding.Protocol:
-		return true
-	}
-	return false
-}
 
 func (c *compiler) action(r Rule) {
 	const want = "want drop, template, bucket, truncate, replace, reject or keep"

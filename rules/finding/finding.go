@@ -56,10 +56,64 @@ const (
 	BudgetExpired = "budget_expired"
 	// NearBudget says that a job holds nearly as much as a budget grants it.
 	NearBudget = "near_budget"
+	// GroupsBudget says that a job has as many groups as its budget, so that a push
+	// that would make one more was refused.
+	GroupsBudget = "groups_budget"
+	// GuardGroups says the same of all jobs of the guard.
+	GuardGroups = "guard_groups"
+	// NewSeriesPerHour says that a job has brought as many new series within an
+	// hour as its budget.
+	NewSeriesPerHour = "new_series_per_hour"
+	// NewSeriesPerDay says the same of 24 hours.
+	NewSeriesPerDay = "new_series_per_day"
+	// PushesPerMinute says that a job pushes more often than its budget.
+	PushesPerMinute = "pushes_per_minute"
+	// JobsBudget says that one entry governs as many jobs as its budget, so that a
+	// push of one more was refused.
+	JobsBudget = "jobs_budget"
+	// NewJobsPerDay says that as many new jobs came to one entry within 24 hours as
+	// its budget.
+	NewJobsPerDay = "new_jobs_per_day"
+	// Collapsed says that label values for which a budget has no room became one.
+	Collapsed = "collapsed"
+	// Evicted says that older groups of the job make room for the push.
+	Evicted = "evicted"
+	// FamilyConflict says that a family is kept as totals for one job and as a
+	// snapshot for another, or as totals of another kind.
+	FamilyConflict = "family_conflict"
+	// ShadowedCounter says that the group still holds an old copy of a counter
+	// that is added up now.
+	ShadowedCounter = "shadowed_counter"
+	// CounterValue says that a counter has a value that no counter can have.
+	CounterValue = "counter_value"
+	// PeriodicCounter says that counters without a sign of their source look like
+	// running totals, and are added up all the same.
+	PeriodicCounter = "periodic_counter"
+	// GaugeNamedTotal says that a gauge has the name of a counter.
+	GaugeNamedTotal = "gauge_named_total"
+	// EventFamily says that the policy takes a family for an event: it is left out.
+	EventFamily = "event_family"
+	// DroppedFamily says that the policy leaves a family out.
+	DroppedFamily = "dropped_family"
 	// Protocol says that a push would have broken the Pushgateway, its scrape or
 	// other jobs (or is no push at all), whatever the policy permits.
 	Protocol = "protocol"
 )
+
+// own are the ids above.
+var own = map[string]bool{
+	Allowlist: true, SampleLimit: true, BodySizeLimit: true, LabelLimit: true, LabelNameLengthLimit: true,
+	LabelValueLengthLimit: true, SharedFamily: true, CounterSharedGroup: true, FoldedJob: true, Unmergeable: true,
+	ReservedFamily: true, Relabel: true, SeriesBudget: true, EntryBudget: true, GuardBudget: true,
+	LabelValuesBudget: true, BudgetExpired: true, NearBudget: true, GroupsBudget: true, GuardGroups: true,
+	NewSeriesPerHour: true, NewSeriesPerDay: true, PushesPerMinute: true, JobsBudget: true, NewJobsPerDay: true,
+	Collapsed: true, Evicted: true, FamilyConflict: true, ShadowedCounter: true, CounterValue: true,
+	PeriodicCounter: true, GaugeNamedTotal: true, EventFamily: true, DroppedFamily: true, Protocol: true,
+}
+
+// IsOwn reports whether an id is one of the constants above, which no rule of a
+// policy may have.
+func IsOwn(id string) bool { return own[id] }
 
 // Finding is one thing noticed about a push. The zero value is not a finding.
 // A Finding is plain data: copy it freely.
