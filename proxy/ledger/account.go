@@ -22,6 +22,7 @@ type job struct {
 	// it; distinct the values by label.
 	values   map[uint64]valueUse
 	distinct map[uint64]int
+	families holders
 }
 
 type valueUse struct {
@@ -30,7 +31,7 @@ type valueUse struct {
 }
 
 func newJob(entry int, a *account) *job {
-	return &job{account: a, entry: entry, terms: &Budget{}, values: map[uint64]valueUse{}, distinct: map[uint64]int{}}
+	return &job{account: a, entry: entry, terms: &Budget{}, values: map[uint64]valueUse{}, distinct: map[uint64]int{}, families: holders{}}
 }
 
 // payer is the name of the job that pays for the claim.
@@ -95,14 +96,14 @@ func (b *Book) change(g *group, to func()) {
 	if j == nil {
 		return // nothing was there, and nothing is
 	}
-	b.bill(j, booked, g.booked())
+	b.bill(g, j, booked, g.booked())
 	if n := g.upkeep() - upkeep; n != 0 {
 		b.add(j, n)
 		b.open(j, n/ownSeries)
 	}
 	b.slack += g.spare() - slack
 	switch {
-	case existed == g.exists:
+	case existed == g.exists, g.sums != nil:
 	case g.exists:
 		b.size++
 		j.groups++
@@ -116,8 +117,8 @@ func (b *Book) change(g *group, to func()) {
 	j.promised.changed(g)
 }
 
-// bill charges the job for what it holds instead of what it held.
-func (b *Book) bill(j *job, held, holds holdings) {
+// bill charges the job for what it holds in a group instead of what it held.
+func (b *Book) bill(g *group, j *job, held, holds holdings) {
 	if len(held) == len(holds) && (len(held) == 0 || &held[0] == &holds[0]) {
 		return
 	}
@@ -127,6 +128,10 @@ func (b *Book) bill(j *job, held, holds holdings) {
 			return
 		}
 		series += is.series()
+		if was == nil && g.sums == nil {
+			j.families.add(is.name, 1)
+			b.families.add(is.name, 1)
+		}
 		if was == nil || !slices.Equal(was.values, is.values) {
 			j.use(is.values)
 		}
@@ -137,6 +142,10 @@ func (b *Book) bill(j *job, held, holds holdings) {
 			return
 		}
 		series -= was.series()
+		if is == nil && g.sums == nil {
+			j.families.add(was.name, -1)
+			b.families.add(was.name, -1)
+		}
 		if is == nil || !slices.Equal(was.values, is.values) {
 			j.release(was.values)
 		}
@@ -216,15 +225,15 @@ func (b *Book) hire(g *group, j *job) {
 			j.learn(wire.LabelValue{Label: before.values[v].label, Value: v})
 		}
 	}
-	b.bill(j, nil, g.booked())
-	b.bill(before, g.booked(), nil)
+	b.bill(g, j, nil, g.booked())
+	b.bill(g, before, g.booked(), nil)
 	if n := g.upkeep(); n > 0 {
 		b.add(j, n)
 		b.open(j, 1)
 		b.add(before, -n)
 		b.open(before, -1)
 	}
-	if g.exists {
+	if g.exists && g.sums == nil {
 		j.groups++
 		before.groups--
 		before.ages.remove(g)

@@ -32,6 +32,13 @@ type Claim struct {
 	// Metrics are the metrics of these families, in the order in which they are
 	// admitted. A family without any is written, and holds no series.
 	Metrics []MetricClaim
+	// Totals marks a POST of what is added up elsewhere under the key of the group,
+	// not in the upstream: what it names is added to what is there and replaces
+	// nothing. It costs the job its series, but is no group: no listing, limit of
+	// groups, sweep or eviction concerns it. What no such push names for StaleAfter
+	// goes within as long again.
+	Totals bool
+
 	// Success are the families that tell when the job succeeded last, indices into
 	// Families; see Budget.KeepLast.
 	Success []int32

@@ -36,6 +36,7 @@ type group struct {
 	content holdings
 	last    writer // who pushed last
 
+	sums         *sums  // not nil for a group of totals; see Claim.Totals
 	older, newer *group // of the job, those that exist, by at
 	at           second // of the last accepted push; if there never was one, of the last failure
 	slack        uint32 // series of the content that cannot all be there at once
@@ -86,6 +87,9 @@ func (g *group) spare() int {
 
 // upkeep is what counts of the upstream's own series.
 func (g *group) upkeep() int {
+	if g.sums != nil {
+		return 0
+	}
 	if g.exists || g.push() != nil {
 		return ownSeries
 	}
@@ -104,6 +108,9 @@ func (g *group) reserve(p *Grant) {
 		t.last = p.raw.or(g.last)
 	}
 	t.booked = united(g.content.read(g.last), p.pushed.read(p.raw), t.last)
+	if g.sums != nil {
+		return // what is added to takes nothing away
+	}
 	before, after := g.content.series()-int(g.slack), p.pushed.series()
 	if p.Method == http.MethodPost {
 		all := afterPost(g.content, p.pushed)
@@ -140,6 +147,10 @@ func (g *group) settle(by *Grant, o Outcome) {
 		return
 	case o == Untouched:
 		return
+	case g.sums != nil:
+		if !by.same {
+			g.content = exact(booked)
+		}
 	case o == Refused:
 		if !g.exists {
 			g.last, g.failed = by.raw, true
@@ -173,12 +184,27 @@ func (g *group) age(by *Grant, o Outcome, now second) {
 	default:
 		g.success = g.success || by.success
 	}
+	if g.sums != nil {
+		g.at = now
+		return
+	}
 	g.job.ages.renew(g, now)
 }
 
-// find returns the entry of a group, or nil.
-func (b *Book) find(key wire.Key) *group {
-	g := b.groups[key.Canonical().ID()]
+// table is where groups are found by the ID of their canonical key: those of the
+// upstream, or those of totals.
+func (b *Book) table(totals bool) map[string]*group {
+	if totals {
+		return b.totals
+	}
+	return b.groups
+}
+
+// find returns the entry of a group of the upstream, or nil.
+func (b *Book) find(key wire.Key) *group { return findIn(b.groups, key) }
+
+func findIn(table map[string]*group, key wire.Key) *group {
+	g := table[key.Canonical().ID()]
 	for g != nil && g.id != key.ID() {
 		g = g.twin
 	}
@@ -187,22 +213,25 @@ func (b *Book) find(key wire.Key) *group {
 
 // insert makes the entry of a group. It keeps nothing of the request that the
 // key was parsed from.
-func (b *Book) insert(key wire.Key) *group {
-	g := &group{id: strings.Clone(key.ID())}
+func (b *Book) insert(key wire.Key, totals bool) *group {
+	g, table := &group{id: strings.Clone(key.ID())}, b.table(totals)
+	if totals {
+		g.sums = &sums{}
+	}
 	canonical := g.id
 	if c := key.Canonical(); !c.Equal(key) {
 		canonical = c.ID()
 	}
-	g.twin = b.groups[canonical]
-	b.groups[canonical] = g
+	g.twin = table[canonical]
+	table[canonical] = g
 	return g
 }
 
 func (b *Book) unlink(g *group) {
 	b.dismiss(g.job)
 	g.job = nil
-	id := g.key().Canonical().ID()
-	head := b.groups[id]
+	id, table := g.key().Canonical().ID(), b.table(g.sums != nil)
+	head := table[id]
 	switch {
 	case head != g:
 		for head.twin != g {
@@ -210,9 +239,9 @@ func (b *Book) unlink(g *group) {
 		}
 		head.twin = g.twin
 	case g.twin != nil:
-		b.groups[id] = g.twin
+		table[id] = g.twin
 	default:
-		delete(b.groups, id)
+		delete(table, id)
 	}
 }
 
@@ -227,12 +256,12 @@ func (b *Book) twin(key wire.Key) *group {
 }
 
 // join finds or makes the entry of a group and keeps it in the table until leave.
-func (b *Book) join(key wire.Key) *group {
+func (b *Book) join(key wire.Key, totals bool) *group {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	g := b.find(key)
+	g := findIn(b.table(totals), key)
 	if g == nil {
-		g = b.insert(key)
+		g = b.insert(key, totals)
 	}
 	if g.turn == nil {
 		g.turn = &turn{gate: make(chan struct{}, 1)}

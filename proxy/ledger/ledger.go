@@ -91,19 +91,22 @@ type Book struct {
 
 	loading sync.Mutex // serialises Load
 
-	mu      sync.Mutex
-	clock   clock             // read by whoever locks to change something
-	groups  map[string]*group // by the ID of the canonical key; twins are chained
-	size    int               // how many of them exist upstream
-	live    int               // how many exist or are about to
-	jobs    map[string]*job
-	idles   idles
-	entries map[int]*entryAccount
-	series  int // of all jobs
-	slack   int // series of them that cannot all be there at once
-	lent    int // series beyond what their entries are guaranteed
-	wipes   int
-	settled map[string]*since // while Load reads: the groups settled meanwhile
+	mu     sync.Mutex
+	clock  clock             // read by whoever locks to change something
+	groups map[string]*group // by the ID of the canonical key; twins are chained
+	totals map[string]*group // groups of totals, likewise
+	size   int               // how many of them exist upstream
+	live   int               // how many exist or are about to
+	jobs   map[string]*job
+	idles  idles
+	// families count the groups of the upstream that hold each.
+	families holders
+	entries  map[int]*entryAccount
+	series   int // of all jobs
+	slack    int // series of them that cannot all be there at once
+	lent     int // series beyond what their entries are guaranteed
+	wipes    int
+	settled  map[string]*since // while Load reads: the groups settled meanwhile
 }
 
 // since is what a group was settled to while Load read a listing.
@@ -119,7 +122,7 @@ func NewBook(cfg Config) *Book {
 	}
 	return &Book{
 		wait: cfg.Wait, seed: maphash.MakeSeed(), clock: clock{now: cfg.Now},
-		groups: make(map[string]*group), jobs: make(map[string]*job), entries: make(map[int]*entryAccount),
+		groups: make(map[string]*group), totals: make(map[string]*group), families: holders{}, jobs: make(map[string]*job), entries: make(map[int]*entryAccount),
 		idles: idles{accounts: make(map[string]*account)},
 	}
 }
@@ -142,7 +145,7 @@ func (b *Book) Admit(ctx context.Context, c Claim) (*Grant, error) {
 		d.free()
 		return nil, err
 	}
-	g := b.join(c.Group)
+	g := b.join(c.Group, c.Totals)
 	if err := b.take(ctx, g); err != nil {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -173,9 +176,12 @@ func (b *Book) Peek(c Claim) (Ruling, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.clock.read()
-	g := b.find(c.Group)
+	g := findIn(b.table(c.Totals), c.Group)
 	if g == nil {
 		g = &group{id: c.Group.ID()}
+		if c.Totals {
+			g.sums = &sums{}
+		}
 	}
 	j := b.jobs[c.payer()]
 	if j == nil {
@@ -219,8 +225,10 @@ func (b *Book) grant(grant *Grant, c *Claim) error {
 // count books what an admitted push uses up.
 func (b *Book) count(grant *Grant, j *job, v *verdict) {
 	grant.account, grant.at, grant.fresh = j.account, b.clock.at, v.fresh
-	grant.made, grant.victims = !grant.group.exists, v.victims
-	j.pushes.add(minute, grant.at, 1)
+	grant.made, grant.victims = !grant.group.exists && grant.group.sums == nil, v.victims
+	if grant.group.sums == nil {
+		j.pushes.add(minute, grant.at, 1)
+	}
 	j.hour.add(hour, grant.at, v.fresh)
 	j.day.add(day, grant.at, v.fresh)
 	if v.newJob {
@@ -274,7 +282,9 @@ func (g *Grant) Settle(o Outcome) {
 	now := toSecond(b.clock.read())
 	switch {
 	case !g.Skip:
-		b.note(g, o)
+		if g.group.sums == nil {
+			b.note(g, o)
+		}
 		b.settle(g, o, now)
 	case g.Reason == Pinned && g.group.job != nil:
 		g.group.job.promised.end(g.group)
@@ -289,7 +299,12 @@ func (b *Book) settle(grant *Grant, o Outcome, now second) {
 	if !g.exists {
 		g.at = now
 	}
-	b.change(g, func() { g.settle(grant, o) })
+	b.change(g, func() {
+		if g.sums != nil && o == Applied {
+			g.sums.seen = grown(g.sums.seen, grant.pushed)
+		}
+		g.settle(grant, o)
+	})
 	if grant.Method == http.MethodDelete {
 		if g.job != nil {
 			g.job.promised.end(g)

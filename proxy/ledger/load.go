@@ -103,7 +103,7 @@ func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*si
 		}
 		g := b.find(l.Key)
 		if g == nil {
-			g = b.insert(l.Key)
+			g = b.insert(l.Key, false)
 		}
 		seen[g] = struct{}{}
 		b.loadAge(g, l, now)

@@ -32,13 +32,18 @@ func (b *Book) rule(g *group, j *job, c *Claim, d *draft, by writer) (v verdict,
 	default:
 		return v, fmt.Errorf("method %.20q is none of PUT, POST and DELETE", c.Method)
 	}
-	if twin := b.twin(c.Group); twin != nil {
+	if twin := b.twin(c.Group); twin != nil && !c.Totals {
 		return v, &TwinError{Group: c.Group, Twin: twin.key()}
 	}
 	if c.Method == http.MethodPut && c.Folds && !g.writtenBy(by) {
 		v.Method = http.MethodPost
 	}
 	v.same = d.compare(g, v.Method == http.MethodPut, by)
+	if c.Totals {
+		v.same = len(d.candidates) == 0
+		clear(d.freed)
+		return v, b.ruleSeries(g, j, c, d, &v)
+	}
 	for i, name := range c.Families {
 		if w := d.writers[d.slots[i]]; w != unknown && w != by {
 			v.Shared = append(v.Shared, name)
@@ -51,7 +56,7 @@ func (b *Book) rule(g *group, j *job, c *Claim, d *draft, by writer) (v verdict,
 // ruleSeries holds a push to the budget.
 func (b *Book) ruleSeries(g *group, j *job, c *Claim, d *draft, v *verdict) error {
 	t := b.tally(g, j, c, d)
-	if err := t.pace(); err != nil {
+	if err := t.pace(); err != nil && !c.Totals {
 		return err
 	}
 	put, collapses := v.Method == http.MethodPut, c.OverBudget == Collapse && len(d.candidates) > 0
@@ -61,7 +66,7 @@ func (b *Book) ruleSeries(g *group, j *job, c *Claim, d *draft, v *verdict) erro
 	if !t.foreign {
 		t.release(put)
 	}
-	if !g.exists && !t.begin() {
+	if !g.exists && !c.Totals && !t.begin() {
 		t.sum()
 		return t.refusal()
 	}
