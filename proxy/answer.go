@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
@@ -26,6 +28,7 @@ const (
 	Refused                    // by the guard; nothing was sent
 	Skipped                    // a DELETE of a group that another run has pushed to since
 	Failed                     // the upstream refused it, or did not answer
+	Removed                    // the guard deleted the group by itself
 )
 
 // String is the outcome's word in metrics and records.
@@ -41,6 +44,8 @@ func (o Outcome) String() string {
 		return "skipped"
 	case Failed:
 		return "failed"
+	case Removed:
+		return "removed"
 	default:
 		return "unknown"
 	}
@@ -166,8 +171,11 @@ func (v *passage) policyRefusal() Answer {
 	status := http.StatusUnprocessableEntity
 	var lines []string
 	for _, f := range v.refusals.All() {
-		if f.ID == finding.BodySizeLimit {
+		switch f.ID {
+		case finding.BodySizeLimit:
 			status = http.StatusRequestEntityTooLarge
+		case finding.PushesPerMinute:
+			status = http.StatusTooManyRequests
 		}
 		line := f.String()
 		if v.entry.Owner != "" {
@@ -181,6 +189,9 @@ func (v *passage) policyRefusal() Answer {
 	a := textAnswer(status, strings.Join(lines, "\n"))
 	if wantsProblem(v.request.Header) {
 		a = v.problem(status)
+	}
+	if status == http.StatusTooManyRequests {
+		a.Header.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(v.retryAfter.Seconds())))))
 	}
 	a.outcome = Refused
 	return a

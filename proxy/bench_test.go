@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/demand"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -75,7 +76,7 @@ func BenchmarkPush(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			e := &epoch{policy: rules, verdicts: newVerdicts(1)}
+			e := &epoch{policy: rules, verdicts: newVerdicts(1, demand.New(demand.Config{}))}
 			b.SetBytes(int64(len(bm.body)))
 			b.ReportAllocs()
 			v := &passage{last: map[string]int32{}}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -39,6 +40,9 @@ func (p *print) in(group wire.Key, secret uint64) (uint64, []wire.LabelValue) {
 	return p.fingerprint, p.values
 }
 
+// lastSuccess is in the name of a family that tells when a job succeeded last.
+const lastSuccess = "last_success"
+
 // claim is what a push wants of a book, and which of its metrics are claimed.
 type claim struct {
 	ledger.Claim
@@ -50,7 +54,7 @@ type claim struct {
 func (c *claim) reset(v *passage, group wire.Key) {
 	c.Claim = ledger.Claim{
 		Group: group, Raw: v.raw, Method: v.request.Method, Job: v.job, Entry: payer(v.entry),
-		Families: c.Families[:0], Metrics: c.Metrics[:0],
+		Families: c.Families[:0], Metrics: c.Metrics[:0], Success: c.Success[:0],
 	}
 	c.metrics = c.metrics[:0]
 	if c.slots == nil {
@@ -106,6 +110,9 @@ func (c *claim) family(name string) int32 {
 		slot = int32(len(c.Families))
 		c.Families = append(c.Families, name)
 		c.slots[name] = slot
+		if strings.Contains(name, lastSuccess) {
+			c.Success = append(c.Success, slot)
+		}
 	}
 	return slot
 }
@@ -128,12 +135,28 @@ func (v *passage) superseded(family int32) bool {
 // name, which another policy keeps where it means the same jobs.
 func payer(entry *policy.Entry) int { return int(xxhash.Sum64String(entry.Name)) }
 
-// budget is what the policy grants a job now.
+// budget is what the policy grants a job now, and how long its groups live.
+// Groups end only where the policy is enforced.
 func (e *epoch) budget(entry *policy.Entry, now time.Time) ledger.Budget {
 	b, _ := entry.Budget(now)
 	return ledger.Budget{
-		Series: b.Series, LabelValues: b.LabelValues, EntrySeries: entry.EntryBudget, GuardSeries: e.policy.SeriesBudget(),
+		Series: b.Series, Borrow: b.Borrow, Groups: b.Groups, LabelValues: b.LabelValues,
+		NewSeriesPerHour: b.NewSeriesPerHour, NewSeriesPerDay: b.NewSeriesPerDay, PushesPerMinute: b.PushesPerMinute,
+		EntrySeries: entry.EntryBudget, EntryJobs: entry.EntryJobs, NewJobsPerDay: entry.EntryNewJobsPerDay,
+		Guaranteed: entry.Guaranteed(), Reserved: e.policy.Reserved(),
+		GuardSeries: e.policy.SeriesBudget(), GuardGroups: e.policy.GroupsBudget(),
+		StaleAfter: entry.StaleAfter, KeepLast: entry.KeepLastSuccess,
 	}
+}
+
+// terms are those of a job in the book of what the upstream holds, where only
+// what is enforced has limits and an end.
+func (e *epoch) terms(entry *policy.Entry, now time.Time) ledger.Budget {
+	b := e.budget(entry, now)
+	if entry.Mode != policy.Enforce {
+		return ledger.Budget{Guaranteed: b.Guaranteed, Reserved: b.Reserved}
+	}
+	return b
 }
 
 // enforcedClaim is the claim of a push under its budget.
@@ -141,15 +164,41 @@ func (g *Guard) enforcedClaim(v *passage, e *epoch) *claim {
 	c := &v.claim
 	v.claimed(c, e, true)
 	c.Folds, c.Budget = e.folds(v), e.budget(v.entry, v.started)
-	// The guard's own series on the scraped page are billed to the guard.
-	if c.Budget.GuardSeries > 0 {
-		c.Budget.GuardSeries = max(1, c.Budget.GuardSeries-g.found.len())
-	}
-	c.OverBudget = ledger.Trim
-	if v.entry.OnOverBudget == policy.RejectPush {
+	g.capped(&c.Budget)
+	switch v.entry.OnOverBudget {
+	case policy.RejectPush:
 		c.OverBudget = ledger.Reject
+	case policy.Collapse:
+		c.OverBudget = ledger.Collapse
+		c.Others = v.others(c, e)
+	case policy.EvictOldest:
+		c.OverBudget = ledger.EvictOldest
+	default:
+		c.OverBudget = ledger.Trim
 	}
 	return c
+}
+
+// plainClaim is the claim of a push that is not held to the policy, only to what
+// holds in every mode: over that it is refused, since nothing may be left out of
+// it.
+func (g *Guard) plainClaim(v *passage, e *epoch) *claim {
+	c := &v.claim
+	v.claimed(c, e, false)
+	c.Budget, c.OverBudget = e.terms(v.entry, v.started), ledger.Reject
+	g.capped(&c.Budget)
+	return c
+}
+
+// capped holds a budget to the guard's own cap. The guard's own series on the
+// scraped page are billed to the guard.
+func (g *Guard) capped(b *ledger.Budget) {
+	if most := g.cfg.Caps.Series; most > 0 && (b.GuardSeries == 0 || b.GuardSeries > most) {
+		b.GuardSeries = most
+	}
+	if b.GuardSeries > 0 {
+		b.GuardSeries = max(1, b.GuardSeries-g.found.len())
+	}
 }
 
 // forecast books in the shadow what enforcement would hold, so that a report
@@ -160,22 +209,47 @@ func (g *Guard) forecast(ctx context.Context, v *passage, e *epoch, applied bool
 		return
 	}
 	c := g.enforcedClaim(v, e)
-	var ruling ledger.Ruling
-	var err error
-	if applied {
-		var grant *ledger.Grant
-		if grant, err = g.shadow.Admit(ctx, c.Claim); err == nil {
-			ruling = grant.Ruling
-			grant.Settle(ledger.Applied)
-		}
-	} else {
-		ruling, err = g.shadow.Peek(c.Claim)
-	}
+	ruling, err := g.foretell(ctx, c.Claim, applied)
 	if err != nil {
-		v.noteOverBudget(err)
+		v.noteOverBudget(c, err)
 		return
 	}
-	v.noteRuling(c, ruling)
+	if err := v.noteRuling(c, ruling, e); err != nil {
+		v.noteUnmergeable(err)
+		return
+	}
+	for _, victim := range ruling.Evict {
+		g.foretellEviction(ctx, victim)
+	}
+	if !applied || len(v.counts.readings) == 0 {
+		return
+	}
+	counters, err := g.admitCounters(ctx, v, e, g.shadow)
+	if err != nil {
+		v.noteOverBudget(&v.counts.claim, err)
+		return
+	}
+	counters.Settle(ledger.Applied)
+}
+
+// foretell asks the shadow about a claim, and books it if it was applied.
+func (g *Guard) foretell(ctx context.Context, c ledger.Claim, applied bool) (ledger.Ruling, error) {
+	if !applied {
+		return g.shadow.Peek(c)
+	}
+	grant, err := g.shadow.Admit(ctx, c)
+	if err != nil {
+		return ledger.Ruling{}, err
+	}
+	grant.Settle(ledger.Applied)
+	return grant.Ruling, nil
+}
+
+func (g *Guard) foretellEviction(ctx context.Context, victim wire.Key) {
+	grant, err := g.shadow.Admit(ctx, ledger.Claim{Group: victim, Raw: victim, Method: http.MethodDelete, Evict: true})
+	if err == nil {
+		grant.Settle(ledger.Applied)
+	}
 }
 
 // forecastRemoval takes out of the shadow what a DELETE would under enforcement.
@@ -186,14 +260,25 @@ func (g *Guard) forecastRemoval(ctx context.Context, v *passage, e *epoch) {
 	}
 }
 
-// noteRuling keeps what the ledger said of the budget, and leaves out what is
-// over it.
-func (v *passage) noteRuling(c *claim, r ledger.Ruling) {
-	for _, i := range r.Trimmed {
-		v.fates[c.metrics[i]] = wire.Fate{Act: wire.LeaveOut}
-		v.changed = true
+// noteRuling keeps what the ledger said of the budget, and leaves out or
+// collapses what is over it. The error is for metrics that cannot be merged.
+func (v *passage) noteRuling(c *claim, r ledger.Ruling, e *epoch) error {
+	var err error
+	if len(r.Collapsed) > 0 {
+		err = v.collapse(c, r, e)
+	} else {
+		for _, i := range r.Trimmed {
+			v.fates[c.metrics[i]] = wire.Fate{Act: wire.LeaveOut}
+			v.changed = true
+		}
 	}
 	v.note(v.excess(c, r.Excess), false)
+	if n := len(r.Evict); n > 0 {
+		v.note([]finding.Finding{{
+			ID: finding.Evicted, Label: v.oldLabel(r.Evict[0]), Count: n,
+			Fix: "the job's oldest groups make room for this one: have its budget raised, or delete groups that nobody needs",
+		}}, false)
+	}
 	v.traceRuling(r)
 	if r.Near && len(r.Trimmed) == 0 {
 		v.note([]finding.Finding{{
@@ -201,17 +286,45 @@ func (v *passage) noteRuling(c *claim, r ledger.Ruling) {
 			Fix: "the job holds 80 % of its budget: drop labels it does not need, or have the budget raised",
 		}}, false)
 	}
+	return err
 }
 
 // noteOverBudget keeps why a push is refused whole, and reports whether the
 // error was about a budget.
-func (v *passage) noteOverBudget(err error) bool {
-	var over *ledger.OverBudgetError
-	if !errors.As(err, &over) {
+func (v *passage) noteOverBudget(c *claim, err error) bool {
+	var (
+		over *ledger.OverBudgetError
+		rate *ledger.RateError
+	)
+	switch {
+	case errors.As(err, &over):
+		v.note(v.excess(c, over.Excess), true)
+	case errors.As(err, &rate):
+		v.retryAfter = rate.RetryAfter
+		v.note([]finding.Finding{{
+			ID: finding.PushesPerMinute, Count: rate.Max + 1, Limit: rate.Max,
+			Fix: "push less often, or have pushes_per_minute raised",
+		}}, true)
+	default:
 		return false
 	}
-	v.note(v.excess(&v.claim, over.Excess), true)
 	return true
+}
+
+// over is how a limit is told of.
+type over struct{ id, fix string }
+
+var overs = map[ledger.Limit]over{
+	ledger.SeriesLimit:           {finding.SeriesBudget, "drop labels it does not need, or have the job's budget raised"},
+	ledger.EntrySeriesLimit:      {finding.EntryBudget, "the jobs of this policy entry share one budget: have it raised, or find the job that spends it"},
+	ledger.GuardSeriesLimit:      {finding.GuardBudget, "all jobs together are at the guard's limit: have it raised, or find the job that spends it"},
+	ledger.RemainderLimit:        {finding.GuardBudget, "what the guard has left is set aside for other jobs: have the job guaranteed a budget, or the guard's raised"},
+	ledger.GroupsLimit:           {finding.GroupsBudget, "push to fewer grouping keys, delete groups that nobody needs, or have groups raised"},
+	ledger.GuardGroupsLimit:      {finding.GuardGroups, "all jobs together have as many groups as the guard may: delete some, or have the guard's budget raised"},
+	ledger.NewSeriesPerHourLimit: {finding.NewSeriesPerHour, "a label has new values with every push: drop it, push less often, or have new_series_per_hour raised"},
+	ledger.NewSeriesPerDayLimit:  {finding.NewSeriesPerDay, "a label has new values with every run: drop it, or have new_series_per_day raised"},
+	ledger.EntryJobsLimit:        {finding.JobsBudget, "the policy entry has as many jobs as it may: keep the run's name out of the job's, or have jobs raised"},
+	ledger.NewJobsPerDayLimit:    {finding.NewJobsPerDay, "too many job names are new today: keep the run's name out of the job's, or have new_jobs_per_day raised"},
 }
 
 // excess says what a push brings over its budgets.
@@ -223,18 +336,16 @@ func (v *passage) excess(c *claim, all []ledger.Excess) []finding.Finding {
 			f.Metric = c.Families[c.Metrics[x.Metric].Family]
 		}
 		switch x.Over {
-		case ledger.SeriesLimit:
-			f.ID, f.Fix = finding.SeriesBudget, v.overFix(x.Metrics, "drop labels it does not need, or have the job's budget raised")
-		case ledger.EntrySeriesLimit:
-			f.ID, f.Fix = finding.EntryBudget, v.overFix(x.Metrics, "the jobs of this policy entry share one budget: have it raised, or find the job that spends it")
-		case ledger.GuardSeriesLimit:
-			f.ID, f.Fix = finding.GuardBudget, v.overFix(x.Metrics, "all jobs together are at the guard's limit: have it raised, or find the job that spends it")
 		case ledger.LabelValuesLimit:
 			l := v.labelOf(c, x)
 			f.ID, f.Label, f.Sample = finding.LabelValuesBudget, l.Name, finding.Redact(l.Value)
 			f.Fix = v.overFix(x.Metrics, "give the label fewer values, or have label_values raised")
 		default:
-			continue
+			said, ok := overs[x.Over]
+			if !ok {
+				continue
+			}
+			f.ID, f.Fix = said.id, v.overFix(x.Metrics, said.fix)
 		}
 		found = append(found, f)
 	}
@@ -242,13 +353,31 @@ func (v *passage) excess(c *claim, all []ledger.Excess) []finding.Finding {
 }
 
 func (v *passage) overFix(metrics int, fix string) string {
+	if metrics == 0 {
+		return fix
+	}
 	return fmt.Sprintf("%d new over it; %s", metrics, fix)
+}
+
+// oldLabel is the first label by which a group that makes room differs from the
+// push's own.
+func (v *passage) oldLabel(victim wire.Key) string {
+	for _, l := range victim.Labels() {
+		if value, ok := v.group.Get(l.Name); !ok || value != l.Value {
+			return l.Name
+		}
+	}
+	return ""
 }
 
 // labelOf is the label whose values are over the budget.
 func (v *passage) labelOf(c *claim, x ledger.Excess) labels.Label {
-	want := c.Metrics[x.Metric].Values[x.Value]
-	said := v.verdicts[c.metrics[x.Metric]]
+	return v.labelNamed(c.metrics[x.Metric], c.Metrics[x.Metric].Values[x.Value])
+}
+
+// labelNamed is the label of a metric that a value stands for.
+func (v *passage) labelNamed(metric int32, want wire.LabelValue) labels.Label {
+	said := v.verdicts[metric]
 	for _, p := range []*print{&said.output, &said.pushed} {
 		for i, value := range p.values {
 			if value == want {

@@ -70,7 +70,7 @@ func drawPolicy(t *rapid.T) aPolicy {
 
 func (p aPolicy) yaml() string {
 	var b strings.Builder
-	b.WriteString("version: v1\ndefault:\n  mode: enforce\n")
+	b.WriteString("version: v1\ndefault:\n  mode: enforce\n  counters: {route: snapshot}\n")
 	if p.allow != nil {
 		fmt.Fprintf(&b, "  labels: [%s]\n", strings.Join(p.allow, ", "))
 	}

@@ -8,10 +8,11 @@ package proxy
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -20,6 +21,8 @@ import (
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/audit"
+	"github.com/pushguard/pushguard/proxy/counter"
+	"github.com/pushguard/pushguard/proxy/demand"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/ledger"
 	"github.com/pushguard/pushguard/proxy/wire"
@@ -34,6 +37,9 @@ type Caps struct {
 	Samples    int   // series, histograms and summaries expanded
 	Labels     int   // labels of one series
 	LabelValue int   // bytes of one label value
+	// Series is how many the upstream may hold, the guard's own totals included; a
+	// push that brings more is refused. 0 is no cap, and the only one that may be.
+	Series int
 }
 
 // Config is what a Guard is made of.
@@ -66,6 +72,21 @@ type Config struct {
 	// UTF8Names must be what the upstream's --push.enable-utf8-names is.
 	UTF8Names bool
 	Caps      Caps
+	// Counters keep the baselines of what is added up, and Totals the sums, unless
+	// StatsD is set, which then gets the increments of every entry that does not
+	// ask for totals. Nil Counters and Totals are kept in memory.
+	Counters *counter.Book
+	Totals   *counter.Totals
+	StatsD   counter.Sink
+	// Book is the ledger of what the upstream holds, and Secret what its
+	// fingerprints and the identities of counters are keyed by: both are of one
+	// state. A nil Book and a zero Secret are kept in memory.
+	Book   *ledger.Book
+	Secret [32]byte
+	// Rhythm is how often Run looks after the upstream.
+	Rhythm Rhythm
+	// Product is how the guard names itself to clients, such as pushguard/1.0.
+	Product string
 	// GroupWait bounds how long a push waits for another of the same group, and
 	// for the upstream to say which groups it holds; for that at least a second.
 	GroupWait time.Duration
@@ -82,6 +103,8 @@ type Upstream interface {
 	Forward(ctx context.Context, escapedPath string, r gateway.Request) (gateway.Answer, error)
 	// Groups lists what it holds; the seed is that of the fingerprints.
 	Groups(ctx context.Context, seed uint64) ([]gateway.Group, error)
+	// Started says when it started.
+	Started(ctx context.Context) (time.Time, error)
 	// Proxy serves reads.
 	Proxy() http.Handler
 }
@@ -96,6 +119,12 @@ type Guard struct {
 	shadow *ledger.Book // what enforcement would hold of the jobs in report
 	epoch  atomic.Pointer[epoch]
 	found  *jobFindings
+
+	demand  *demand.Estimator // of labels, before any rule
+	hasher  *counter.Hasher   // of counters
+	outputs *outputs
+
+	upstreamStarted time.Time // as it said last; Run's own
 
 	reloading sync.Mutex // serialises reading the policy again
 
@@ -129,10 +158,13 @@ func New(cfg Config) (*Guard, error) {
 		return nil, fmt.Errorf("every cap must be positive: %+v", cfg.Caps)
 	}
 	g := &Guard{
-		cfg: cfg, logger: cfg.Logger, seed: rand.Uint64(),
-		book: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait}), shadow: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait}),
-		found: newJobFindings(time.Now), syncing: make(chan struct{}, 1),
+		cfg: withMemory(cfg), logger: cfg.Logger,
+		shadow: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait}),
+		found:  newJobFindings(time.Now), demand: demand.New(demand.Config{}), outputs: newOutputs(),
+		syncing: make(chan struct{}, 1),
 	}
+	g.book, g.seed = g.cfg.Book, binary.LittleEndian.Uint64(g.cfg.Secret[:])
+	g.hasher = counter.NewHasher(g.cfg.Secret[:])
 	if g.logger == nil {
 		g.logger = slog.New(slog.DiscardHandler)
 	}
@@ -141,9 +173,37 @@ func New(cfg Config) (*Guard, error) {
 	return g, nil
 }
 
+// withMemory fills in what is kept in memory where no state is given.
+func withMemory(cfg Config) Config {
+	if cfg.Book == nil {
+		cfg.Book = ledger.NewBook(ledger.Config{Wait: cfg.GroupWait})
+	}
+	if cfg.Secret == [32]byte{} {
+		_, _ = rand.Read(cfg.Secret[:]) // never fails
+	}
+	if cfg.Counters == nil {
+		cfg.Counters = counter.NewBook(counter.Config{})
+	}
+	if cfg.Totals == nil {
+		cfg.Totals = counter.NewTotals(counter.TotalsConfig{})
+	}
+	return cfg
+}
+
 // Push takes one write, a push or a delete, through all its steps and returns
 // what the client is answered. It keeps nothing of the request.
 func (g *Guard) Push(ctx context.Context, r Request) Answer {
+	var answer Answer
+	g.take(ctx, r, func(a Answer) bool {
+		answer = a
+		return true
+	})
+	return answer
+}
+
+// take is Push with a reply, which reports whether the client got it. A client
+// that did not will push the same again, and it is to count once.
+func (g *Guard) take(ctx context.Context, r Request, reply func(Answer) bool) {
 	v := passages.Get().(*passage)
 	defer passages.Put(v)
 	v.reset()
@@ -157,7 +217,9 @@ func (g *Guard) Push(ctx context.Context, r Request) Answer {
 		answer = g.refusal(v, err)
 	}
 	g.account(v, e, answer)
-	return answer
+	if !reply(answer) && v.counts.committed {
+		g.cfg.Counters.Lost(v.counts.push)
+	}
 }
 
 func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) {
@@ -177,6 +239,7 @@ func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) 
 	}
 	judging := time.Now()
 	v.judge(e)
+	g.classify(v)
 	v.merge()
 	v.traceBody()
 	g.cfg.Metrics.judged(judging.Sub(parsing), time.Since(judging))
@@ -197,14 +260,12 @@ func (g *Guard) options() wire.Options {
 // forward sends a permitted push on, serialised with all others of its group,
 // and within the budget of its job where the policy is enforced.
 func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, error) {
-	c := &v.claim
+	c := g.plainClaim(v, e)
 	if v.enforced() {
 		c = g.enforcedClaim(v, e)
-	} else {
-		v.claimed(c, e, false)
 	}
 	grant, err := g.admit(ctx, c.Claim)
-	if v.noteOverBudget(err) {
+	if v.noteOverBudget(c, err) {
 		return Answer{}, errPolicy
 	}
 	if err != nil {
@@ -212,14 +273,51 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 	}
 	v.traceGrant(c.Claim, grant)
 	v.noteSharedFamilies(grant.Shared)
-	if v.enforced() {
-		v.noteRuling(c, grant.Ruling)
+	counters, err := g.settleOn(ctx, v, e, c, grant)
+	if err != nil {
+		grant.Settle(ledger.Untouched)
+		return Answer{}, err
 	}
 	out := v.outgoing()
 	out.Method, out.Key = grant.Method, c.Group
-	answer, outcome, err := g.send(ctx, v, grant, out)
+	answer, outcome, err := g.send(ctx, v, grant, counters, out)
 	g.forecast(ctx, v, e, outcome == ledger.Applied)
 	return answer, err
+}
+
+// settleOn does what the ledger said, and finds out what the push adds up to: the
+// group is the push's own now. It returns the grant of the output series of its
+// counters, nil if there are none.
+func (g *Guard) settleOn(ctx context.Context, v *passage, e *epoch, c *claim, grant *ledger.Grant) (*ledger.Grant, error) {
+	if v.enforced() {
+		if err := v.noteRuling(c, grant.Ruling, e); err != nil {
+			v.noteUnmergeable(err)
+			return nil, errPolicy
+		}
+	}
+	if !v.counts.any {
+		return nil, nil
+	}
+	g.read(v, e)
+	var counters *ledger.Grant
+	if v.enforced() {
+		var err error
+		counters, err = g.admitCounters(ctx, v, e, g.book)
+		if v.noteOverBudget(&v.counts.claim, err) {
+			return nil, errPolicy
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := g.difference(v); err != nil && v.enforced() {
+		if counters != nil {
+			counters.Settle(ledger.Untouched)
+		}
+		return nil, errPolicy
+	}
+	v.traceCounters()
+	return counters, nil
 }
 
 // remove sends a DELETE on. Where the policy folds keys it acts only for the run
@@ -229,6 +327,9 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error) {
 	if err := g.sync(ctx); err != nil {
 		return Answer{}, err
+	}
+	if since, err := http.ParseTime(v.request.Header.Get("If-Unmodified-Since")); err == nil {
+		return g.removeUnless(ctx, v, since)
 	}
 	claim := ledger.Claim{Group: v.raw, Raw: v.raw, Method: http.MethodDelete}
 	before := !v.raw.Equal(v.group) && g.book.Has(v.raw)
@@ -242,15 +343,59 @@ func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error
 	}
 	v.traceGrant(claim, grant)
 	if grant.Skip {
+		g.forgetCounters(ctx, v)
 		grant.Settle(ledger.Untouched)
 		return Answer{Status: http.StatusAccepted, outcome: Skipped}, nil
 	}
 	out := gateway.Request{Method: http.MethodDelete, Key: claim.Group, Header: v.request.Header, RemoteAddr: v.request.Peer}
-	answer, outcome, err := g.send(ctx, v, grant, out)
+	g.forgetCounters(ctx, v)
+	answer, outcome, err := g.send(ctx, v, grant, nil, out)
 	if outcome == ledger.Applied && v.entry.Mode == policy.Report {
 		g.forecastRemoval(ctx, v, e)
 	}
 	return answer, err
+}
+
+// forgetCounters has the counters of a group that its client deletes count in
+// full from then on, as for a client that starts anew.
+func (g *Guard) forgetCounters(ctx context.Context, v *passage) {
+	g.hasher.Group(&v.counts.raw, v.raw.Labels())
+	if err := g.cfg.Counters.Forget(context.WithoutCancel(ctx), v.counts.raw.Identity()); err != nil {
+		g.logger.Warn("That a client deleted its group may not survive the end of the process", "job", v.raw.Job(), "err", err)
+	}
+}
+
+// removeUnless is a DELETE on the condition that the group was not pushed to
+// since: that of a sweep from outside, which addresses the group as the upstream
+// lists it, and must not destroy what came after the listing.
+func (g *Guard) removeUnless(ctx context.Context, v *passage, since time.Time) (Answer, error) {
+	v.refusals.Reset() // there is nothing in a DELETE to refuse
+	claim := ledger.Claim{Group: v.raw, Raw: v.raw, Method: http.MethodDelete, Sweep: true, IfOlder: since}
+	grant, err := g.admit(ctx, claim)
+	if err != nil {
+		return Answer{}, err
+	}
+	v.traceGrant(claim, grant)
+	if grant.Skip {
+		grant.Settle(ledger.Untouched)
+		switch grant.Reason {
+		case ledger.Fresh:
+			return preconditionFailed("the group was pushed to since"), nil
+		case ledger.Pinned:
+			return preconditionFailed("the policy keeps the group: it tells of the job's last success"), nil
+		default:
+			return Answer{Status: http.StatusAccepted, outcome: Skipped}, nil
+		}
+	}
+	out := gateway.Request{Method: http.MethodDelete, Key: v.raw, Header: v.request.Header, RemoteAddr: v.request.Peer}
+	answer, _, err := g.send(ctx, v, grant, nil, out)
+	return answer, err
+}
+
+func preconditionFailed(why string) Answer {
+	a := textAnswer(http.StatusPreconditionFailed, "pushguard: "+why)
+	a.outcome = Skipped
+	return a
 }
 
 // admit books the claim. Groups that collide may be long gone from an upstream
@@ -269,12 +414,26 @@ func (g *Guard) admit(ctx context.Context, c ledger.Claim) (*ledger.Grant, error
 	return g.book.Admit(ctx, c)
 }
 
-// send carries out a grant and settles it. A client that goes away does not
-// undo a push that it has sent whole.
-func (g *Guard) send(ctx context.Context, v *passage, grant *ledger.Grant, out gateway.Request) (Answer, ledger.Outcome, error) {
+// send carries out a grant and settles it, and that of the counters if there are
+// any. A client that goes away does not undo a push that it has sent whole; but
+// it cannot know that, and will push again what it counted, so nothing counts.
+func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Grant, out gateway.Request) (Answer, ledger.Outcome, error) {
 	answer, err := g.cfg.Upstream.Do(context.WithoutCancel(ctx), out)
 	outcome := settlement(answer, err)
+	if outcome == ledger.Applied && len(v.counts.readings) > 0 && ctx.Err() == nil {
+		g.commit(ctx, v)
+	}
+	if counters != nil {
+		if v.counts.committed {
+			counters.Settle(ledger.Applied)
+		} else {
+			counters.Settle(ledger.Untouched)
+		}
+	}
 	grant.Settle(outcome)
+	if outcome == ledger.Applied {
+		g.evict(ctx, v.job, grant.Evict)
+	}
 	if outcome == ledger.Unknown {
 		g.doubtAfter(resyncEvery)
 	}

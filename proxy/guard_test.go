@@ -15,7 +15,7 @@ import (
 
 const (
 	openAll  = "version: v1\ndefault: {mode: open}\n"
-	dropping = "version: v1\ndefault: {mode: enforce, owner: data-eng, rules: [{id: ids, labels: [run_id], action: drop}]}\n"
+	dropping = "version: v1\ndefault: {mode: enforce, owner: data-eng, counters: {route: snapshot}, rules: [{id: ids, labels: [run_id], action: drop}]}\n"
 )
 
 // TestRecord is every field of an audit record.
@@ -112,7 +112,7 @@ func TestMetricsCountOutcomes(t *testing.T) {
 // TestReport pushes the same under report and under enforce: the first sends what
 // came, byte for byte, and says what the second does.
 func TestReport(t *testing.T) {
-	const rules = "version: v1\ndefault:\n  mode: %s\n  limits: {sample_limit: 9}\n  rules:\n" +
+	const rules = "version: v1\ndefault:\n  mode: %s\n  counters: {route: snapshot}\n  limits: {sample_limit: 9}\n  rules:\n" +
 		"  - {id: ids, labels: [run_id], action: drop}\n  - {id: secrets, labels: [token], action: reject}\n"
 	sent := make(chan string, 1)
 	upstream := upstreamFunc(t, func(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -35,6 +36,7 @@ func (g *Guard) Handler() http.Handler {
 		g.routeAdmin(r)
 	}
 	r.PathPrefix("/guard/").Handler(http.NotFoundHandler())
+	r.Path("/-/ready").Methods(http.MethodGet).Handler(g.serveReady(upstream))
 	r.Path("/metrics").Methods(http.MethodGet).Handler(g.scrape(upstream))
 	r.MatcherFunc(writes).HandlerFunc(g.write)
 	r.PathPrefix("/").Handler(upstream)
@@ -57,6 +59,10 @@ func (g *Guard) AdminHandler() http.Handler {
 
 func (g *Guard) routeAdmin(r *mux.Router) {
 	r.Path("/guard/metrics").Methods(http.MethodGet, http.MethodHead).Handler(g.cfg.Metrics.Handler())
+	reads := r.Methods(http.MethodGet, http.MethodHead).Subrouter()
+	reads.Path(apiPath + "/jobs").HandlerFunc(g.serveJobs)
+	reads.PathPrefix(apiPath + "/jobs/").HandlerFunc(g.serveJob)
+	reads.PathPrefix(apiPath + "/labels/").HandlerFunc(g.serveLabel)
 	r.Path(reloadPath).HandlerFunc(g.reload)
 	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).HandlerFunc(g.quit)
 	r.Path(wipePath).Methods(http.MethodPut).HandlerFunc(g.wipe)
@@ -66,7 +72,7 @@ func (g *Guard) routeAdmin(r *mux.Router) {
 func besideQuit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == quitPath {
-			respond(w, misplacedQuit(r.Method))
+			_ = respond(w, misplacedQuit(r.Method))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -120,7 +126,7 @@ func (g *Guard) write(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 		return
 	}
-	respond(w, g.Push(r.Context(), Request{
+	g.take(r.Context(), Request{
 		Method: r.Method,
 		Path:   r.URL.EscapedPath(),
 		Header: r.Header,
@@ -128,7 +134,19 @@ func (g *Guard) write(w http.ResponseWriter, r *http.Request) {
 		Length: r.ContentLength,
 		Client: g.client(r),
 		Peer:   r.RemoteAddr,
-	}))
+	}, func(a Answer) bool { return replied(w, r, a) })
+}
+
+// replied answers and reports whether the client got it, as far as this end can
+// know.
+func replied(w http.ResponseWriter, r *http.Request, a Answer) bool {
+	if err := respond(w, a); err != nil {
+		return false
+	}
+	if err := http.NewResponseController(w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return false
+	}
+	return r.Context().Err() == nil
 }
 
 // allowed names the methods of a Pushgateway's route that does not have the
@@ -156,7 +174,7 @@ func (g *Guard) allowed(r *http.Request) string {
 // quit hands on the request to stop the Pushgateway, if that is enabled.
 func (g *Guard) quit(w http.ResponseWriter, r *http.Request) {
 	if !g.cfg.EnableLifecycle {
-		respond(w, lifecycleDisabled())
+		_ = respond(w, lifecycleDisabled())
 		return
 	}
 	g.forwardListed(w, r, quitPath)
@@ -182,20 +200,22 @@ func (g *Guard) wipe(w http.ResponseWriter, r *http.Request) {
 func (g *Guard) forwardListed(w http.ResponseWriter, r *http.Request, path string) bool {
 	a, err := g.cfg.Upstream.Forward(r.Context(), path, gateway.Request{Method: r.Method, Header: r.Header, RemoteAddr: r.RemoteAddr})
 	if err != nil {
-		respond(w, textAnswer(http.StatusBadGateway, "pushguard: "+err.Error()))
+		_ = respond(w, textAnswer(http.StatusBadGateway, "pushguard: "+err.Error()))
 		return false
 	}
 	g.logger.Info("A listed endpoint was used", "path", path, "client", g.client(r), "status", a.Status)
-	respond(w, passOn(a))
+	_ = respond(w, passOn(a))
 	return a.Status >= 200 && a.Status < 300
 }
 
-func respond(w http.ResponseWriter, a Answer) {
+// respond writes an answer. The error is for those who must know whether the
+// client got it: its push has been decided all the same.
+func respond(w http.ResponseWriter, a Answer) error {
 	header := w.Header()
 	for name, values := range a.Header {
 		header[name] = values
 	}
 	w.WriteHeader(a.Status)
-	// A client that is gone has had its push decided all the same.
-	_, _ = w.Write(a.Body)
+	_, err := w.Write(a.Body)
+	return err
 }

@@ -1,15 +1,12 @@
 package proxy
 
 import (
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/klauspost/compress/gzhttp"
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pushguard/pushguard/proxy/wire"
@@ -118,49 +115,4 @@ func (j *jobFindings) family() *dto.MetricFamily {
 		return strings.Compare(a.Label[0].GetValue(), b.Label[0].GetValue())
 	})
 	return mf
-}
-
-// scrape serves the upstream's page with the findings of the jobs behind it. As
-// long as there are none the page is the upstream's own, byte for byte.
-func (g *Guard) scrape(upstream http.Handler) http.Handler {
-	appended := gzhttp.GzipHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		plain := r.Clone(r.Context())
-		plain.Header.Del("Accept-Encoding")
-		page := &appender{ResponseWriter: w}
-		upstream.ServeHTTP(page, plain)
-		page.append(g.found.family())
-	}))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g.found.family() == nil {
-			upstream.ServeHTTP(w, r)
-			return
-		}
-		appended.ServeHTTP(w, r)
-	})
-}
-
-// appender lets a page grow at its end.
-type appender struct {
-	http.ResponseWriter
-	status int
-}
-
-// WriteHeader is part of http.ResponseWriter.
-func (a *appender) WriteHeader(status int) {
-	a.status = status
-	a.Header().Del("Content-Length")
-	a.ResponseWriter.WriteHeader(status)
-}
-
-// append writes a family in the format of the page.
-func (a *appender) append(mf *dto.MetricFamily) {
-	if mf == nil || a.status != http.StatusOK {
-		return
-	}
-	format := expfmt.ResponseFormat(a.Header())
-	if format == expfmt.FmtUnknown {
-		return
-	}
-	// A scraper that is gone needs no more of the page.
-	_ = expfmt.NewEncoder(a.ResponseWriter, format).Encode(mf)
 }

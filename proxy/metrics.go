@@ -31,6 +31,8 @@ type Metrics struct {
 	parse    prometheus.Histogram
 	policy   prometheus.Histogram
 	loads    loads
+	removals *prometheus.CounterVec
+	swept    prometheus.Gauge
 
 	mu   sync.Mutex
 	jobs map[string]string // a copy of each name: the name itself is part of a request
@@ -64,8 +66,16 @@ func NewMetrics(registry *prometheus.Registry) *Metrics {
 			Name: "pushguard_policy_duration_seconds", Help: "Time to judge a parsed push by the policy.", Buckets: steps,
 		}),
 		loads: newLoads(),
+		removals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pushguard_groups_removed_total",
+			Help: "Groups that the guard deleted by itself, by job, reason (stale, evicted) and result (deleted, failed).",
+		}, []string{"job", "reason", "result"}),
+		swept: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pushguard_sweep_last_success_timestamp_seconds",
+			Help: "When the last sweep ended that deleted every stale group and saw them gone.",
+		}),
 	}
-	registry.MustRegister(m.pushes, m.findings, m.upstream, m.parse, m.policy, m.loads.ok, m.loads.at)
+	registry.MustRegister(m.pushes, m.findings, m.upstream, m.parse, m.policy, m.loads.ok, m.loads.at, m.removals, m.swept)
 	return m
 }
 
@@ -107,6 +117,11 @@ func (m *Metrics) pushed(v *passage, outcome Outcome) {
 	for _, f := range v.findings.All() {
 		m.findings.WithLabelValues(f.ID, job).Inc()
 	}
+}
+
+// removed counts a group that the guard deleted by itself.
+func (m *Metrics) removed(job string, why reason, done result) {
+	m.removals.WithLabelValues(m.job(job), string(why), string(done)).Inc()
 }
 
 // job is the value of the label job for a job: its name, as long as there is

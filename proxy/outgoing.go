@@ -18,10 +18,12 @@ func (v *passage) merge() {
 	if v.entry.Mode == policy.Open || v.refused() {
 		return
 	}
-	err := wire.Merge(&v.push, v.fates)
-	if err == nil {
-		return
+	if err := wire.Merge(&v.push, v.fates); err != nil {
+		v.noteUnmergeable(err)
 	}
+}
+
+func (v *passage) noteUnmergeable(err error) {
 	f := finding.Finding{ID: finding.Unmergeable, Count: 1, Fix: err.Error()}
 	var unlike *wire.MergeError
 	if errors.As(err, &unlike) {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/demand"
 	"github.com/pushguard/pushguard/proxy/wire"
 	"github.com/pushguard/pushguard/rules"
 	"github.com/pushguard/pushguard/rules/finding"
@@ -58,12 +59,15 @@ type passage struct {
 	fates    []wire.Fate
 	verdicts []*verdict // behind the fates; nil where safety decides
 	claim    claim
+	counts   counting
 	last     map[string]int32 // the last family of a name; filled by superseded
 	// safety are the fates that hold in every mode, nil if all pass.
 	safety   []wire.Fate
 	rendered []byte
 	findings finding.List
+	asked    []demand.Value // label values that are new to the estimator
 
+	retryAfter     time.Duration // how long the job is to wait, where it pushes too often
 	upstreamStatus int
 	trace          *Trace // nil if nobody wants one
 }
@@ -75,10 +79,11 @@ const keptBody = 1 << 20
 
 func (v *passage) reset() {
 	v.request, v.raw, v.job, v.group, v.entry = Request{}, wire.Key{}, "", wire.Key{}, nil
-	v.changed, v.upstreamStatus = false, 0
+	v.changed, v.upstreamStatus, v.retryAfter = false, 0, 0
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
 	v.decoded, v.safety, v.trace = nil, nil, nil
 	v.push.Reset()
+	v.counts.reset()
 	clear(v.fates)
 	v.fates = v.fates[:0]
 	clear(v.verdicts)
@@ -192,7 +197,6 @@ func (v *passage) judge(e *epoch) {
 		return // an explosion costs no more than to count it
 	}
 	v.judgeMetrics(e.verdicts)
-	v.noteSharedCounters()
 }
 
 // leaveOutReserved takes out the families that the Pushgateway writes itself, in
@@ -239,6 +243,8 @@ func (v *passage) judgeMetrics(c *verdicts) {
 	table := c.table(k)
 	defer table.mu.Unlock()
 	family, hash := int32(-1), uint64(0)
+	generation := c.demand.Generation()
+	v.asked = v.asked[:0]
 	for i := range p.Metrics {
 		if v.fates[i].Act != 0 {
 			continue
@@ -254,11 +260,33 @@ func (v *passage) judgeMetrics(c *verdicts) {
 			said = judge(v.entry, v.group, c.secret, p, i)
 			c.put(table, h, said)
 		}
+		if said.fed != generation {
+			said.fed = generation
+			v.asked = c.asked(v.asked, said.pushed.labels)
+		}
 		v.fates[i], v.verdicts[i] = said.fate, said
 		v.changed = v.changed || said.fate.Act != wire.Pass
 		v.note(said.findings, said.rejected)
 		v.traceMetric(i, said)
 	}
+	v.ask(c)
+}
+
+// ask tells the estimator which label values the job wants, those of the grouping
+// key among them.
+func (v *passage) ask(c *verdicts) {
+	v.asked = c.asked(v.asked, v.raw.Labels())
+	c.demand.Add(v.job, v.asked)
+}
+
+// asked appends label values as the estimator takes them.
+func (c *verdicts) asked(dst []demand.Value, ls []labels.Label) []demand.Value {
+	for _, l := range ls {
+		if l.Value != "" {
+			dst = append(dst, demand.Value{Label: l.Name, Hash: maphash.Comparable(c.seed, l)})
+		}
+	}
+	return dst
 }
 
 // noteSharedCounters says that runs which the policy folds into one group

@@ -22,12 +22,12 @@ func (g *Guard) SetPolicy(p *policy.Policy) {
 
 // setPolicy swaps the epoch; the caller holds reloading.
 func (g *Guard) setPolicy(p *policy.Policy) {
-	e := &epoch{policy: p, verdicts: newVerdicts(g.seed)}
+	e := &epoch{policy: p, verdicts: newVerdicts(g.seed, g.demand)}
 	old := g.epoch.Swap(e)
 	now := time.Now()
 	g.book.Regovern(func(job string) (int, ledger.Budget) {
 		entry := p.Entry(job)
-		return payer(entry), e.budget(entry, now)
+		return payer(entry), e.terms(entry, now)
 	})
 	g.shadow.Wipe() // what it held was the other policy's forecast
 	g.cfg.Metrics.loads.succeeded()
@@ -66,11 +66,11 @@ func (g *Guard) reload(w http.ResponseWriter, r *http.Request) {
 	case r.Method != http.MethodPut && r.Method != http.MethodPost:
 		a := textAnswer(http.StatusMethodNotAllowed, "Only POST or PUT requests allowed.")
 		a.Header.Set("Allow", "POST, PUT")
-		respond(w, a)
+		_ = respond(w, a)
 	case !g.cfg.EnableLifecycle:
-		respond(w, lifecycleDisabled())
+		_ = respond(w, lifecycleDisabled())
 	default:
-		respond(w, reloadAnswer(g.Reload()))
+		_ = respond(w, reloadAnswer(g.Reload()))
 	}
 }
 

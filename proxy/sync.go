@@ -22,12 +22,15 @@ const (
 // push is forwarded, since one that collides with a group nobody knows of would
 // break every scrape.
 func (g *Guard) sync(ctx context.Context) error {
-	if g.synced.Load() != 0 {
+	if g.known() {
 		g.readBack(ctx)
 		return nil
 	}
 	return g.resync(ctx, time.Unix(0, 1))
 }
+
+// known reports whether the guard knows what the upstream holds.
+func (g *Guard) known() bool { return g.synced.Load() != 0 }
 
 // doubtAfter has the groups read again by the first write after d.
 func (g *Guard) doubtAfter(d time.Duration) {
@@ -100,7 +103,10 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 		for i, l := range listed {
 			job := e.policy.FoldJob(l.Key.Job())
 			entry := e.policy.Entry(job)
-			groups[i] = ledger.Group{Key: l.Key, Job: job, Entry: payer(entry), Budget: e.budget(entry, now), Families: l.Families}
+			groups[i] = ledger.Group{
+				Key: l.Key, Job: job, Entry: payer(entry), Budget: e.terms(entry, now), Families: l.Families,
+				Pushed: l.Pushed, Failed: l.Failed, Success: l.Success,
+			}
 		}
 		return groups, err
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/ledger"
 	"github.com/pushguard/pushguard/proxy/wire"
+	"github.com/pushguard/pushguard/rules"
 	"github.com/pushguard/pushguard/rules/finding"
 )
 
@@ -30,6 +31,9 @@ type Trace struct {
 	Changes []TraceChange `json:"changes,omitempty"`
 	// Merges are the metrics that became equal and were joined.
 	Merges []TraceMerge `json:"merges,omitempty"`
+	// Families are the families of the body by what they are taken for: what adds
+	// up leaves the snapshot, and only its increments go on.
+	Families []TraceFamily `json:"families,omitempty"`
 	// Metrics is what became of the body's metrics, by the rules.
 	Metrics *TraceMetrics `json:"metrics,omitempty"`
 	Ledger  *TraceLedger  `json:"ledger,omitempty"`
@@ -110,6 +114,26 @@ type TraceChange struct {
 type TraceValue struct {
 	Before string `json:"before"`
 	After  string `json:"after,omitempty"`
+}
+
+// TraceFamily is what a family of the body is taken for, and why.
+type TraceFamily struct {
+	Family string `json:"family"`
+	Type   string `json:"type"` // as declared
+	// Class is counter, snapshot, event, drop, evidence or noise, and Reason says
+	// what that follows from; Line is that of the policy where it said so.
+	Class  string `json:"class"`
+	Reason string `json:"reason"`
+	Line   int    `json:"line,omitempty"`
+	// Route is where the increments of a counter go: totals, statsd, or snapshot
+	// where it stays as it is.
+	Route string `json:"route,omitempty"`
+	// Semantics are those of a counter, Evidence what tells its source from others.
+	Semantics string `json:"semantics,omitempty"`
+	Evidence  string `json:"evidence,omitempty"`
+	// Increment is what the push adds to all of the family's series: of a
+	// histogram or summary, observations. Absent if nothing is added up.
+	Increment *float64 `json:"increment,omitempty"`
 }
 
 // TraceMerge is several metrics that became one.
@@ -260,6 +284,55 @@ func (v *passage) traceBody() {
 	}
 	for _, m := range p.Merged(v.fates, traceShown) {
 		v.trace.Merges = append(v.trace.Merges, TraceMerge(m))
+	}
+}
+
+// traceClasses notes what the families are taken for.
+func (v *passage) traceClasses(g *Guard) {
+	if v.trace == nil {
+		return
+	}
+	n := &v.counts
+	for i := range n.classes {
+		f, c := &v.push.Families[i], &n.classes[i]
+		if f.Metrics == 0 {
+			continue
+		}
+		t := TraceFamily{
+			Family: strings.Clone(f.Name), Type: strings.ToLower(f.Type.String()),
+			Class: string(c.Class), Reason: c.Reason, Semantics: string(c.Semantics),
+		}
+		if c.Rule > 0 {
+			t.Line = v.entry.FamilyLine(c.Rule)
+		}
+		if c.Class == rules.ClassCounter {
+			t.Route = g.route(v.entry).String()
+			if n.stays[i] {
+				t.Route = toSnapshot.String()
+			}
+		}
+		v.trace.Families = append(v.trace.Families, t)
+	}
+}
+
+// traceCounters notes what the counters of the push add up to.
+func (v *passage) traceCounters() {
+	if v.trace == nil {
+		return
+	}
+	n := &v.counts
+	for i, added := range n.added.All() {
+		family := v.push.Families[v.push.Metrics[n.metrics[i]].Family].Name
+		at := slices.IndexFunc(v.trace.Families, func(t TraceFamily) bool { return t.Family == family })
+		if at < 0 {
+			continue
+		}
+		t := &v.trace.Families[at]
+		if t.Increment == nil {
+			t.Increment = new(float64)
+		}
+		*t.Increment += added.Value + added.Count
+		t.Evidence = n.readings[i].Source.String()
 	}
 }
 

@@ -5,11 +5,13 @@ import (
 	"hash/maphash"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/demand"
 	"github.com/pushguard/pushguard/proxy/wire"
 	"github.com/pushguard/pushguard/rules"
 	"github.com/pushguard/pushguard/rules/finding"
@@ -36,6 +38,12 @@ type verdict struct {
 	// pushed and output are the metric before and after the rules as a ledger
 	// counts it.
 	pushed, output print
+	// counted is what tells the metric from others where it adds up.
+	counted atomic.Pointer[hashes]
+	counts  bool // it may be asked for
+	// fed is the generation in which demand was told of the metric, from 1.
+	// Guarded by the table.
+	fed uint32
 }
 
 func (v *verdict) weight() int {
@@ -44,6 +52,9 @@ func (v *verdict) weight() int {
 		n += len(l.Name) + len(l.Value) + 32
 	}
 	n += 32 * (len(v.pushed.labels) + len(v.pushed.values) + len(v.output.values))
+	if v.counts { // for counted
+		n += 48 * (len(v.pushed.labels) + len(v.fate.Labels))
+	}
 	for _, f := range v.findings {
 		n += 128 + len(f.Sample) + len(f.Fix)
 	}
@@ -56,6 +67,7 @@ func (v *verdict) weight() int {
 type verdicts struct {
 	seed   maphash.Seed
 	secret uint64 // of fingerprints
+	demand *demand.Estimator
 
 	mu     sync.Mutex
 	tables *lru.Cache[tableKey, *verdictTable]
@@ -83,8 +95,8 @@ type verdictTable struct {
 	evicted bool
 }
 
-func newVerdicts(secret uint64) *verdicts {
-	c := &verdicts{seed: maphash.MakeSeed(), secret: secret}
+func newVerdicts(secret uint64, d *demand.Estimator) *verdicts {
+	c := &verdicts{seed: maphash.MakeSeed(), secret: secret, demand: d}
 	// The error is for a size that is not positive.
 	c.tables, _ = lru.NewWithEvict(verdictJobs, func(_ tableKey, t *verdictTable) {
 		c.bytes -= t.bytes
@@ -166,6 +178,7 @@ func (c *verdicts) account(t *verdictTable, delta int) {
 func judge(entry *policy.Entry, group wire.Key, secret uint64, p *wire.Push, metric int) *verdict {
 	m := &p.Metrics[metric]
 	v := &verdict{identity: bytes.Clone(m.Identity), family: strings.Clone(p.Families[m.Family].Name)}
+	v.counts = counts(&p.Families[m.Family])
 	ls := p.Labels(make([]labels.Label, 0, 8), metric)
 	v.pushed = newPrint(secret, ls)
 	if entry.Mode == policy.Open {

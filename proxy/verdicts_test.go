@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/demand"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -25,7 +26,7 @@ func newJudging(t *testing.T, rules string) *judging {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &judging{epoch: &epoch{policy: p, verdicts: newVerdicts(1)}, v: &passage{last: map[string]int32{}}}
+	return &judging{epoch: &epoch{policy: p, verdicts: newVerdicts(1, demand.New(demand.Config{}))}, v: &passage{last: map[string]int32{}}}
 }
 
 // push judges a text body of a job and returns what would go on.
@@ -209,7 +210,7 @@ func TestAllJobsTogetherAreBounded(t *testing.T) {
 // TestAHashIsNotAnIdentity puts a verdict about one metric under the hash of
 // another: it decides nothing.
 func TestAHashIsNotAnIdentity(t *testing.T) {
-	c := newVerdicts(1)
+	c := newVerdicts(1, demand.New(demand.Config{}))
 	table := c.table(tableKey{job: "a"})
 	defer table.mu.Unlock()
 	const h = 7

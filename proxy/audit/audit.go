@@ -51,7 +51,9 @@ type Record struct {
 	// Outcome is what became of the push. Would is what enforcement would have
 	// made of it, where the mode only reports.
 	Outcome string `json:"outcome"`
-	Would   string `json:"would,omitempty"`
+	// Reason is why the guard deleted a group by itself: stale or evicted.
+	Reason string `json:"reason,omitempty"`
+	Would  string `json:"would,omitempty"`
 	// Status is what the client was answered, UpstreamStatus what the upstream
 	// answered; 0 if it was not asked or did not answer.
 	Status         int `json:"status"`

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -93,7 +94,10 @@ func grouped(ls []*dto.LabelPair, key wire.Key) []*dto.LabelPair {
 	return ls
 }
 
-// Groups lists none.
+// Started does not say.
+func (u *Recorder) Started(context.Context) (time.Time, error) { return time.Time{}, nil }
+
+// Groups finds none: the Pushgateway is empty.
 func (u *Recorder) Groups(context.Context, uint64) ([]gateway.Group, error) { return nil, nil }
 
 // Forward refuses: there is nothing behind to wipe or to stop.

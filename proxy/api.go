@@ -1,0 +1,200 @@
+package proxy
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/ledger"
+)
+
+const (
+	apiPath = "/guard/api/v1"
+	// apiShown is how many rows an answer has unless ?limit= says otherwise, and
+	// apiMost the most it has.
+	apiShown = 100
+	apiMost  = 10_000
+	// labelsShown is how many labels a job's answer names, and groupsShown how
+	// many groups.
+	labelsShown = 50
+)
+
+// apiAnswer is the envelope of every answer, as Prometheus' API has it.
+type apiAnswer struct {
+	Status string `json:"status"` // success or error
+	Data   any    `json:"data,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+// allJobs is the answer of /jobs.
+type allJobs struct {
+	// Series and Groups are what the Pushgateway behind holds, SeriesLimit and
+	// GroupsLimit what it may; 0 is no limit. Lent is how many of the series are
+	// beyond what their entries are guaranteed.
+	Series      int `json:"series"`
+	SeriesLimit int `json:"series_limit,omitempty"`
+	Groups      int `json:"groups"`
+	GroupsLimit int `json:"groups_limit,omitempty"`
+	Lent        int `json:"lent"`
+	// Jobs are those that hold most, most first.
+	Jobs []jobView `json:"jobs"`
+}
+
+// jobView is what one job holds and may hold.
+type jobView struct {
+	Job   string `json:"job"`
+	Entry string `json:"entry"`
+	Line  int    `json:"line,omitempty"` // of the entry in the policy file
+	Owner string `json:"owner,omitempty"`
+	Mode  string `json:"mode"`
+
+	Held    int `json:"held"`              // series
+	Granted int `json:"granted,omitempty"` // series it may hold; absent if nothing limits it
+	Over    int `json:"over,omitempty"`    // series beyond what it may hold, from before
+	// Shadow is what it would hold under enforcement; of jobs in report alone.
+	Shadow *int `json:"shadow,omitempty"`
+
+	Groups        int `json:"groups"`
+	GroupsGranted int `json:"groups_granted,omitempty"`
+
+	NewThisHour        int `json:"new_this_hour"` // series
+	NewThisHourGranted int `json:"new_this_hour_granted,omitempty"`
+	NewThisDay         int `json:"new_this_day"`
+	NewThisDayGranted  int `json:"new_this_day_granted,omitempty"`
+
+	// OldestPush is when the group that was not pushed to for longest was.
+	OldestPush *time.Time `json:"oldest_push,omitempty"`
+}
+
+// oneJob is the answer of /jobs/{job}.
+type oneJob struct {
+	jobView
+	// StaleAfter is how long a group lives without a push; absent for ever.
+	StaleAfter string `json:"stale_after,omitempty"`
+	// Labels are those with the most values, most first, as they were pushed.
+	Labels []labelView `json:"labels"`
+	// GroupList are its groups, that pushed longest ago first.
+	GroupList []groupView `json:"group_list"`
+}
+
+type labelView struct {
+	Label string `json:"label"`
+	Job   string `json:"job,omitempty"`
+	// Distinct estimates how many values were pushed in the last day, before any
+	// rule.
+	Distinct int `json:"distinct"`
+}
+
+type groupView struct {
+	Group  map[string]string `json:"group"`
+	Series int               `json:"series"`
+	Pushed *time.Time        `json:"pushed,omitempty"`
+	Pinned bool              `json:"pinned,omitempty"` // neither swept nor evicted
+	Over   bool              `json:"over,omitempty"`   // beyond the budget, from before
+}
+
+// serveJobs answers /jobs.
+func (g *Guard) serveJobs(w http.ResponseWriter, r *http.Request) {
+	e, now := g.epoch.Load(), time.Now()
+	t := g.book.Totals()
+	out := allJobs{
+		Series: t.Series, SeriesLimit: e.policy.SeriesBudget(), Groups: t.Groups, GroupsLimit: e.policy.GroupsBudget(),
+		Lent: t.Lent, Jobs: []jobView{},
+	}
+	for _, j := range g.book.Jobs(limit(r)) {
+		out.Jobs = append(out.Jobs, g.view(e, j, now))
+	}
+	writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: out})
+}
+
+// serveJob answers /jobs/{job}.
+func (g *Guard) serveJob(w http.ResponseWriter, r *http.Request) {
+	e, now := g.epoch.Load(), time.Now()
+	name := strings.TrimPrefix(r.URL.Path, apiPath+"/jobs/")
+	report, known := g.book.Job(name, limit(r))
+	shadow, forecast := g.shadow.Job(name, 0)
+	labels := g.demand.Job(name, labelsShown)
+	if !known && !forecast && len(labels) == 0 {
+		writeJSON(w, http.StatusNotFound, apiAnswer{Status: "error", Error: "no job of that name holds anything; names are those after folding"})
+		return
+	}
+	if !known {
+		report.JobUse = ledger.JobUse{Job: name, NewThisHour: shadow.NewThisHour, NewThisDay: shadow.NewThisDay}
+	}
+	out := oneJob{jobView: g.view(e, report.JobUse, now), Labels: []labelView{}, GroupList: []groupView{}}
+	if d := e.policy.Entry(name).StaleAfter; d > 0 {
+		out.StaleAfter = d.String()
+	}
+	for _, l := range labels {
+		out.Labels = append(out.Labels, labelView{Label: l.Label, Distinct: int(l.Values)})
+	}
+	for _, group := range report.Oldest {
+		out.GroupList = append(out.GroupList, groupView{
+			Group: keyMap(group.Key), Series: group.Series, Pushed: when(group.Pushed), Pinned: group.Pinned, Over: group.Over,
+		})
+	}
+	writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: out})
+}
+
+// serveLabel answers /labels/{label}: which jobs push how many values of it.
+func (g *Guard) serveLabel(w http.ResponseWriter, r *http.Request) {
+	name := strings.TrimPrefix(r.URL.Path, apiPath+"/labels/")
+	out := []labelView{}
+	for _, j := range g.demand.Label(name, limit(r)) {
+		out = append(out, labelView{Label: name, Job: j.Job, Distinct: int(j.Values)})
+	}
+	writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: out})
+}
+
+func (g *Guard) view(e *epoch, j ledger.JobUse, now time.Time) jobView {
+	entry := e.policy.Entry(j.Job)
+	b, _ := entry.Budget(now)
+	v := jobView{
+		Job: j.Job, Entry: entry.Name, Line: entry.Line, Owner: entry.Owner, Mode: string(entry.Mode),
+		Held: j.Series, Granted: b.Series, Over: j.Over,
+		Groups: j.Groups, GroupsGranted: b.Groups,
+		NewThisHour: j.NewThisHour, NewThisHourGranted: b.NewSeriesPerHour,
+		NewThisDay: j.NewThisDay, NewThisDayGranted: b.NewSeriesPerDay,
+		OldestPush: when(j.OldestPush),
+	}
+	if entry.Mode == policy.Report {
+		held := g.shadow.Held(j.Job)
+		v.Shadow = &held
+	}
+	return v
+}
+
+// when leaves out a time that is not known.
+func when(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// limit is how many rows the request asks for.
+func limit(r *http.Request) int {
+	n, err := strconv.Atoi(r.URL.Query().Get("limit"))
+	if err != nil || n <= 0 {
+		return apiShown
+	}
+	return min(n, apiMost)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	// A reader that is gone needs no more of it.
+	_, _ = w.Write(append(body, '\n'))
+}
