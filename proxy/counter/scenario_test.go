@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // The scenarios that a guard meets most, from pushes to totals. Where they are
@@ -270,5 +272,28 @@ func TestFirstReadings(t *testing.T) {
 				t.Errorf("the next adds %v, want 2", got)
 			}
 		})
+	}
+}
+
+func TestStatsSayWhatHappened(t *testing.T) {
+	c := newClock()
+	b := NewBook(Config{Now: c.Now})
+	now := c.now.UnixNano() + 1
+	p := Push{Group: groupOf("job=j").Identity(), IdempotencyKey: "k"}
+	pushedAs(t, b, p, value("job=j", Created, now, 5))
+	pushedAs(t, b, p, value("job=j", Created, now, 5)) // a retry
+	pushed(t, b, "job=j", value("job=j", Created, now, 5))
+	pushed(t, b, "job=j", value("job=j", Created, now, 4))
+	pushed(t, b, "job=j", value("job=j", Run, 0, 5))
+	pushed(t, b, "job=j", value("job=j", Run, 0, 4))
+	pushed(t, b, "job=j", value("job=j", Anonymous, 0, 4))
+	pushed(t, b, "job=j", took(Process, now, 1, -1, 1, 1, 1))
+	want := BookStats{
+		Increments: map[Source]uint64{Created: 1, Process: 1, Run: 2, Anonymous: 1},
+		Ambiguous:  map[Source]uint64{Created: 0, Process: 0, Run: 1, Anonymous: 0},
+		Resets:     1, Late: 1, NegativeSums: 1, Retries: 1, Baselines: 3, Remembered: 1,
+	}
+	if diff := cmp.Diff(want, b.Stats()); diff != "" {
+		t.Errorf("stats (-want +got):\n%s", diff)
 	}
 }

@@ -2,9 +2,9 @@ package counter
 
 import "sync/atomic"
 
-// BookStats is what a book did since it was made.
+// BookStats is what a book did since it was made. The maps have all sources.
 type BookStats struct {
-	Increments   map[Source]uint64 // readings that counted, by what tells their source
+	Increments   map[Source]uint64 // that are above zero and went to a sink
 	Ambiguous    map[Source]uint64 // first readings that may have been counted before
 	Resets       uint64            // readings below their baseline that began anew
 	Late         uint64            // readings below their baseline that counted nothing
@@ -54,7 +54,9 @@ func (c *bookCounts) count(i *Increments, added bool) {
 		if st.noSum {
 			negative++
 		}
-		increments[source]++
+		if inc := &i.all[n]; inc.Value > 0 || inc.Count > 0 {
+			increments[source]++
+		}
 	}
 	for s := range sources {
 		add(&c.increments[s], increments[s])
