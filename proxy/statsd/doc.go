@@ -55,8 +55,8 @@
 //   - TCP: what lay unread in the buffers of both kernels, up to megabytes. The
 //     death is noticed before the next write, or by the first one after it. If
 //     its host is gone too, nothing is noticed until ten writes in a row took
-//     nothing for a Config.WriteTimeout each; what the kernel took before, 128
-//     kB at most, is lost.
+//     nothing for a Config.WriteTimeout each; what this host's kernel took
+//     before, 64 kB and a packet at most, is lost.
 //   - UDP: what lay unread in its socket, and one datagram after its death on
 //     this host; from another host what was sent until its answer came, which is
 //     looked for at the start of each flush, after a line that carries nothing.

@@ -19,11 +19,14 @@ const (
 	maxBackoff    = 5 * time.Second
 	resolveEvery  = time.Minute
 	bufferRetries = 4
-	tcpBuffer     = 64 << 10  // what of ours may lie in the kernel when a peer dies
-	finishBuffer  = 256 << 10 // room for the rest of one line
-	maxStuck      = 10 // before another connection is tried: its host may be gone
+	maxUnread     = 64 << 10  // bytes in our kernel when more are written over TCP
+	tcpBuffer     = 512 << 10 // room for them and for a packet, with what it costs to keep them
+	maxStuck      = 10        // before another connection is tried: its host may be gone
 	finishTimeout = 100 * time.Millisecond
 )
+
+// errTorn says that a peer has half a line, and will get no more.
+var errTorn = errors.New("connection closed in the middle of a line")
 
 // errPeerGone says that the peer closed the connection.
 var errPeerGone = errors.New("closed by the peer")
@@ -37,7 +40,8 @@ type link struct {
 	gone     *atomic.Bool   // a TCP peer closed conn
 	watching sync.WaitGroup // of it
 
-	stuck    int // writes in a row of which a TCP peer took nothing in time
+	left     int // bytes that a TCP peer had not taken when last looked at
+	stuck    int // writes in a row that failed while it took nothing at all
 	backoff  time.Duration
 	retry    time.Time // not before this
 	resolved time.Time
@@ -83,6 +87,7 @@ func (l *link) dial(ctx context.Context) (net.Conn, error) {
 
 func (l *link) use(conn net.Conn) {
 	l.conn, l.gone, l.resolved, l.stuck = conn, new(atomic.Bool), time.Now(), 0
+	l.left = 0
 	switch c := conn.(type) {
 	case *net.TCPConn:
 		_ = c.SetWriteBuffer(tcpBuffer)
@@ -140,7 +145,7 @@ func (l *link) write(ctx context.Context, p []byte) (int, error) {
 	}
 	_ = l.conn.SetWriteDeadline(l.deadline(ctx))
 	if l.stream() {
-		return l.writeStream(p)
+		return l.writeStream(p, l.deadline(ctx))
 	}
 	for try := 0; ; try++ {
 		_, err := l.conn.Write(p[:len(p)-1])
@@ -168,43 +173,52 @@ func (l *link) deadline(ctx context.Context) time.Time {
 	return at
 }
 
-func (l *link) writeStream(p []byte) (int, error) {
+// writeStream writes once the peer has read most of what was written before, so
+// that the kernel takes all of it. It would take a part if it had room for one:
+// should the connection then end, the peer would take half a line for a line,
+// with its last tags missing.
+func (l *link) writeStream(p []byte, deadline time.Time) (int, error) {
+	for {
+		left := unread(l.conn)
+		if left < l.left {
+			l.stuck = 0
+		}
+		if l.left = left; left <= maxUnread {
+			break
+		}
+		if time.Now().After(deadline) {
+			return 0, l.tried(0, os.ErrDeadlineExceeded)
+		}
+		time.Sleep(time.Millisecond)
+	}
 	n, err := l.conn.Write(p)
-	if n > 0 {
-		l.stuck = 0
-	}
-	if err == nil {
-		l.backoff = 0
-		return n, nil
-	}
 	whole := bytes.LastIndexByte(p[:n], '\n') + 1
-	goesOn := errors.Is(err, os.ErrDeadlineExceeded)
-	if goesOn && whole < n {
-		if goesOn = l.finish(p[n:]); goesOn {
-			whole = n + bytes.IndexByte(p[n:], '\n') + 1
+	if whole < n && errors.Is(err, os.ErrDeadlineExceeded) { // the kernel is short of memory
+		_ = l.conn.SetWriteDeadline(time.Now().Add(finishTimeout))
+		rest := p[n : n+bytes.IndexByte(p[n:], '\n')+1]
+		if m, _ := l.conn.Write(rest); m == len(rest) {
+			whole = n + m
+		} else {
+			err = errTorn
 		}
 	}
-	if l.stuck++; !goesOn || l.stuck >= maxStuck {
+	return whole, l.tried(n, err)
+}
+
+// tried books a write over TCP, of which the kernel took n bytes. It closes a
+// connection that cannot go on, or whose host may be gone.
+func (l *link) tried(n int, err error) error {
+	if l.stuck++; n > 0 {
+		l.stuck = 0
+	}
+	switch {
+	case err == nil:
+		l.backoff = 0
+	case !errors.Is(err, os.ErrDeadlineExceeded) || l.stuck >= maxStuck:
 		l.close()
 		l.wait()
 	}
-	return whole, err
-}
-
-// finish writes the rest of a line to a peer that does not read: should the
-// connection end here, the peer would take what it has for a line, and the last
-// tags would be missing.
-func (l *link) finish(rest []byte) bool {
-	c, ok := l.conn.(*net.TCPConn)
-	if !ok {
-		return false
-	}
-	_ = c.SetWriteBuffer(finishBuffer)
-	_ = c.SetWriteDeadline(time.Now().Add(finishTimeout))
-	rest = rest[:bytes.IndexByte(rest, '\n')+1]
-	n, _ := c.Write(rest)
-	_ = c.SetWriteBuffer(tcpBuffer)
-	return n == len(rest)
+	return err
 }
 
 // close ends the connection, if there is one.

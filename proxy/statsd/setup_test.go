@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -189,6 +190,7 @@ func listen(t testing.TB) *socket {
 
 func listenAt(t testing.TB, path string) *socket {
 	t.Helper()
+	_ = os.Remove(path) // of one before, which does not remove it
 	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
 	if err != nil {
 		t.Fatal(err)
@@ -240,13 +242,17 @@ func settle(t testing.TB, s *Sender, e *statsdtest.Exporter, want map[string]flo
 			return
 		}
 	}
-	t.Errorf("the exporter shows\n%s\nwant\n%s", listing(got), listing(want))
+	t.Errorf("the exporter shows, against what is wanted:\n%s", differences(got, want))
 }
 
-func listing(counters map[string]float64) string {
+func differences(got, want map[string]float64) string {
 	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(counters)) {
-		fmt.Fprintf(&b, "  %s %v\n", name, counters[name])
+	all := maps.Clone(want)
+	maps.Copy(all, got)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if got[name] != want[name] {
+			fmt.Fprintf(&b, "  %s %v %v\n", name, got[name], want[name])
+		}
 	}
 	return b.String()
 }
