@@ -23,6 +23,8 @@ func (l *limitFlags) add(cmd *kingpin.CmdClause) {
 		Default("128")
 	flag(cmd, "limits.label-value-bytes", "Longest value of a label.", &l.labelValueBytes, parseSize).
 		Default("16KiB")
+	flag(cmd, "limits.series", "Most series of all jobs together, whatever the policy says: what a scrape of the Pushgateway can bring. A push that would bring more is refused.", &l.given.Series, parseCount).
+		Default("1000000")
 }
 
 func (l *limitFlags) caps() proxy.Caps {

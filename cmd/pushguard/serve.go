@@ -28,6 +28,7 @@ import (
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/audit"
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/statsd"
 )
 
 // serveCommand is the subcommand serve: its flags, as given.
@@ -52,7 +53,10 @@ type serveCommand struct {
 	auditAll   bool
 	utf8Names  bool
 
-	limits limitFlags
+	limits  limitFlags
+	state   stateFlags
+	statsd  statsdFlags
+	rhythms rhythmFlags
 }
 
 func newServeCommand(app *kingpin.Application) *serveCommand {
@@ -74,6 +78,9 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 		BoolVar(&s.utf8Names)
 	s.addWebFlags(cmd)
 	s.limits.add(cmd)
+	s.state.add(cmd)
+	s.statsd.add(cmd)
+	s.rhythms.add(cmd)
 	return s
 }
 
@@ -156,11 +163,30 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
 
-	guard, err := proxy.New(s.guardConfig(rules, upstream, metrics, log, logger))
+	sender, err := s.statsd.sender(logger, s.shutdownTimeout)
 	if err != nil {
 		return err
 	}
-	return s.live(ctx, logger, guard, upstream)
+	known, err := s.state.open(ctx, s.gatewayTimeout, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, known.close()) }()
+
+	cfg := s.guardConfig(rules, upstream, metrics, log, logger)
+	cfg.Secret, cfg.Book = known.secret, known.book
+	if known.store != nil {
+		cfg.Counters, cfg.Totals = known.store.Book, known.store.Totals
+	}
+	if sender != nil {
+		cfg.StatsD = sender
+		registry.MustRegister(sender)
+	}
+	guard, err := proxy.New(cfg)
+	if err != nil {
+		return err
+	}
+	return s.live(ctx, logger, guard, upstream, sender, &known)
 }
 
 func (s *serveCommand) openUpstream(metrics *proxy.Metrics, logger *slog.Logger) (*gateway.Upstream, error) {
@@ -201,6 +227,8 @@ func (s *serveCommand) guardConfig(rules *policy.Policy, upstream *gateway.Upstr
 		TrustedProxies:  s.trustedProxies,
 		UTF8Names:       s.utf8Names,
 		Caps:            s.limits.caps(),
+		Rhythm:          s.rhythms.rhythm(),
+		Product:         commonversion.ComponentUserAgent("pushguard"),
 		// As long as the push ahead of it may take.
 		GroupWait: s.gatewayTimeout,
 	}
@@ -233,7 +261,7 @@ func (s *serveCommand) openAudit(logger *slog.Logger) (*audit.Log, func() error,
 }
 
 // live runs the lifecycles: the first that ends ends all, and all are awaited.
-func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, upstream *gateway.Upstream) error {
+func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, upstream *gateway.Upstream, sender *statsd.Sender, known *memory) error {
 	var group oklogrun.Group
 	var unfinished error
 	group.Add(oklogrun.SignalHandler(ctx, os.Interrupt, syscall.SIGTERM))
@@ -254,6 +282,14 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 	}
 	group.Add(reloadOnSIGHUP(ctx, guard))
 	group.Add(s.utf8Check(ctx, logger, upstream))
+	group.Add(inContext(ctx, guard.Run))
+	// What comes below is interrupted once no request is left.
+	if sender != nil {
+		group.Add(runSender(ctx, sender))
+	}
+	if known.dir != nil {
+		group.Add(known.run(logger))
+	}
 
 	err := group.Run()
 	if errors.Is(err, oklogrun.ErrSignal) || ctx.Err() != nil {
@@ -261,6 +297,12 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 		err = nil
 	}
 	return errors.Join(err, unfinished)
+}
+
+// inContext is a lifecycle that ends with its context.
+func inContext(ctx context.Context, run func(context.Context) error) (execute func() error, interrupt func(error)) {
+	ctx, cancel := context.WithCancel(ctx)
+	return func() error { return run(ctx) }, func(error) { cancel() }
 }
 
 // reloadOnSIGHUP is a lifecycle that reads the policy again at every SIGHUP. The

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/pushguard/pushguard/proxy/counter"
+	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/state"
+)
+
+// stateFlags say what outlives the process, as given.
+type stateFlags struct {
+	dir      string
+	wait     time.Duration
+	sync     state.Sync
+	interval time.Duration
+}
+
+func (f *stateFlags) add(cmd *kingpin.CmdClause) {
+	cmd.Flag("state.dir", "Directory for what outlives the process: the ledger, counters' baselines and totals. It belongs to one guard at a time. By default all is kept in memory, and begins anew with the process.").
+		PlaceHolder("DIR").StringVar(&f.dir)
+	flag(cmd, "state.lock-timeout", "How long to wait at the start for another guard to let go of --state.dir.", &f.wait, parseTimeout).
+		Default("10s")
+	flag(cmd, "state.sync", "When what is in --state.dir is made to survive the loss of power: always, before a push is answered; interval, in the background; or never, which leaves it to the system. The end of the process loses nothing in any case.", &f.sync, parseSync).
+		Default("interval")
+	flag(cmd, "state.sync-interval", "How often that is done with --state.sync=interval: the most that a loss of power can cost.", &f.interval, parseTimeout).
+		Default("1s")
+}
+
+var syncs = map[string]state.Sync{"always": state.SyncAlways, "interval": state.SyncInterval, "never": state.SyncNever}
+
+func parseSync(s string) (state.Sync, error) {
+	sync, ok := syncs[s]
+	if !ok {
+		return 0, errors.New("want always, interval or never")
+	}
+	return sync, nil
+}
+
+// memory is what a guard knows from before. Its zero value is nothing: a guard
+// that is given that begins anew.
+type memory struct {
+	dir    *state.Dir
+	secret [32]byte
+	book   *ledger.Book
+	store  *counter.Store
+}
+
+// open takes the state directory, if there is one, and reads what is in it.
+func (f *stateFlags) open(ctx context.Context, wait time.Duration, logger *slog.Logger) (m memory, err error) {
+	if f.dir == "" {
+		return m, nil
+	}
+	m.dir, err = state.Open(ctx, f.dir, state.Options{Wait: f.wait, Sync: f.sync, Interval: f.interval})
+	if err != nil {
+		return m, flagFault("--state.dir: %v", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.close())
+		}
+	}()
+	secret, fresh, err := m.dir.Secret("identity")
+	if err != nil {
+		return m, fmt.Errorf("--state.dir: %w", err)
+	}
+	m.secret = secret
+	m.book = ledger.NewBook(ledger.Config{Wait: wait, Secret: [16]byte(secret[:16])})
+	if m.store, err = counter.Open(m.dir, counter.Config{NewSecret: fresh}, counter.TotalsConfig{}); err != nil {
+		return m, fmt.Errorf("--state.dir: %w", err)
+	}
+	for _, d := range m.dir.Damage() {
+		logger.Error("A part of the state could not be read and was set aside; the rest was restored", "damage", d.String())
+	}
+	logger.Info("The state was restored", "dir", f.dir, "groups", m.book.Len(), "series", m.book.Series(), "baselines", m.store.Book.Stats().Baselines)
+	return m, nil
+}
+
+// run is a lifecycle that writes the logs anew when that is due.
+func (m *memory) run(logger *slog.Logger) (execute func() error, interrupt func(error)) {
+	done := make(chan struct{})
+	report := func(err error) {
+		if !errors.Is(err, state.ErrClosed) {
+			logger.Error("The state cannot be written: what is new is kept in memory alone", "err", err)
+		}
+	}
+	return func() error {
+		go m.store.Run(report)
+		<-done
+		return nil
+	}, func(error) { close(done) }
+}
+
+// close gives the directory free.
+func (m *memory) close() error {
+	if m.dir == nil {
+		return nil
+	}
+	return m.dir.Close()
+}
