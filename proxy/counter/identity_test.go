@@ -178,3 +178,30 @@ func TestABaselineCostsAtMostAHundredBytes(t *testing.T) {
 		t.Errorf("a baseline costs %.1f bytes: what is missing?", each)
 	}
 }
+
+// Baselines are kept by keys, which must stay what they are.
+func TestKeysStayWhatTheyAre(t *testing.T) {
+	counter, histogram := value("job=j", Created, 7, 1), took(Run, 0, 1, 1, 1, 1, 1)
+	got := []Identity{counter.Identity, baselineKey(&counter), baselineKey(&histogram), groupOf("job=j").Identity()}
+	want := []Identity{
+		{7879016405489400318, 6175229732761585286},
+		{1824180392425646115, 8478289220168059255},
+		{17103863110526160807, 9811228083418562773},
+		{2851269366976359461, 14540578419890763559},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Identity{})); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+}
+
+// Lists of bounds differ wherever they do.
+func TestBoundsAreToldApart(t *testing.T) {
+	seen := map[uint64][]float64{}
+	for _, bounds := range [][]float64{nil, {0}, {1}, {0, 1}, {1, 2}, {1, 2, 3}, {1, 3}, {2, 3}, {1, 2, 5}, {-1, 2, 5}, {0.5, 1, 2}, {0.25, 1, 2}} {
+		h := boundsHash(bounds)
+		if other, ok := seen[h]; ok {
+			t.Errorf("%v and %v are the same", bounds, other)
+		}
+		seen[h] = bounds
+	}
+}

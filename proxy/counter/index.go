@@ -1,6 +1,9 @@
 package counter
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // index is an open-addressed hash table of slots with linear probing, a power of
 // two of cells, 0 in the empty ones. Four bytes a cell are all that a baseline
@@ -69,7 +72,7 @@ func (t *table) drop(ix *index, gap uint32) {
 func boundsHash(bounds []float64) uint64 {
 	h := uint64(len(bounds))
 	for _, b := range bounds {
-		h = mix(h ^ math.Float64bits(b))
+		h = (bits.RotateLeft64(h, 23) ^ math.Float64bits(b)) * 0x9e3779b97f4a7c15
 	}
-	return h
+	return mix(h)
 }
