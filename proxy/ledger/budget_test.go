@@ -43,6 +43,12 @@ func TestEachLimit(t *testing.T) {
 		"series of a job":  {Budget{Series: 8}, &Claim{Group: key("job", "j", "k", "v"), Metrics: nil}, SeriesLimit, 4, 10},
 		"entry":            {Budget{EntrySeries: 8}, &Claim{Group: other}, EntrySeriesLimit, 4, 10},
 		"guard":            {Budget{GuardSeries: 8}, &Claim{Group: other, Entry: 7}, GuardSeriesLimit, 4, 10},
+		"remainder":        {Budget{GuardSeries: 10, Guaranteed: 1, Reserved: 5}, nil, RemainderLimit, 4, 7},
+		"guaranteed":       {Budget{GuardSeries: 10, Guaranteed: 4, Reserved: 8}, nil, RemainderLimit, 4, 4},
+		"borrowed":         {Budget{Series: 4, Borrow: 2, GuardSeries: 9}, nil, SeriesLimit, 4, 8},
+		"not to borrow":    {Budget{Series: 6, Borrow: 3, GuardSeries: 9, Guaranteed: 6, Reserved: 9}, nil, SeriesLimit, 4, 8},
+		"new in an hour":   {Budget{NewSeriesPerHour: 8}, &Claim{Group: key("job", "j", "k", "v")}, NewSeriesPerHourLimit, 4, 10},
+		"new in a day":     {Budget{NewSeriesPerDay: 8}, &Claim{Group: key("job", "j", "k", "v")}, NewSeriesPerDayLimit, 4, 10},
 		"the first passed": {Budget{Series: 6, EntrySeries: 6, GuardSeries: 6}, nil, SeriesLimit, 4, 8},
 	} {
 		for n := c.room - 1; n <= c.room+2; n++ {

@@ -16,10 +16,9 @@ import (
 type overflow struct {
 	others map[uint64]uint64 // of the claim; nil unless it collapses
 	idents map[ident]placed
-	lack   []int  // by slot: series that the metrics collapsed wholly still need
-	wrote  []bool // by slot: something of the family is admitted
-	kept   int    // series for which room is kept, net of what goes for them
-	fresh  int    // those of them that will be new
+	lack   []int // by slot: series that the metrics collapsed wholly still need
+	kept   int   // series for which room is kept, net of what goes for them
+	fresh  int   // those of them that will be new
 	which  []int
 
 	collapsed []Collapsed
@@ -68,15 +67,12 @@ func (o *overflow) permits(j *job, v wire.LabelValue, limit int) bool {
 func (t *tally) prepare() {
 	d, o := t.draft, &t.draft.overflow
 	o.others = t.claim.Others
-	o.lack, o.wrote = zeroed(o.lack, len(d.names)), zeroed(o.wrote, len(d.names))
+	o.lack = zeroed(o.lack, len(d.names))
 	if o.idents == nil {
 		o.idents = map[ident]placed{}
 	}
 	held := d.families(t.group)
 	keep := func(slot int, m *MetricClaim, which []int, want int32) {
-		if len(which) == 0 {
-			return
-		}
 		id := ident{slot, o.reprint(m, which)}
 		p, known := o.idents[id]
 		if !known {
@@ -87,11 +83,15 @@ func (t *tally) prepare() {
 	}
 	for i := range t.claim.Metrics {
 		m := &t.claim.Metrics[i]
-		keep(int(d.slots[m.Family]), m, t.collapsible(m, false), m.Samples)
+		if which := t.collapsible(m, false); len(which) > 0 || o.holds(m) {
+			keep(int(d.slots[m.Family]), m, which, m.Samples)
+		}
 	}
 	for _, c := range d.candidates {
 		m := &t.claim.Metrics[c.metric]
-		keep(c.slot, m, t.collapsible(m, true), 0)
+		if which := t.collapsible(m, true); len(which) > 0 {
+			keep(c.slot, m, which, 0)
+		}
 	}
 }
 
@@ -152,6 +152,12 @@ func (t *tally) collapsible(m *MetricClaim, onlyNew bool) []int {
 		}
 	}
 	return o.which
+}
+
+// holds reports whether a metric is what others collapse into, or has no label
+// that could tell it from that.
+func (o *overflow) holds(m *MetricClaim) bool {
+	return !slices.ContainsFunc(m.Values, func(v wire.LabelValue) bool { return o.others[v.Label] != v.Value })
 }
 
 func (o *overflow) reprint(m *MetricClaim, which []int) uint64 {
@@ -228,7 +234,7 @@ func (t *tally) placeLate(id ident) placed {
 // that is -1. What is there anyway always fits, and so, if it fits at all, does
 // what others collapse into.
 func (t *tally) admitAs(id ident, p placed, m *MetricClaim, metric int) bool {
-	d, o := t.draft, &t.draft.overflow
+	o := &t.draft.overflow
 	cost, fresh := p.cost(int(m.Samples)), p.fresh(int(m.Samples))
 	net := cost - t.freed(id.slot)
 	keep, keepFresh := 0, 0
@@ -251,19 +257,26 @@ func (t *tally) admitAs(id ident, p placed, m *MetricClaim, metric int) bool {
 	p.got = max(p.got, int(m.Samples))
 	o.lack[id.slot] += p.cost(p.want)
 	o.fresh += p.fresh(p.want)
-	d.freed[id.slot] -= t.freed(id.slot)
+	t.write(id.slot)
 	o.kept += t.lacks(id.slot)
-	o.idents[id], o.wrote[id.slot] = p, true
+	o.idents[id] = p
 	return true
 }
 
-// finish lets go of what was kept for metrics to collapse into, and nothing came
-// to.
+// finish lets go of what stayed counted for a metric that does not pass, or not in
+// that size.
 func (t *tally) finish(put bool) {
-	o := &t.draft.overflow
-	for id, p := range o.idents {
-		if p.got == 0 && p.held > 0 && (put || o.wrote[id.slot] || t.draft.certain[id.slot]) {
-			t.take(-p.held)
+	d := t.draft
+	for id, p := range d.overflow.idents {
+		if put || d.certain[id.slot] {
+			t.take(-max(0, p.held-p.got))
+		}
+	}
+	for _, c := range d.candidates {
+		e := &d.entries[c.entry]
+		passes := e.metric >= 0 && d.overflow.collapsedAt(int(c.metric)) < 0
+		if _, counted := d.overflow.idents[ident{c.slot, e.print}]; !passes && !counted && (put || d.certain[c.slot]) {
+			t.take(c.cost - int(e.samples))
 		}
 	}
 }
@@ -326,11 +339,19 @@ func (o *overflow) values(dst []uint64, c *Claim, metric int) []uint64 {
 	for _, v := range c.Metrics[metric].Values {
 		dst = append(dst, v.Value)
 	}
-	i, ok := slices.BinarySearchFunc(o.collapsed, metric, func(c Collapsed, metric int) int { return cmp.Compare(c.Metric, metric) })
-	if ok {
+	if i := o.collapsedAt(metric); i >= 0 {
 		for _, v := range o.collapsed[i].Values {
 			dst[start+v] = o.others[c.Metrics[metric].Values[v].Label]
 		}
 	}
 	return dst
+}
+
+// collapsedAt returns where in collapsed a metric of the claim is, or -1.
+func (o *overflow) collapsedAt(metric int) int {
+	i, ok := slices.BinarySearchFunc(o.collapsed, metric, func(c Collapsed, metric int) int { return cmp.Compare(c.Metric, metric) })
+	if !ok {
+		return -1
+	}
+	return i
 }

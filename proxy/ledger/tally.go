@@ -135,9 +135,15 @@ func (t *tally) admit(m candidate) bool {
 	if !t.valuesFit(values, int(m.metric)) || !t.fits(m.cost, m.cost-t.freed(m.slot), m.fresh, int(m.metric)) {
 		return false
 	}
-	t.draft.freed[m.slot] -= t.freed(m.slot)
+	t.write(m.slot)
 	t.learn(values)
 	return true
+}
+
+// write has the push write a family, whose other metrics go.
+func (t *tally) write(slot int) {
+	t.draft.freed[slot] -= t.freed(slot)
+	t.draft.certain[slot] = true
 }
 
 func (t *tally) learn(values []wire.LabelValue) {

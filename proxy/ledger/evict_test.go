@@ -1,0 +1,277 @@
+package ledger
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// nth is a push of the n-th group of job j, of some series beside the two own.
+func nth(n, series int, b Budget) Claim {
+	c := push(http.MethodPut, key("job", "j", "n", string(rune('a'+n))), b, numbered(series)...)
+	c.OverBudget = EvictOldest
+	return c
+}
+
+func evicting(k wire.Key) Claim {
+	return Claim{Group: k, Raw: k, Method: http.MethodDelete, Evict: true}
+}
+
+func wantEvicts(t *testing.T, r Ruling, groups ...int) {
+	t.Helper()
+	var want []wire.Key
+	for _, n := range groups {
+		want = append(want, nth(n, 0, Budget{}).Group)
+	}
+	if !slices.EqualFunc(r.Evict, want, wire.Key.Equal) {
+		t.Fatalf("evicts %v, want %v", r.Evict, want)
+	}
+}
+
+// three is a book in which job j has the groups 0, 1 and 2 of 3 series each.
+func three(t *testing.T, b Budget) (*Book, *hand) {
+	clock := newHand()
+	book := clock.book()
+	for n := range 3 {
+		admit(t, book, nth(n, 1, b)).Settle(Applied)
+		clock.wait(time.Minute)
+	}
+	return book, clock
+}
+
+func TestEvictForAGroup(t *testing.T) {
+	budget := Budget{Groups: 3}
+	b, clock := three(t, budget)
+	g := admit(t, b, nth(3, 1, budget))
+	wantEvicts(t, g.Ruling, 0)
+	second, err := b.Peek(nth(4, 1, budget))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEvicts(t, second, 1) // the first is promised
+	if !b.Has(g.Evict[0]) {
+		t.Error("the group went before its DELETE")
+	}
+	g.Settle(Applied)
+	e := admit(t, b, evicting(g.Evict[0]))
+	if e.Skip {
+		t.Errorf("skipped: %d", e.Reason)
+	}
+	e.Settle(Applied)
+	clock.wait(time.Minute)
+	g = admit(t, b, nth(4, 1, budget))
+	wantEvicts(t, g.Ruling, 1)
+	g.Settle(Applied)
+}
+
+func TestEvictForSeries(t *testing.T) {
+	budget := Budget{Series: 9}
+	for series, want := range map[int][]int{1: {0}, 2: {0, 1}, 4: {0, 1}, 5: {0, 1, 2}, 7: {0, 1, 2}} {
+		b, _ := three(t, budget)
+		r, err := b.Peek(nth(3, series, budget))
+		if err != nil || r.Trimmed != nil || r.Held > 9 {
+			t.Errorf("%d series: %+v, %v", series, r, err)
+		}
+		wantEvicts(t, r, want...)
+	}
+	b, _ := three(t, budget)
+	r, err := b.Peek(nth(3, 9, budget))
+	if err != nil || !slices.Equal(r.Trimmed, []int{7, 8}) || r.Held != 9 {
+		t.Errorf("%+v, %v: more than the budget does not fit, whoever goes", r, err)
+	}
+	grown, err := b.Peek(nth(0, 3, budget)) // not the group itself, though it is the oldest
+	if err != nil || grown.Trimmed != nil {
+		t.Errorf("%+v, %v", grown, err)
+	}
+	wantEvicts(t, grown, 1)
+}
+
+// TestNobodyGoesForWhatIsLeftOutAnyway is over another limit, too, or needs more
+// than there is.
+func TestNobodyGoesForWhatIsLeftOutAnyway(t *testing.T) {
+	for name, c := range map[string]struct {
+		budget  Budget
+		trimmed []int
+	}{
+		"the guard is full":     {Budget{Series: 11, GuardSeries: 11}, []int{0, 1, 2}},
+		"the entry is full":     {Budget{Series: 11, EntrySeries: 11}, []int{0, 1, 2}},
+		"nothing new this hour": {Budget{Series: 11, NewSeriesPerHour: 11}, []int{0, 1, 2}},
+		"one does not fit":      {Budget{Series: 11}, []int{1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, _ := three(t, Budget{})
+			claim := nth(3, 3, c.budget)
+			claim.Metrics[1].Samples = 99
+			r, err := b.Peek(claim)
+			if err != nil || !slices.Equal(r.Trimmed, c.trimmed) {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			if name == "one does not fit" {
+				wantEvicts(t, r, 0)
+			} else {
+				wantEvicts(t, r)
+			}
+		})
+	}
+}
+
+func TestOnlyTheJobsOwnOldGroupsGo(t *testing.T) {
+	budget := Budget{Groups: 4}
+	b, clock := three(t, budget)
+	other := push(http.MethodPut, other, budget, "x")
+	admit(t, b, other).Settle(Applied)
+	admit(t, b, nth(0, 1, budget)).Settle(Applied) // now the youngest
+	clock.wait(time.Minute)
+	busy := admit(t, b, nth(1, 1, budget)) // taken
+	r, err := b.Peek(nth(3, 1, Budget{Groups: 3}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEvicts(t, r, 2)
+	wantOver(t, b, nth(3, 1, Budget{Groups: 1}), GroupsLimit, 4, 1) // one is taken, two are not enough
+	busy.Settle(Untouched)
+	r, err = b.Peek(nth(3, 1, Budget{Groups: 1}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEvicts(t, r, 1, 2, 0)
+}
+
+func TestPinnedGroupsStay(t *testing.T) {
+	budget := Budget{Groups: 3, KeepLast: true}
+	b, clock := three(t, budget)
+	success := nth(0, 1, budget)
+	success.Success = []int32{0}
+	admit(t, b, success).Settle(Applied)
+	for _, n := range []int{1, 2} {
+		clock.wait(time.Minute)
+		admit(t, b, nth(n, 1, budget)).Settle(Applied)
+	}
+	g := admit(t, b, nth(3, 1, budget))
+	wantEvicts(t, g.Ruling, 1) // 0 is the oldest, and tells of the last success
+	g.Settle(Untouched)
+	succeeds := nth(3, 1, budget)
+	succeeds.Success = []int32{0}
+	g = admit(t, b, succeeds) // takes the pin over
+	wantEvicts(t, g.Ruling, 0)
+	if e := admit(t, b, evicting(g.Evict[0])); e.Reason != Pinned {
+		t.Errorf("before the push succeeded: reason %d", e.Reason)
+	} else {
+		e.Settle(Untouched)
+	}
+	g.Settle(Untouched)
+}
+
+// TestASuccessThatIsLeftOutPinsNothing trims the family that tells of it.
+func TestASuccessThatIsLeftOutPinsNothing(t *testing.T) {
+	budget := Budget{Series: 3, KeepLast: true}
+	b := newHand().book()
+	c := push(http.MethodPut, group1, budget, "a", "b")
+	c.Families, c.Success = append(c.Families, "last_success"), []int32{1}
+	c.Metrics[1].Family = 1
+	admit(t, b, c).Settle(Applied)
+	if b.find(group1).success {
+		t.Error("the group has no such family")
+	}
+}
+
+// TestPromisesEnd in every way there is, after which the group may be chosen
+// again, and is not to be evicted for the push that it was promised to.
+func TestPromisesEnd(t *testing.T) {
+	budget := Budget{Groups: 3}
+	for name, c := range map[string]struct {
+		outcome Outcome // of the push
+		then    func(*testing.T, *Book, *hand)
+		stands  bool
+	}{
+		"kept":              {outcome: Applied, stands: true},
+		"refused":           {outcome: Refused},
+		"untouched":         {outcome: Untouched},
+		"unknown":           {outcome: Unknown},
+		"in time":           {outcome: Applied, then: func(_ *testing.T, _ *Book, h *hand) { h.wait(59 * time.Second) }, stands: true},
+		"nobody carries on": {outcome: Applied, then: func(_ *testing.T, _ *Book, h *hand) { h.wait(60 * time.Second) }},
+		"pushed to": {outcome: Applied, then: func(t *testing.T, b *Book, _ *hand) {
+			admit(t, b, nth(0, 1, budget)).Settle(Untouched)
+		}},
+		"its DELETE failed": {outcome: Applied, then: func(t *testing.T, b *Book, _ *hand) {
+			admit(t, b, evicting(nth(0, 0, budget).Group)).Settle(Unknown)
+		}},
+		"it moved": {outcome: Applied, then: func(t *testing.T, b *Book, _ *hand) {
+			moved := nth(0, 1, budget)
+			moved.Job = "elsewhere"
+			admit(t, b, moved).Settle(Applied)
+		}},
+		"it is gone": {outcome: Applied, then: func(_ *testing.T, b *Book, _ *hand) { b.Wipe() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, clock := three(t, budget)
+			g := admit(t, b, nth(3, 1, budget))
+			wantEvicts(t, g.Ruling, 0)
+			g.Settle(c.outcome)
+			if c.then != nil {
+				c.then(t, b, clock)
+			}
+			j := b.jobs["j"]
+			if j != nil {
+				j.promised.expire(b.clock.at)
+				b.Totals()
+				j.promised.expire(b.clock.at)
+				if groups, series := j.promised.without(nil); (groups == 1) != c.stands || (series == 3) != c.stands {
+					t.Errorf("%d groups of %d series are promised", groups, series)
+				}
+			}
+			e := admit(t, b, evicting(nth(0, 0, budget).Group))
+			if e.Skip == c.stands {
+				t.Errorf("reason %d", e.Reason)
+			}
+			e.Settle(Untouched)
+		})
+	}
+}
+
+func TestAPromiseToOneThatIsBeingDeletedStands(t *testing.T) {
+	budget := Budget{Groups: 3}
+	b, clock := three(t, budget)
+	g := admit(t, b, nth(3, 1, budget))
+	g.Settle(Applied)
+	e := admit(t, b, evicting(g.Evict[0]))
+	clock.wait(time.Hour)
+	r, err := b.Peek(nth(4, 1, budget))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEvicts(t, r, 1)
+	e.Settle(Applied)
+	if r, err = b.Peek(nth(4, 1, budget)); err != nil {
+		t.Fatal(err)
+	}
+	wantEvicts(t, r, 1)
+}
+
+func TestAPromiseOfAnotherPushIsItsOwn(t *testing.T) {
+	budget := Budget{Groups: 3}
+	b, _ := three(t, budget)
+	first := admit(t, b, nth(3, 1, budget)) // promises 0
+	admit(t, b, nth(0, 1, budget)).Settle(Untouched)
+	second := admit(t, b, nth(4, 1, budget)) // promises 0 and 1
+	wantEvicts(t, second.Ruling, 0, 1)
+	first.Settle(Refused)
+	second.Settle(Applied)
+	if e := admit(t, b, evicting(first.Evict[0])); e.Skip {
+		t.Errorf("reason %d", e.Reason)
+	}
+}
+
+// TestAResyncFindsMoreThanThereMayBe evicts down to the budget.
+func TestAResyncFindsMoreThanThereMayBe(t *testing.T) {
+	b, _ := three(t, Budget{})
+	r, err := b.Peek(nth(3, 1, Budget{Groups: 2}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEvicts(t, r, 0, 1)
+	wantOver(t, b, nth(3, 1, Budget{Groups: 2}).word(Trim), GroupsLimit, 4, 2)
+}

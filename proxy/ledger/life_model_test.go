@@ -1,0 +1,655 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// life is a book in plain words: groups of one family that are replaced whole, by
+// jobs with windows, guarantees and lifetimes. Time is in seconds.
+type life struct {
+	wall, now int64 // as the clock shows, and as windows roll
+	groups    []*lifeGroup
+	order     []int // existing groups, least recently pushed to first
+	fresh     map[string][]event
+	pushes    map[string][]event
+	newJobs   map[int][]event // by entry
+	gone      map[string]int64
+	promised  map[int]lifePromise
+	terms     map[string]Budget
+}
+
+type lifeGroup struct {
+	job                             string
+	exists, unsure, success, failed bool
+	content                         map[string]bool
+	most                            int // series that there may be at once
+	at                              int64
+	push                            *lifePush
+}
+
+type lifePush struct {
+	grant         *Grant
+	pushed        map[string]bool // nil: a DELETE
+	at            int64
+	fresh         int
+	made, success bool
+	newJob        bool
+}
+
+type lifePromise struct {
+	by    *Grant
+	until int64
+}
+
+type event struct {
+	at int64
+	n  int
+}
+
+// within counts the events of a window of 60 steps.
+func within(events []event, now, step int64) (n int) {
+	for _, e := range events {
+		if e.at/step+60 >= now/step {
+			n += e.n
+		}
+	}
+	return n
+}
+
+func without(events []event, e event) []event {
+	if i := slices.Index(events, e); i >= 0 && e.n > 0 {
+		return slices.Delete(slices.Clone(events), i, i+1)
+	}
+	return events
+}
+
+var (
+	lifeKeys    = []wire.Key{key("job", "a"), key("job", "a", "k", "1"), key("job", "a", "k", "2"), key("job", "b"), key("job", "b", "k", "1"), key("job", "c")}
+	lifeEntries = map[string]int{"a": 1, "b": 2, "c": 2}
+)
+
+func (g *lifeGroup) live() bool { return g.exists || g.push != nil && g.push.pushed != nil }
+
+func (g *lifeGroup) booked() int {
+	all := maps.Clone(g.content)
+	n := 0
+	if g.live() {
+		n = 2
+	}
+	if g.push != nil {
+		maps.Copy(all, g.push.pushed)
+	}
+	return n + len(all)
+}
+
+// atMost is what of the group can be there at once.
+func (g *lifeGroup) atMost() int {
+	n := g.most
+	if g.push != nil {
+		n = max(n, len(g.push.pushed))
+	}
+	if g.live() {
+		n += 2
+	}
+	return n
+}
+
+func (l *life) sum(of func(*lifeGroup) int, where func(int) bool) (n int) {
+	for i, g := range l.groups {
+		if where(i) {
+			n += of(g)
+		}
+	}
+	return n
+}
+
+// lastSuccess is the job's newest group that tells of a success, or -1.
+func (l *life) lastSuccess(job string) int {
+	for _, i := range slices.Backward(l.order) {
+		if l.groups[i].job == job && l.groups[i].success {
+			return i
+		}
+	}
+	return -1
+}
+
+func (l *life) pinned(job string) int {
+	if !l.terms[job].KeepLast {
+		return -1
+	}
+	if i := l.lastSuccess(job); i >= 0 {
+		return i
+	}
+	for _, i := range slices.Backward(l.order) {
+		if l.groups[i].job == job {
+			return i
+		}
+	}
+	return -1
+}
+
+// lifeRuling is what the book must say.
+type lifeRuling struct {
+	refused Limit // the push is, for it
+	passes  []string
+	trimmed []int
+	evict   []int
+	fresh   int
+	newJob  bool
+}
+
+func one(*lifeGroup) int { return 1 }
+
+func (l *life) rule(i int, values []string, word OverBudget, success bool) (r lifeRuling) {
+	g := l.groups[i]
+	job, b := g.job, l.terms[g.job]
+	ofJob := func(k int) bool { return l.groups[k].job == job }
+	ofEntry := func(k int) bool { return lifeEntries[l.groups[k].job] == lifeEntries[job] }
+	stays := func(k int) bool { _, promised := l.promised[k]; return ofJob(k) && (k == i || !promised) }
+	all := func(int) bool { return true }
+	lives := func(where func(int) bool) int {
+		return l.sum(one, func(k int) bool { return where(k) && l.groups[k].live() })
+	}
+	if b.PushesPerMinute > 0 && within(l.pushes[job], l.now, 1) >= b.PushesPerMinute {
+		return lifeRuling{refused: PushesPerMinuteLimit}
+	}
+	gone := len(g.content)
+	for _, v := range values {
+		if g.content[v] && !g.unsure {
+			gone--
+		}
+	}
+	used, shared := l.sum((*lifeGroup).booked, stays)-gone, l.sum((*lifeGroup).booked, ofEntry)-gone
+	others := l.sum((*lifeGroup).booked, func(k int) bool { return !ofEntry(k) })
+	for j := range l.terms {
+		if lifeEntries[j] != lifeEntries[job] {
+			others = max(0, others-l.terms[j].Guaranteed)
+			break
+		}
+	}
+	total := l.sum((*lifeGroup).atMost, func(k int) bool { return k != i }) + g.booked() - gone
+	over := func(n, fresh int) Limit {
+		lent := max(0, shared+n-b.Guaranteed)
+		room := b.GuardSeries - b.Reserved
+		borrowed := max(0, used+n-b.Series)
+		switch {
+		case borrowed > b.Borrow || borrowed > 0 && others+max(lent, borrowed) > room:
+			return SeriesLimit
+		case shared+n > b.EntrySeries:
+			return EntrySeriesLimit
+		case lent > 0 && others+lent > room:
+			return map[bool]Limit{true: RemainderLimit, false: GuardSeriesLimit}[b.Reserved > 0]
+		case total+n > b.GuardSeries:
+			return GuardSeriesLimit
+		case fresh > 0 && within(l.fresh[job], l.now, 60)+r.fresh+fresh > b.NewSeriesPerHour:
+			return NewSeriesPerHourLimit
+		case fresh > 0 && within(l.fresh[job], l.now, 1440)+r.fresh+fresh > b.NewSeriesPerDay:
+			return NewSeriesPerDayLimit
+		}
+		return 0
+	}
+	kept := -1 // is pinned once the push is applied, beside the group itself
+	if b.KeepLast && !success {
+		kept = l.lastSuccess(job)
+	}
+	var victims []int // left to evict
+	for _, k := range l.order {
+		if _, promised := l.promised[k]; word == EvictOldest && ofJob(k) && k != i && k != kept && !promised && l.groups[k].push == nil {
+			victims = append(victims, k)
+		}
+	}
+	evict := func() {
+		used -= l.groups[victims[0]].booked()
+		r.evict, victims = append(r.evict, victims[0]), victims[1:]
+	}
+	fits := func(n, fresh int) Limit {
+		wasUsed, wasEvict, wasVictims := used, r.evict, victims
+		for over(n, fresh) == SeriesLimit && len(victims) > 0 {
+			evict()
+		}
+		limit := over(n, fresh)
+		if limit != 0 {
+			used, r.evict, victims = wasUsed, slices.Clip(wasEvict), wasVictims
+			return over(n, fresh)
+		}
+		used, shared, total, r.fresh = used+n, shared+n, total+n, r.fresh+fresh
+		return 0
+	}
+	if !g.exists {
+		if lives(ofJob) == 0 {
+			jobs := map[string]bool{}
+			for k, other := range l.groups {
+				if ofEntry(k) && other.live() {
+					jobs[other.job] = true
+				}
+			}
+			at, known := l.gone[job]
+			r.newJob = !known || l.now-at >= 86400
+			if len(jobs)+1 > b.EntryJobs {
+				return lifeRuling{refused: EntryJobsLimit}
+			}
+			if r.newJob && within(l.newJobs[lifeEntries[job]], l.now, 1440)+1 > b.NewJobsPerDay {
+				return lifeRuling{refused: NewJobsPerDayLimit}
+			}
+		}
+		if lives(all)+1 > b.GuardGroups {
+			return lifeRuling{refused: GuardGroupsLimit}
+		}
+		for lives(stays)+1-len(r.evict) > b.Groups {
+			if len(victims) == 0 {
+				return lifeRuling{refused: GroupsLimit}
+			}
+			evict()
+		}
+		if limit := fits(2, 2); limit != 0 {
+			return lifeRuling{refused: limit}
+		}
+	}
+	for k, v := range values {
+		grows, fresh := 0, 0
+		if !g.content[v] || g.unsure {
+			grows = 1
+		}
+		if !g.content[v] {
+			fresh = 1
+		}
+		if grows > 0 {
+			if limit := fits(grows, fresh); limit != 0 {
+				r.trimmed = append(r.trimmed, k)
+				if word == Reject && r.refused == 0 {
+					r.refused = limit
+				}
+				continue
+			}
+		}
+		r.passes = append(r.passes, v)
+	}
+	return r
+}
+
+// renew makes a group the newest.
+func (l *life) renew(i int) {
+	l.order = slices.DeleteFunc(l.order, func(k int) bool { return k == i })
+	for _, k := range l.order {
+		if g := l.groups[k]; g.job == l.groups[i].job {
+			g.at = min(g.at, l.wall)
+		}
+	}
+	l.groups[i].at = l.wall
+	l.order = append(l.order, i)
+}
+
+func (l *life) settle(i int, o Outcome) {
+	g := l.groups[i]
+	p := g.push
+	g.push = nil
+	if p.pushed == nil {
+		delete(l.promised, i)
+		if o == Applied {
+			l.remove(i)
+		}
+		return
+	}
+	for k, promise := range l.promised {
+		switch {
+		case promise.by != p.grant:
+		case o == Applied:
+			l.promised[k] = lifePromise{p.grant, l.now + 60}
+		default:
+			delete(l.promised, k)
+		}
+	}
+	if o == Untouched || o == Refused {
+		left := 0
+		if o == Refused && p.made {
+			left = 2
+		}
+		l.fresh[g.job] = append(without(l.fresh[g.job], event{p.at, p.fresh}), event{p.at, left})
+	}
+	if o == Untouched {
+		if p.newJob {
+			e := lifeEntries[g.job]
+			l.newJobs[e] = without(l.newJobs[e], event{p.at, 1})
+		}
+		at, known := l.gone[g.job]
+		if known = known && l.now-at < 86400; !known && within(l.fresh[g.job], l.now, 1440) == 0 && l.sum((*lifeGroup).booked, func(k int) bool { return l.groups[k].job == g.job }) == 0 {
+			l.pushes[g.job] = nil // nobody remembers a job that never was
+		}
+		return
+	}
+	switch {
+	case o == Refused:
+		g.failed = g.failed || !g.exists
+	case o == Applied:
+		g.content, g.unsure, g.failed, g.success, g.most = p.pushed, false, false, p.success, len(p.pushed)
+	case p.grant.same:
+		g.success = g.success || p.success
+	default:
+		g.most = max(g.most, len(p.pushed))
+		g.content, g.unsure = maps.Clone(g.content), true
+		maps.Copy(g.content, p.pushed)
+		g.success = g.success || p.success
+	}
+	g.exists = true
+	if o != Refused || g.failed {
+		l.renew(i)
+	}
+}
+
+// remove takes out a group that does not exist any more.
+func (l *life) remove(i int) {
+	g := l.groups[i]
+	if g.exists {
+		l.gone[g.job] = l.now
+	}
+	g.exists, g.unsure, g.failed, g.success, g.content, g.most = false, false, false, false, map[string]bool{}, 0
+	l.order = slices.DeleteFunc(l.order, func(k int) bool { return k == i })
+	delete(l.promised, i)
+}
+
+func (l *life) expire() {
+	for k, p := range l.promised {
+		if p.until <= l.now && l.groups[k].push == nil {
+			delete(l.promised, k)
+		}
+	}
+}
+
+// sort is what a listing does to the order: by time, and otherwise as it was.
+func (l *life) sort() {
+	slices.SortStableFunc(l.order, func(x, y int) int { return cmp.Compare(l.groups[x].at, l.groups[y].at) })
+}
+
+// lifeTest drives a book and its model.
+type lifeTest struct {
+	*life
+	book *Book
+}
+
+func drawTerms(t *rapid.T) map[string]Budget {
+	n := func(low, high int, name string) int { return rapid.IntRange(low, high).Draw(t, name) }
+	guard := Budget{GuardSeries: n(6, 24, "guard"), GuardGroups: n(2, 6, "guard groups")}
+	a, b := guard, guard
+	a.Guaranteed, b.Guaranteed = n(0, 6, "guaranteed a"), n(0, 3, "guaranteed b")*n(0, 1, "any")
+	guard.Reserved = a.Guaranteed + b.Guaranteed
+	out := map[string]Budget{}
+	for _, job := range []string{"a", "b", "c"} {
+		c := a
+		if job != "a" {
+			c = b
+		}
+		c.Reserved = guard.Reserved
+		c.Series, c.Borrow, c.Groups = n(2, 10, "series"), n(0, 3, "borrow"), n(1, 3, "groups")
+		c.NewSeriesPerHour, c.NewSeriesPerDay = n(2, 30, "hour"), n(2, 60, "day")
+		c.PushesPerMinute, c.NewJobsPerDay = n(1, 8, "pushes"), n(1, 4, "new jobs")
+		c.EntrySeries, c.EntryJobs = n(2, 20, "entry"), n(1, 2, "jobs")
+		c.StaleAfter, c.KeepLast = time.Duration(n(1, 4, "stale"))*time.Hour, n(0, 1, "keep") == 1
+		out[job] = c
+	}
+	return out
+}
+
+func TestLifeAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := &lifeTest{life: &life{
+			wall: 1_800_000_000, now: 1_800_000_000, fresh: map[string][]event{}, pushes: map[string][]event{}, newJobs: map[int][]event{},
+			gone: map[string]int64{}, promised: map[int]lifePromise{}, terms: drawTerms(t),
+		}}
+		for _, k := range lifeKeys {
+			l.groups = append(l.groups, &lifeGroup{job: k.Job(), content: map[string]bool{}})
+		}
+		l.book = NewBook(Config{Now: func() time.Time { return time.Unix(l.wall, 0) }})
+		l.book.Totals() // the first look at the clock
+		group := rapid.IntRange(0, len(lifeKeys)-1)
+		push := func(t *rapid.T) { l.push(t, group.Draw(t, "group")) }
+		settle := func(t *rapid.T) { l.end(t, group.Draw(t, "group")) }
+		t.Repeat(map[string]func(*rapid.T){
+			"push": push, "push more": push, "settle": settle, "settle more": settle,
+			"delete": func(t *rapid.T) { l.delete(t, group.Draw(t, "group")) },
+			"wait":   l.wait, "load": l.load,
+			"regovern": func(t *rapid.T) {
+				l.terms = drawTerms(t)
+				l.book.Regovern(func(job string) (int, Budget) { return lifeEntries[job], l.terms[job] })
+			},
+			"wipe": func(*rapid.T) {
+				l.book.Wipe()
+				for i := range l.groups {
+					l.remove(i)
+				}
+			},
+			"": l.check,
+		})
+	})
+}
+
+func (l *lifeTest) wait(t *rapid.T) {
+	by := rapid.SampledFrom([]int64{1, 30, 61, 600, 3601, 7200, 86400, -3600}).Draw(t, "by")
+	l.wall += by
+	l.now += max(0, by)
+	l.book.Totals() // a look at the clock
+}
+
+func (l *lifeTest) push(t *rapid.T, i int) {
+	g := l.groups[i]
+	values := rapid.SliceOfDistinct(rapid.SampledFrom(numbered(6)), rapid.ID[string]).Draw(t, "values")
+	c := push(http.MethodPut, lifeKeys[i], l.terms[g.job], values...)
+	c.Entry, c.OverBudget = lifeEntries[g.job], rapid.SampledFrom([]OverBudget{Trim, Reject, EvictOldest}).Draw(t, "word")
+	success := rapid.Bool().Draw(t, "success")
+	if success { // told by a family without metrics, which holds nothing
+		c.Families, c.Success = append(c.Families, "s"), []int32{0, 1}
+	}
+	if g.push != nil {
+		if _, err := l.book.Admit(context.Background(), c); !errors.Is(err, ErrBusy) {
+			t.Fatalf("Admit of a group that is taken = %v", err)
+		}
+		return
+	}
+	l.expire()
+	want := l.rule(i, values, c.OverBudget, len(c.Success) > 0)
+	peeked, peekErr := l.book.Peek(c)
+	grant, err := l.book.Admit(context.Background(), c)
+	if fmt.Sprint(peekErr) != fmt.Sprint(err) {
+		t.Fatalf("Peek = %v, Admit = %v", peekErr, err)
+	}
+	var over *OverBudgetError
+	var rate *RateError
+	switch {
+	case errors.As(err, &over) && over.Excess[0].Over == want.refused:
+		return
+	case errors.As(err, &rate) && want.refused == PushesPerMinuteLimit:
+		return
+	case err != nil || want.refused != 0:
+		t.Fatalf("Admit = %v, want to be refused for %s", err, want.refused)
+	}
+	var evict []wire.Key
+	for _, k := range want.evict {
+		evict = append(evict, lifeKeys[k])
+		l.promised[k] = lifePromise{grant, 1 << 62}
+	}
+	if !slices.Equal(grant.Trimmed, want.trimmed) || !slices.EqualFunc(grant.Evict, evict, wire.Key.Equal) || fmt.Sprint(peeked) != fmt.Sprint(grant.Ruling) {
+		t.Fatalf("trimmed %v, evicts %v, want %v, %v; peeked %+v", grant.Trimmed, grant.Evict, want.trimmed, evict, peeked)
+	}
+	delete(l.promised, i)
+	g.push = &lifePush{grant: grant, pushed: map[string]bool{}, at: l.now, fresh: want.fresh, made: !g.exists, newJob: want.newJob}
+	for _, v := range want.passes {
+		g.push.pushed[v] = true
+	}
+	g.push.success = success && len(want.passes) > 0
+	l.fresh[g.job] = append(l.fresh[g.job], event{l.now, want.fresh})
+	l.pushes[g.job] = append(l.pushes[g.job], event{l.now, 1})
+	if want.newJob {
+		l.newJobs[c.Entry] = append(l.newJobs[c.Entry], event{l.now, 1})
+	}
+}
+
+func (l *lifeTest) end(t *rapid.T, i int) {
+	g := l.groups[i]
+	if g.push == nil {
+		t.Skip()
+	}
+	o := rapid.SampledFrom([]Outcome{Applied, Applied, Refused, Untouched, Unknown}).Draw(t, "outcome")
+	grant := g.push.grant
+	l.settle(i, o)
+	grant.Settle(o)
+}
+
+// delete is a client's, a sweep or an eviction.
+func (l *lifeTest) delete(t *rapid.T, i int) {
+	g := l.groups[i]
+	if g.push != nil {
+		t.Skip()
+	}
+	c := Claim{Group: lifeKeys[i], Raw: lifeKeys[i], Method: http.MethodDelete}
+	want := Reason(0)
+	_, promised := l.promised[i]
+	switch rapid.IntRange(0, 2).Draw(t, "kind") {
+	case 0:
+	case 1:
+		c.Sweep, c.IfOlder = true, time.Unix(l.wall-rapid.Int64Range(0, 7200).Draw(t, "age"), 0)
+		switch {
+		case !g.exists:
+			want = Gone
+		case g.at > c.IfOlder.Unix():
+			want = Fresh
+		case l.pinned(g.job) == i:
+			want = Pinned
+		}
+	case 2:
+		c.Evict = true
+		switch {
+		case !g.exists:
+			want = Gone
+		case !promised:
+			want = Spared
+		case l.pinned(g.job) == i:
+			want = Pinned
+		}
+	}
+	grant, err := l.book.Admit(context.Background(), c)
+	if err != nil || grant.Reason != want || grant.Skip != (want != 0) {
+		t.Fatalf("Admit = %v, %+v, want %d", err, grant, want)
+	}
+	if grant.Skip {
+		if want == Pinned {
+			delete(l.promised, i)
+		}
+		grant.Settle(Untouched)
+		return
+	}
+	g.push = &lifePush{grant: grant}
+}
+
+// load lists groups in any state; those that are taken as they are.
+func (l *lifeTest) load(t *rapid.T) {
+	var listing []Group
+	for i, g := range l.groups {
+		if g.push != nil {
+			continue
+		}
+		if !rapid.Bool().Draw(t, "listed") {
+			l.remove(i)
+			continue
+		}
+		listed := Group{Key: lifeKeys[i], Entry: lifeEntries[g.job], Budget: l.terms[g.job], Success: rapid.Bool().Draw(t, "success")}
+		p := wire.GroupPrinter{Seed: 1}
+		p.Family("x")
+		g.content = map[string]bool{}
+		for _, v := range rapid.SliceOfDistinct(rapid.SampledFrom(numbered(6)), rapid.ID[string]).Draw(t, "values") {
+			p.Metric(append(lifeKeys[i].Labels(), key("v", v).Labels()...), 1)
+			g.content[v] = true
+		}
+		listed.Families = p.Finish(lifeKeys[i])
+		at := int64(0)
+		if age := rapid.Int64Range(-100, 10000).Draw(t, "age"); age < 9000 {
+			at = l.wall - age
+			listed.Pushed = time.Unix(at, 0)
+		}
+		if !g.exists {
+			g.at = 0
+			l.order = append(l.order, i)
+		}
+		if at == 0 && g.at == 0 {
+			at = l.wall
+		}
+		g.at = min(l.wall, max(g.at, at))
+		g.exists, g.unsure, g.failed, g.success, g.most = true, false, false, listed.Success, len(g.content)
+		listing = append(listing, listed)
+	}
+	if err := l.book.Load(func() ([]Group, error) { return listing, nil }); err != nil {
+		t.Fatal(err)
+	}
+	l.sort()
+}
+
+func (l *lifeTest) check(t *rapid.T) {
+	l.sort()
+	total, live := 0, 0
+	for job, terms := range l.terms {
+		ofJob := func(k int) bool { return l.groups[k].job == job }
+		held := l.sum((*lifeGroup).booked, ofJob)
+		total += held
+		var want []wire.Key
+		for _, k := range l.order {
+			if ofJob(k) {
+				want = append(want, lifeKeys[k])
+			}
+		}
+		live += len(want)
+		r, _ := l.book.Job(job, 9)
+		var got []wire.Key
+		older := 0
+		for _, g := range r.Oldest {
+			i := slices.IndexFunc(lifeKeys, g.Key.Equal)
+			m := l.groups[i]
+			older += g.Series
+			if g.Series != m.booked() || g.Pushed.Unix() != m.at || g.Failed != m.failed || g.Pinned != (i == l.pinned(job)) || g.Over != (older > terms.Series) {
+				t.Fatalf("%s: %+v, want %+v", g.Key, g, m)
+			}
+			got = append(got, g.Key)
+		}
+		if !slices.EqualFunc(got, want, wire.Key.Equal) {
+			t.Fatalf("job %s has the groups %v, want %v", job, got, want)
+		}
+		if l.book.Held(job) != held || r.Series != held || r.Groups != len(want) {
+			t.Fatalf("job %s holds %d, %+v, want %d", job, l.book.Held(job), r, held)
+		}
+		if hour, day := within(l.fresh[job], l.now, 60), within(l.fresh[job], l.now, 1440); r.NewThisHour != hour || r.NewThisDay != day {
+			t.Fatalf("job %s: %d and %d are new, want %d and %d", job, r.NewThisHour, r.NewThisDay, hour, day)
+		}
+	}
+	if sums := l.book.Totals(); sums.Series != total || sums.Groups != live {
+		t.Fatalf("%+v, want %d series of %d groups", sums, total, live)
+	}
+	l.checkStale(t)
+}
+
+func (l *lifeTest) checkStale(t *rapid.T) {
+	want := map[string]bool{}
+	for i, g := range l.groups {
+		terms := l.terms[g.job]
+		if _, promised := l.promised[i]; g.exists && g.push == nil && !promised && i != l.pinned(g.job) && g.at+int64(terms.StaleAfter/time.Second) <= l.wall {
+			want[lifeKeys[i].ID()] = true
+		}
+	}
+	all := l.book.Stale(time.Unix(l.wall, 0), 99)
+	for n, s := range all {
+		if !want[s.Key.ID()] || n > 0 && s.Pushed.Before(all[n-1].Pushed) {
+			t.Fatalf("stale are %v, want %v", all, want)
+		}
+	}
+	if len(all) != len(want) {
+		t.Fatalf("stale are %v, want %v", all, want)
+	}
+}
