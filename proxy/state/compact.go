@@ -1,7 +1,6 @@
 package state
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -21,7 +20,8 @@ const (
 // caller's state as it is in memory. Appends and commits go on meanwhile; what
 // is appended after Compact began, and maybe some of what was appended just
 // before, is restored after what emit wrote. So emit may read the state piece
-// by piece, each piece at any moment of the call.
+// by piece, each piece at any moment of the call, under the lock that its
+// changes and their appends share.
 //
 // A crash at any point restores either the old or the new. If emit or write
 // fails, or anything else, the log is what it was and the error says why. If
@@ -159,7 +159,7 @@ type snapshotWriter struct {
 
 func (w *snapshotWriter) add(record []byte) error {
 	if n := unitLen([][]byte{record}); n > MaxUnit {
-		w.err = errors.Join(w.err, fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, n, MaxUnit))
+		w.err = errors.Join(w.err, fmt.Errorf("%w: %d bytes, limit %d", errTooLarge, n, MaxUnit))
 	}
 	if w.err != nil {
 		return w.err
@@ -254,7 +254,7 @@ func (l *Log) giveUp() {
 	defer l.io.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fail(context.Canceled) // it has failed already: this ends the healing
+	l.fail(l.failed) // this ends the healing
 	last := len(l.files) - 1
 	_ = l.file.Close()
 	_ = os.Remove(l.files[last].path)

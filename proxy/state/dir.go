@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,7 +99,7 @@ func (d *Dir) Close() error {
 		return nil
 	}
 	d.closed = true
-	logs := d.logs
+	logs := slices.Collect(maps.Values(d.logs))
 	d.mu.Unlock()
 	var errs []error
 	for _, l := range logs {
@@ -142,7 +143,7 @@ type Damage struct {
 	// Bytes is how many bytes are not whole, Places in how many places.
 	Bytes  int64
 	Places int
-	// Early says that a snapshot ends before its end.
+	// Early says that a snapshot ends before its end, or that a file is empty.
 	Early bool
 	// SetAside is the path of the file with those bytes. It is empty if there
 	// are none, or while they could not be copied, which Err then explains; the

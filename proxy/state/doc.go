@@ -25,9 +25,10 @@
 //
 // Records are assignments of state ("group g holds this", "group g is gone"),
 // never differences, so that restoring one again, over a state that is newer
-// already, ends where the last record says. A record is opaque here. What the
-// caller has in memory it changes first and appends second, under a lock of its
-// own that gives both one order.
+// already, ends where the last record says. A record is opaque here. The caller
+// changes a piece of its memory and appends the change under one lock of its
+// own, and a compaction reads that piece under the same lock: so no change is
+// seen that is not appended.
 //
 // A caller runs, in a goroutine of its own,
 //

@@ -11,17 +11,15 @@ import (
 	"time"
 )
 
-// ErrStalled is what a log failed with if the disk took nothing for so long
-// that LogOptions.MaxPending was reached, ErrTooLarge if the records of one
-// Append were over MaxUnit.
 var (
-	ErrStalled  = errors.New("the disk does not keep up")
-	ErrTooLarge = errors.New("the records of one append are too large")
+	errStalled  = errors.New("the disk does not keep up")
+	errTooLarge = errors.New("the records of one append are too large")
 )
 
 // LogOptions bound a log. The zero value is usable.
 type LogOptions struct {
-	// MaxPending is how many bytes may wait for the disk. 0 means 64 MiB.
+	// MaxPending is how many bytes may wait for the disk; with more the log
+	// fails. 0 means 64 MiB.
 	MaxPending int
 	// CompactAfter is how many bytes are appended before a compaction is worth
 	// it, however small the last one was. 0 means 16 MiB.
@@ -186,7 +184,8 @@ func (l *Log) path(k kind) string {
 
 // Append appends the records, which are restored all or not at all. It never
 // waits for the disk and does not fail: whether the records are safe is what
-// Commit says of the position. The records may be changed once it returned.
+// Commit says of the position. If they are over MaxUnit the log fails. They may
+// be changed once Append returned.
 func (l *Log) Append(records ...[]byte) Position {
 	n := unitLen(records)
 	l.mu.Lock()
@@ -201,9 +200,9 @@ func (l *Log) Append(records ...[]byte) Position {
 	switch {
 	case l.failed != nil && !l.healing: // what the caller has in memory will be compacted
 	case n > MaxUnit:
-		l.fail(fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, n, MaxUnit))
+		l.fail(fmt.Errorf("%w: %d bytes, limit %d", errTooLarge, n, MaxUnit))
 	case len(l.pending)+l.inFlight+frameLen+n > l.o.MaxPending:
-		l.fail(fmt.Errorf("%w: over %d bytes wait for it", ErrStalled, l.o.MaxPending))
+		l.fail(fmt.Errorf("%w: over %d bytes wait for it", errStalled, l.o.MaxPending))
 	default:
 		l.pending = l.mark.appendFrame(l.pending, records...)
 		select {
@@ -358,7 +357,7 @@ func (l *Log) put(file *os.File, s *source, batch []byte) error {
 	if err := file.Sync(); err != nil {
 		return err
 	}
-	return l.stillThere(s)
+	return s.stillThere(s.size + int64(len(batch)))
 }
 
 // close writes what is pending and ends the log.

@@ -1,7 +1,14 @@
 package state
 
 import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"strconv"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestLogIsRestoredInOrder(t *testing.T) {
@@ -34,4 +41,267 @@ func TestLogIsRestoredInOrder(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAnAppendOfNothingIsNothing(t *testing.T) {
+	d := open(t, t.TempDir(), Options{})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	if err := errors.Join(l.Commit(t.Context(), 0), l.Commit(t.Context(), l.Append())); err != nil {
+		t.Error(err)
+	}
+	if _, logs := l.Size(); logs != headerLen {
+		t.Errorf("%d bytes", logs)
+	}
+}
+
+func TestARestoreThatFailsChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir, Options{})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	commit(t, l, "a")
+	commit(t, l, "b")
+	_ = d.Close()
+	path := in(dir, "ledger.1.log")
+	b := append(read(t, path), "torn"...)
+	write(t, path, b)
+	write(t, in(dir, "ledger.2.log.tmp"), nil)
+	before := files(t, dir, "")
+
+	d = open(t, dir, Options{})
+	refuse := errors.New("what is this")
+	_, err := d.Log("ledger", LogOptions{}, func([]byte) error { return refuse })
+	wantError(t, err, refuse, "ledger.1.log", "record at 64")
+	if diff := cmp.Diff(before, files(t, dir, "")); diff != "" || string(read(t, path)) != string(b) {
+		t.Errorf("changed:\n%s", diff)
+	}
+	_, records := openLog(t, d, "ledger", LogOptions{}) // it may be tried again
+	want(t, records, "a", "b")
+}
+
+func TestAFileOfANewerVersionIsRefusedUntouched(t *testing.T) {
+	for _, name := range []string{"ledger.2.log", "ledger.2.snapshot"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			d := open(t, dir, Options{})
+			l, _ := openLog(t, d, "ledger", LogOptions{})
+			if err := l.Compact(emits("a")); err != nil {
+				t.Fatal(err)
+			}
+			commit(t, l, "b")
+			_ = d.Close()
+			path := in(dir, name)
+			b := read(t, path)
+			b[8] = version + 1
+			binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+			write(t, path, b)
+
+			d = open(t, dir, Options{})
+			_, err := d.Log("ledger", LogOptions{}, func([]byte) error { return nil })
+			wantError(t, err, ErrVersion, name, "version 2")
+			if string(read(t, path)) != string(b) {
+				t.Error("it was changed")
+			}
+		})
+	}
+}
+
+func TestALogUnderAnotherNameIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir, Options{})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	commit(t, l, "a")
+	b := read(t, in(dir, "ledger.1.log"))
+	for name, file := range map[string]string{"counter": "counter.1.log", "later": "later.2.log", "short": "short.1.snapshot"} {
+		write(t, in(dir, file), b)
+		_, err := d.Log(name, LogOptions{}, func([]byte) error { return nil })
+		wantError(t, err, nil, file, `log of "ledger" in generation 1`)
+		if string(read(t, in(dir, file))) != string(b) {
+			t.Errorf("%s was changed", file)
+		}
+	}
+}
+
+func TestTheLargestUnit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it is large")
+	}
+	for _, tc := range []struct {
+		size int
+		ok   bool
+	}{{MaxUnit - 5, true}, {MaxUnit - 4, true}, {MaxUnit - 3, false}} { // 4 bytes say the length
+		dir := t.TempDir()
+		d := open(t, dir, Options{Sync: SyncNever})
+		l, _ := openLog(t, d, "ledger", LogOptions{MaxPending: 2 * MaxUnit})
+		record := make([]byte, tc.size)
+		record[tc.size-1] = 7
+		err := l.Commit(t.Context(), l.Append(record))
+		compactErr := l.Compact(func(write func([]byte) error) error { return write(record) })
+		if (err == nil) != tc.ok || (compactErr == nil) != tc.ok {
+			t.Fatalf("%d bytes: %v, %v", tc.size, err, compactErr)
+		}
+		_ = d.Close()
+		if !tc.ok {
+			wantError(t, err, errTooLarge, "limit 67108864")
+			wantError(t, compactErr, errTooLarge)
+			continue
+		}
+		got, damage := restored(t, dir, "ledger")
+		if len(got) != 1 || got[0] != string(record) || len(damage) > 0 {
+			t.Errorf("%d bytes: %d records, damage %v", tc.size, len(got), damage)
+		}
+	}
+}
+
+// TestAStalledDisk holds up the writer as a disk does that takes nothing.
+func TestAStalledDisk(t *testing.T) {
+	const limit = 4 * (frameLen + 1 + 100)
+	dir := t.TempDir()
+	d := open(t, dir, Options{})
+	l, _ := openLog(t, d, "ledger", LogOptions{MaxPending: limit})
+	commit(t, l, "before")
+	record := make([]byte, 100)
+	l.io.Lock()
+	var last Position
+	for range 4 {
+		last = l.Append(record)
+	}
+	if err := l.Err(); err != nil {
+		t.Fatalf("failed at the limit: %v", err)
+	}
+	over := l.Append(record)
+	wantError(t, l.Err(), errStalled, "ledger", strconv.Itoa(limit))
+	for range 1000 {
+		l.Append(record)
+	}
+	wantError(t, l.Commit(t.Context(), last), errStalled)
+	wantError(t, l.Commit(t.Context(), over), errStalled)
+	if cap(l.pending) > 0 {
+		t.Errorf("%d bytes are kept", cap(l.pending))
+	}
+	<-l.Due()
+	l.io.Unlock()
+
+	if err := l.Compact(emits("all of it")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Err(), l.Commit(t.Context(), over)); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, l, "after")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got, damage := restored(t, dir, "ledger")
+	want(t, got, "all of it", "after")
+	if len(damage) > 0 {
+		t.Error(damage)
+	}
+}
+
+// TestAStallWhileHealing lets the log fail again before the compaction that
+// would heal it is done.
+func TestAStallWhileHealing(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir, Options{})
+	l, _ := openLog(t, d, "ledger", LogOptions{MaxPending: 100})
+	commit(t, l, "before")
+	l.Append(make([]byte, 100))
+	wantError(t, l.Err(), errStalled)
+	err := l.Compact(func(write func([]byte) error) error {
+		p := l.Append([]byte("behind the gap"))
+		wantError(t, l.Commit(t.Context(), p), errStalled)
+		l.Append(make([]byte, 100))
+		return write([]byte("half of it"))
+	})
+	wantError(t, err, errStalled, "not compacted")
+	wantError(t, l.Err(), errStalled)
+	wantError(t, d.Close(), errStalled)
+	got, damage := restored(t, dir, "ledger")
+	want(t, got, "before")
+	if len(damage) > 0 || len(files(t, dir, ".snapshot")) > 0 {
+		t.Error(damage, files(t, dir, ""))
+	}
+}
+
+// TestALogBehindAGap is what a crash leaves in the middle of healing.
+func TestALogBehindAGap(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir, Options{})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	commit(t, l, "before")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h := header{kind: logKind, gap: true, gen: 2, mark: l.mark, name: "ledger"}
+	behind := l.mark.appendFrame(h.bytes(), []byte("behind"))
+	write(t, in(dir, "ledger.2.log"), behind)
+	got, _ := restored(t, dir, "ledger")
+	want(t, got, "before")
+
+	write(t, in(dir, "ledger.9.log"), l.mark.appendFrame(header{kind: logKind, gap: true, gen: 9, mark: l.mark, name: "ledger"}.bytes(), []byte("behind")))
+	snapshot := l.mark.appendFrame(header{kind: snapshotKind, gen: 9, mark: l.mark, name: "ledger"}.bytes(), []byte("all"))
+	write(t, in(dir, "ledger.9.snapshot"), l.mark.appendFrame(snapshot))
+	got, damage := restored(t, dir, "ledger")
+	want(t, got, "all", "behind")
+	if len(damage) > 0 {
+		t.Error(damage)
+	}
+}
+
+func TestClosing(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir, Options{Sync: SyncNever})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	p := l.Append([]byte("a"))
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Commit(t.Context(), p); err != nil {
+		t.Errorf("what was appended before: %v", err)
+	}
+	wantError(t, l.Commit(t.Context(), l.Append([]byte("b"))), ErrClosed)
+	wantError(t, l.Compact(emits("c")), ErrClosed)
+	if _, ok := <-l.Due(); ok {
+		t.Error("something is due")
+	}
+	got, _ := restored(t, dir, "ledger")
+	want(t, got, "a")
+}
+
+func TestClosingEndsACompaction(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir, Options{})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	commit(t, l, "a")
+	begun, ended := make(chan struct{}), make(chan error)
+	go func() {
+		ended <- l.Compact(func(write func([]byte) error) error {
+			close(begun)
+			for {
+				if err := write(make([]byte, 1000)); err != nil {
+					return err
+				}
+			}
+		})
+	}()
+	<-begun
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, <-ended, ErrClosed)
+	got, damage := restored(t, dir, "ledger")
+	want(t, got, "a")
+	if len(damage) > 0 || len(files(t, dir, tmp)) > 0 {
+		t.Error(damage, files(t, dir, ""))
+	}
+}
+
+func TestACommitEndsWithItsContext(t *testing.T) {
+	d := open(t, t.TempDir(), Options{})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	l.io.Lock()
+	defer l.io.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantError(t, l.Commit(ctx, l.Append([]byte("a"))), context.Canceled)
 }

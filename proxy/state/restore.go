@@ -27,8 +27,10 @@ type source struct {
 	size int64 // bytes that must be there
 
 	header header
-	whole  bool // the header is
-	keep   *Damage
+	whole  bool    // the header is
+	bad    []span  // what else is not
+	early  bool    // an empty file, or a snapshot without its end
+	keep   *Damage // not set aside yet
 }
 
 // span is a part of a file.
@@ -101,15 +103,16 @@ func (l *Log) restore(each func(record []byte) error) error {
 	if err != nil {
 		return err
 	}
-	bad := make([][]span, len(sources))
-	for i, s := range sources {
-		if bad[i], err = s.read(each); err != nil {
+	for _, s := range sources {
+		if err := s.read(each); err != nil {
 			return fmt.Errorf("%s: %w", s.path, err)
 		}
 	}
-	for i, s := range sources {
-		l.dir.setAside(s, bad[i])
-		l.damaged = l.damaged || s.keep != nil || len(bad[i]) > 0
+	for _, s := range sources {
+		if len(s.bad) > 0 || s.early {
+			l.damaged = true
+			l.dir.setAside(s)
+		}
 	}
 	for _, path := range append(stale, more...) {
 		_ = os.Remove(path) // what stays is removed by the next start
@@ -175,11 +178,11 @@ func (s *source) readHeader(name string) error {
 	return err
 }
 
-// read calls each for all records that are whole and returns what is not.
-func (s *source) read(each func(record []byte) error) ([]span, error) {
+// read calls each for all records that are whole and notes what is not.
+func (s *source) read(each func(record []byte) error) error {
 	f, err := openRead(s.path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	begin := int64(0)
@@ -187,21 +190,19 @@ func (s *source) read(each func(record []byte) error) ([]span, error) {
 		begin = headerLen
 	}
 	if _, err := f.Seek(begin, io.SeekStart); err != nil {
-		return nil, err
+		return err
 	}
 	bad, ended, err := readFrames(f, s.header.mark, begin, s.size, each)
-	if err != nil {
-		return nil, err
-	}
-	if s.kind == snapshotKind && !ended {
-		s.keep = &Damage{Early: true}
-	}
-	return bad, nil
+	s.bad, s.early = bad, s.size == 0 || s.kind == snapshotKind && !ended
+	return err
 }
 
 // readFrames reads what is between the offsets at and end of a file. It returns
 // what is not whole, and whether the last frame was an empty one.
 func readFrames(r io.Reader, m mark, at, end int64, each func(record []byte) error) (bad []span, ended bool, err error) {
+	if m == (mark{}) {
+		return addSpan(nil, at, end), false, nil // zeroed, and in it every place would look like a mark
+	}
 	s := newScanner(r, m, at, end)
 	for {
 		unit, begin, next, err := s.next()
@@ -236,26 +237,21 @@ func addSpan(spans []span, begin, end int64) []span {
 
 // setAside names what of the file is not whole, and copies it. If that fails
 // the file is kept.
-func (d *Dir) setAside(s *source, bad []span) {
-	g := s.keep
-	s.keep = nil
-	if g == nil && len(bad) == 0 {
-		return
-	}
-	if g == nil {
-		g = &Damage{}
-	}
-	g.File, g.Places = s.path, len(bad)
-	for _, each := range bad {
+func (d *Dir) setAside(s *source) {
+	g := &Damage{File: s.path, Places: len(s.bad), Early: s.early}
+	for _, each := range s.bad {
 		g.Bytes += each.end - each.begin
 	}
-	if len(bad) > 0 {
-		if g.Err = copySpans(s.path, bad); g.Err == nil {
-			g.SetAside = s.path + damaged
-		} else {
-			s.keep = g
-		}
+	if len(s.bad) > 0 {
+		g.Err = copySpans(s.path, s.bad)
 	}
+	switch {
+	case g.Err != nil:
+		s.keep = g
+	case len(s.bad) > 0:
+		g.SetAside = s.path + damaged
+	}
+	s.bad = nil
 	d.mu.Lock()
 	d.damage = append(d.damage, g)
 	d.mu.Unlock()

@@ -50,6 +50,9 @@ func readSecret(path, name string) (secret [secretLen]byte, found bool, err erro
 		return secret, false, err
 	}
 	defer f.Close()
+	if err := f.Chmod(fileMode); err != nil { // whoever copied it may have been careless
+		return secret, false, err
+	}
 	b, err := io.ReadAll(io.LimitReader(f, 4096))
 	if err != nil {
 		return secret, false, err

@@ -1,9 +1,9 @@
 package state
 
 import (
-	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -76,44 +76,53 @@ func (l *Log) sync() {
 	}
 }
 
-// check fails a log whose files are no longer what would be restored.
+// check fails a log whose files are no longer what would be restored. One that
+// has failed is not looked at: a compaction makes new files for it.
 func (l *Log) check() {
 	l.mu.Lock()
-	gen := l.files
-	files := make([]source, 0, len(l.files))
-	for _, s := range l.files {
-		files = append(files, *s)
+	failed := l.failed != nil
+	files := slices.Clone(l.files)
+	sizes := make([]int64, len(files))
+	for i, s := range files {
+		sizes[i] = s.size
 	}
 	l.mu.Unlock()
-	err := l.dir.owned()
-	for i := range files {
-		err = errors.Join(err, l.stillThere(&files[i]))
-	}
-	if err == nil {
+	if failed {
 		return
 	}
+	if err := l.dir.owned(); err != nil {
+		l.mu.Lock()
+		l.fail(err)
+		l.mu.Unlock()
+	}
+	for i, s := range files {
+		if err := s.stillThere(sizes[i]); err != nil {
+			l.miss(s, err)
+		}
+	}
+}
+
+// miss fails the log if it still needs the file: a compaction may have dropped
+// it.
+func (l *Log) miss(s *source, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if sameFiles(gen, l.files) {
+	if !l.healing && slices.Contains(l.files, s) {
 		l.fail(err)
 	}
 }
 
-// sameFiles reports whether no compaction took files away in between.
-func sameFiles(before, now []*source) bool {
-	return len(before) == 0 || len(now) > 0 && before[0] == now[0]
-}
-
-// stillThere returns an error if the file was removed, replaced or cut.
-func (l *Log) stillThere(s *source) error {
+// stillThere returns an error if the file was removed, replaced, or cut to
+// under size.
+func (s *source) stillThere(size int64) error {
 	info, err := os.Lstat(s.path)
 	switch {
 	case err != nil:
 		return err
 	case !os.SameFile(info, s.info):
 		return fmt.Errorf("%s was replaced", s.path)
-	case info.Size() < s.size:
-		return fmt.Errorf("%s was cut to %d bytes, it had %d", s.path, info.Size(), s.size)
+	case info.Size() < size:
+		return fmt.Errorf("%s was cut to %d bytes, it had %d", s.path, info.Size(), size)
 	}
 	return nil
 }
