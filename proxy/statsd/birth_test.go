@@ -2,7 +2,10 @@ package statsd
 
 import (
 	"context"
+	"net"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -226,4 +229,54 @@ func TestNoSum(t *testing.T) {
 		{Series: newHistogram("y", nil), Count: 2, NoSum: true},
 	})
 	flush("x_count:1|c", `y_bucket:2|c|#le:+Inf`, "y_count:2|c")
+}
+
+// A great many births over UDP leave room for what is pending of others.
+func TestBirthsDoNotStarveAmounts(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	now := newClock()
+	s := newSender(t, Config{
+		Address: &url.URL{Scheme: "udp", Host: conn.LocalAddr().String()}, Rate: 10_000, FlushEvery: 20 * time.Millisecond,
+		ZeroHold: DefaultZeroHold, Now: now.now,
+	})
+	defer s.link.close()
+	ctx := context.Background()
+	a := newCounter("a_total")
+	count(s, a, 1)
+	s.flush(ctx)
+	now.add(DefaultZeroHold)
+	for i := range 1000 {
+		count(s, newCounter("b_total", "i", strconv.Itoa(i)), 1)
+	}
+	before := metric(t, s, "lines_total")
+	s.flush(ctx)
+	// A probe, 100 of the births and the amount.
+	if n := metric(t, s, "lines_total") - before; n != 102 || pending(s) != 1000 {
+		t.Errorf("%v lines, %d pending", n, pending(s))
+	}
+	for range 9 {
+		s.flush(ctx)
+	}
+	now.add(DefaultZeroHold)
+	s.flush(ctx)
+	if pending(s) != 0 {
+		t.Errorf("%d pending after all were born", pending(s))
+	}
+}
+
+func TestSeriesMadeAnewForEachPushAreNotKept(t *testing.T) {
+	s := newSender(t, Config{Address: parse(t, "udp://127.0.0.1:9"), MaxSeries: 3})
+	for range 100 {
+		count(s, newCounter("a_total"), 1)
+		if len(s.known) > 6 {
+			t.Fatalf("%d of them are", len(s.known))
+		}
+	}
+	if s.queued.front.pending[0] != 100 {
+		t.Errorf("%v pending", s.queued.front.pending)
+	}
 }

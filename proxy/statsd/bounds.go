@@ -52,15 +52,26 @@ func goodBounds(bounds []float64) bool {
 // union returns the bounds that are in a or in b, ascending. It is a itself if b
 // adds none.
 func union(a, b []float64) []float64 {
-	if slices.Equal(a, b) {
+	if covers(a, b) {
 		return a
 	}
 	out := slices.Concat(a, b)
 	slices.Sort(out)
-	if out = slices.Compact(out); len(out) == len(a) {
-		return a
+	return slices.Compact(out)
+}
+
+// covers reports whether all of b are in a; both are ascending.
+func covers(a, b []float64) bool {
+	i := 0
+	for _, v := range b {
+		for i < len(a) && a[i] < v {
+			i++
+		}
+		if i == len(a) || a[i] != v {
+			return false
+		}
 	}
-	return out
+	return true
 }
 
 // addBuckets adds what was counted in cumulative buckets of some bounds to

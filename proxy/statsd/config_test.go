@@ -1,6 +1,8 @@
 package statsd
 
 import (
+	"context"
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
@@ -124,15 +126,18 @@ func TestPace(t *testing.T) {
 	if due := p.due(now); !due.Equal(now.Add(time.Second)) {
 		t.Errorf("due in %v", due.Sub(now))
 	}
-	began := time.Now()
-	p = newPacer(10_000)
-	for range 30 {
-		if err := p.wait(t.Context(), 10); err != nil {
-			t.Fatal(err)
-		}
+	// What has passed pushes the next one back, from when it was due itself.
+	p.next = now.Add(time.Millisecond)
+	if err := p.wait(t.Context(), 7); err != nil || !p.next.Equal(now.Add(8*time.Millisecond)) {
+		t.Errorf("%v, the next line is due in %v", err, p.next.Sub(now))
 	}
-	// 290 lines have passed before the last, 100 of them as a burst.
-	if took := time.Since(began); took < 19*time.Millisecond {
-		t.Errorf("300 lines at 10000 a second took %v", took)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	p.next = now.Add(time.Hour)
+	if err := p.wait(ended, 1); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if err := new(pacer).wait(t.Context(), 1<<40); err != nil {
+		t.Error(err)
 	}
 }

@@ -2,6 +2,7 @@ package statsd
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -91,18 +92,26 @@ func (s *Sender) probe(ctx context.Context) bool {
 }
 
 // sendZeros sends as zero every series that is new to the exporter, and those
-// not sent so for a heartbeat. It reports whether all were sent.
+// not sent so for a heartbeat. It reports whether that went well. Over UDP it
+// takes half of the lines that may leave until the next flush, and the rest is
+// left for that: amounts must not wait for ever while a great many series are
+// born.
 func (s *Sender) sendZeros(ctx context.Context) bool {
+	now := s.cfg.Now().UnixNano() // the same throughout, or it might never end
+	left := math.MaxInt
+	if s.link.network == "udp" {
+		left = max(1, int(float64(s.cfg.Rate)*s.cfg.FlushEvery.Seconds()/2))
+	}
 	for {
 		s.mu.Lock()
 		s.packet.reset()
-		now := s.cfg.Now().UnixNano()
 		for sr := s.beats.front; sr != nil && s.needsZero(sr, now); sr = sr.links[byBeat].next {
-			if !s.packet.put(sr, true, s.limit) {
+			if len(s.packet.parts) >= left || !s.packet.put(sr, true, s.limit) {
 				break
 			}
 		}
 		s.mu.Unlock()
+		left -= len(s.packet.parts)
 		if len(s.packet.parts) == 0 {
 			return true
 		}

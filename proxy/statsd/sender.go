@@ -24,11 +24,12 @@ type Sender struct {
 	mu       sync.Mutex
 	series   map[string]*series
 	families families
-	queued   list   // those with something pending, the first to become so first
-	settled  list   // the others, the last used first
-	beats    list   // all, the first that must be sent as zero first
-	epoch    uint64 // of the connection; 0 before the first
-	limit    int    // bytes of a packet
+	known    map[*counter.Series]*series // found before; some are gone
+	queued   list                        // those with something pending, the first to become so first
+	settled  list                        // the others, the last used first
+	beats    list                        // all, the first that must be sent as zero first
+	epoch    uint64                      // of the connection; 0 before the first
+	limit    int                         // bytes of a packet
 	id       []byte
 	told     map[Refusal]time.Time
 
@@ -56,6 +57,7 @@ func New(c Config) (*Sender, error) {
 		stats:    newStats(),
 		series:   map[string]*series{},
 		families: families{},
+		known:    map[*counter.Series]*series{},
 		queued:   list{kind: byUse},
 		settled:  list{kind: byUse},
 		beats:    list{kind: byBeat},
@@ -135,6 +137,21 @@ func (s *Sender) file(sr *series) {
 
 // find returns the series of src, a new one if there is none.
 func (s *Sender) find(src *counter.Series, now int64) (*series, Refusal) {
+	if sr := s.known[src]; sr != nil && !sr.gone {
+		return sr, ""
+	}
+	sr, why := s.lookUp(src, now)
+	if why == "" {
+		if len(s.known) >= 2*s.cfg.MaxSeries {
+			clear(s.known)
+		}
+		s.known[src] = sr
+	}
+	return sr, why
+}
+
+// lookUp is find for a src that did not come before.
+func (s *Sender) lookUp(src *counter.Series, now int64) (*series, Refusal) {
 	if len(src.Name) > maxName || src.Name == "" {
 		return nil, RefusedName
 	}
@@ -144,7 +161,6 @@ func (s *Sender) find(src *counter.Series, now int64) (*series, Refusal) {
 	switch {
 	case sr == nil:
 		return s.create(src, name, now)
-	case sr.source == src:
 	case sr.source.Kind != src.Kind:
 		return nil, RefusedKind
 	case sr.source.Name != src.Name || (s.cfg.Tags != NoTags && !sameNames(sr.source, src)):
