@@ -25,8 +25,8 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("the %s %.100q has a name of the %s %.100q, which is added up already", e.Kind, e.Family, e.Held, e.Holder)
 }
 
-// Claim makes a family one of totals, of that kind, for good. It is called before
-// a push is forwarded, for each family of its outputs. The error is a
+// Claim makes a family one of totals, of that kind, for as long as it has any; see
+// Expire. It is called before a push is forwarded, for each family of its outputs. The error is a
 // *ConflictError or ErrFull.
 func (t *Totals) Claim(name string, kind Kind) error {
 	t.mu.Lock()

@@ -32,6 +32,8 @@ func (r *restorer) apply(unit []byte) error {
 			r.birth(&in)
 		case recordTotal:
 			r.total(&in)
+		case recordGone:
+			r.gone(in.uvarint())
 		default:
 			return errUnit
 		}
@@ -80,6 +82,24 @@ func (r *restorer) total(in *reader) {
 		return // what it was is in a damaged part of the log, if it is not itself
 	}
 	to.value, to.sum, to.buckets = value, sum, buckets
+}
+
+// gone forgets a total.
+func (r *restorer) gone(born uint64) {
+	to := r.births[born]
+	if to == nil {
+		return
+	}
+	delete(r.births, born)
+	f := to.family
+	if key := labelsKey(to.labels); f.totals[key] == to {
+		delete(f.totals, key)
+		f.sorted = nil
+		r.totals.count--
+	}
+	if len(f.totals) == 0 && r.totals.families[f.name] == f {
+		r.totals.release(f)
+	}
 }
 
 // relevant is how long a baseline may be seen again without being written again:

@@ -58,6 +58,8 @@ type total struct {
 	bounds  []float64 // replaced, never changed
 	born    uint64
 	created int64 // in nanoseconds since 1970
+	used    int64 // when it was added to last, in seconds since 1970
+	gone    bool
 
 	family *family
 	other  bool // it stands for series for which there was no room
@@ -98,6 +100,7 @@ func (t *Totals) Add(increments []Increment) {
 func (t *Totals) add(increments []Increment, unit []byte) []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	now := t.cfg.Now().Unix()
 	for i := range increments {
 		inc := &increments[i]
 		to, births := t.known[inc.Series], t.births
@@ -107,6 +110,7 @@ func (t *Totals) add(increments []Increment, unit []byte) []byte {
 				continue
 			}
 		}
+		to.used = now
 		if to.other {
 			t.collapsed++
 		}
@@ -152,9 +156,10 @@ func (t *Totals) learn(s *Series) *total {
 func (t *Totals) bear(f *family, ls []labels.Label, bounds []float64) *total {
 	t.births++
 	t.count++
+	now := t.cfg.Now()
 	to := &total{
 		labels: ls, bounds: slices.Clone(bounds), buckets: make([]float64, len(bounds)),
-		born: t.births, created: t.cfg.Now().UnixNano(), family: f,
+		born: t.births, created: now.UnixNano(), used: now.Unix(), family: f,
 	}
 	f.totals[labelsKey(ls)] = to
 	f.sorted = nil

@@ -19,6 +19,7 @@ import (
 //	w nanoseconds                               the watermark
 //	d born created other kind name help n {name value} n {bound}   a total
 //	t born value sum n {float}                  what it has come to; its buckets
+//	g born                                      it is gone
 //
 // A key is of 16 bytes, a group and a float of 8, little-endian; a kind and other
 // are of one byte; all else are varints, and strings with their length before
@@ -31,6 +32,7 @@ const (
 	recordWatermark = 'w'
 	recordBirth     = 'd'
 	recordTotal     = 't'
+	recordGone      = 'g'
 )
 
 var errUnit = errors.New("a unit of counters is damaged")
@@ -93,6 +95,10 @@ func (to *total) appendBirth(dst []byte) []byte {
 func (to *total) appendTotal(dst []byte) []byte {
 	dst = binary.AppendUvarint(append(dst, recordTotal), to.born)
 	return appendFloats(appendFloat(appendFloat(dst, to.value), to.sum), to.buckets)
+}
+
+func (to *total) appendGone(dst []byte) []byte {
+	return binary.AppendUvarint(append(dst, recordGone), to.born)
 }
 
 // reader reads records. Once one is damaged, all it reads is nothing.
