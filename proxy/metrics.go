@@ -100,6 +100,7 @@ func (m *Metrics) watch(g *Guard) {
 		}, func() float64 { return float64(g.cfg.Audit.Lost()) }),
 		policyInfo(g),
 		seriesCollector{g},
+		statsCollector{g},
 	)
 }
 

@@ -48,6 +48,8 @@ func (g *Guard) sweepAll(ctx context.Context) {
 		return
 	}
 	g.sweepShadow(ctx)
+	e := g.epoch.Load()
+	g.cfg.Totals.Expire(func(job string) time.Duration { return e.policy.Entry(job).StaleAfter })
 	begun, failed := time.Now(), false
 	var swept []ledger.StaleGroup
 	tried := map[string]bool{}
