@@ -50,8 +50,7 @@
 // top of that is lost, each time it dies:
 //
 //   - unixgram: what lay unread in its socket, at most net.unix.max_dgram_qlen
-//     (10) datagrams. The first datagram after its death
-//     fails, and stays pending.
+//     (10) datagrams. The first one after its death fails, and stays pending.
 //   - TCP: what lay unread in the buffers of both kernels, up to megabytes. The
 //     death is noticed before the next write, or by the first one after it. If
 //     its host is gone too, nothing is noticed until ten writes in a row took
