@@ -38,6 +38,7 @@ type counting struct {
 	families []rules.Family
 	classes  []rules.Classified // of the push's families
 	stays    []bool             // by family: it would count, but stays in the snapshot
+	taken    []bool             // by family: it is no counter here, but totals for others
 	ways     []leaves           // by metric
 	any      bool               // some metric is counted
 
@@ -73,7 +74,8 @@ type claimedAt struct {
 
 func (n *counting) reset() {
 	clear(n.families) // names of the body
-	n.families, n.classes, n.stays, n.ways, n.any = n.families[:0], n.classes[:0], n.stays[:0], n.ways[:0], false
+	n.families, n.classes, n.ways, n.any = n.families[:0], n.classes[:0], n.ways[:0], false
+	n.stays, n.taken = n.stays[:0], n.taken[:0]
 	clear(n.readings)
 	n.readings, n.metrics, n.claims, n.buckets = n.readings[:0], n.metrics[:0], n.claims[:0], n.buckets[:0]
 	clear(n.created)
@@ -97,10 +99,16 @@ func (g *Guard) classify(v *passage) {
 	v.classes()
 	n.ways = append(n.ways, make([]leaves, len(v.push.Metrics))...)
 	n.stays = append(n.stays, make([]bool, len(n.classes))...)
+	n.taken = append(n.taken, make([]bool, len(n.classes))...)
 	routed := v.entry.Counters.Route != policy.RouteSnapshot
 	for i := range n.classes {
-		if !routed || n.classes[i].Class == rules.ClassCounter && !g.mayCount(v, i) {
-			n.stays[i] = true
+		switch isCounter := n.classes[i].Class == rules.ClassCounter; {
+		case v.push.Families[i].Metrics == 0:
+		case isCounter && routed:
+			n.stays[i] = !g.mayCount(v, i)
+		default:
+			n.stays[i] = isCounter
+			n.taken[i] = g.isTotal(v, i)
 		}
 	}
 	v.readValues()
@@ -112,8 +120,9 @@ func (g *Guard) classify(v *passage) {
 		switch class := n.classes[family].Class; {
 		case class == rules.ClassEvidence && n.any:
 			n.ways[i] = leftOut
-		case class != rules.ClassCounter && n.ways[i] == 0 && g.isTotal(v, family):
+		case n.taken[family] && n.ways[i] == 0:
 			n.ways[i] = conflict
+			v.changed = true
 		}
 		if n.ways[i] != 0 {
 			v.fates[i] = wire.Fate{Act: wire.LeaveOut}
@@ -214,10 +223,10 @@ func (v *passage) totalName(family int) string {
 }
 
 // isTotal reports whether a family that does not count here is added up for
-// others.
-func (g *Guard) isTotal(v *passage, family int32) bool {
+// others, and says so.
+func (g *Guard) isTotal(v *passage, family int) bool {
 	f := &v.push.Families[family]
-	if g.cfg.Totals == nil || v.counts.stays[family] && v.counts.classes[family].Class == rules.ClassCounter || !g.cfg.Totals.Holds(f.Name) {
+	if !g.cfg.Totals.Holds(f.Name) {
 		return false
 	}
 	v.noteFamily(finding.FamilyConflict, f.Name, "the guard adds this family up for others, so it cannot be a snapshot: give it another name")

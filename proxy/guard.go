@@ -83,6 +83,9 @@ type Config struct {
 	// state. A nil Book and a zero Secret are kept in memory.
 	Book   *ledger.Book
 	Secret [32]byte
+	// Restored says that the Book knows the upstream from before: pushes go on
+	// while Run finds out what others have changed since.
+	Restored bool
 	// Rhythm is how often Run looks after the upstream.
 	Rhythm Rhythm
 	// Product is how the guard names itself to clients, such as pushguard/1.0.
@@ -167,6 +170,9 @@ func New(cfg Config) (*Guard, error) {
 	g.hasher = counter.NewHasher(g.cfg.Secret[:])
 	if g.logger == nil {
 		g.logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Restored {
+		g.synced.Store(1) // long ago
 	}
 	g.SetPolicy(cfg.Policy)
 	cfg.Metrics.watch(g)

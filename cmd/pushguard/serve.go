@@ -175,6 +175,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 
 	cfg := s.guardConfig(rules, upstream, metrics, log, logger)
 	cfg.Secret, cfg.Book = known.secret, known.book
+	cfg.Restored = known.book != nil && known.book.Len() > 0
 	if known.store != nil {
 		cfg.Counters, cfg.Totals = known.store.Book, known.store.Totals
 	}
