@@ -12,7 +12,7 @@ import (
 type row struct {
 	pushes  int // answered
 	at      time.Duration
-	series  int   // on the gateway's /metrics, its own ones too
+	series  int   // on the /metrics that Prometheus scrapes, the gateway's own too
 	gateway int64 // resident bytes
 	guard   int64 // 0 without one
 

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-const neighbourMetric = "payroll_rows_total"
+const neighbourMetric = "payroll_rows_done"
 
 var neighbourTables = []string{"accounts", "bookings", "employees", "hours", "taxes"}
 
@@ -65,7 +65,7 @@ func (n *neighbour) push(ctx context.Context, client *http.Client, due time.Time
 
 func neighbourBody(number int64) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# TYPE %s counter\n", neighbourMetric)
+	fmt.Fprintf(&b, "# TYPE %s gauge\n", neighbourMetric)
 	for _, table := range neighbourTables {
 		fmt.Fprintf(&b, "%s{table=%q} %d\n", neighbourMetric, table, number)
 	}

@@ -54,12 +54,12 @@ func TestBodyLabelGrows(t *testing.T) {
 }
 
 const onePage = `# HELP up text
-# TYPE payroll_rows_total counter
-payroll_rows_total{instance="",job="payroll",table="accounts"} 7
-payroll_rows_total{instance="",job="payroll",table="bookings"} 7
-payroll_rows_total{instance="",job="payroll",table="employees"} 7
-payroll_rows_total{instance="",job="payroll",table="hours"} 8
-payroll_rows_total{instance="",job="payroll",table="taxes"} 7
+# TYPE payroll_rows_done gauge
+payroll_rows_done{instance="",job="payroll",table="accounts"} 7
+payroll_rows_done{instance="",job="payroll",table="bookings"} 7
+payroll_rows_done{instance="",job="payroll",table="employees"} 7
+payroll_rows_done{instance="",job="payroll",table="hours"} 8
+payroll_rows_done{instance="",job="payroll",table="taxes"} 7
 
 push_time_seconds{instance="",job="payroll"} 1.79e+09
 `
@@ -77,11 +77,11 @@ func TestScan(t *testing.T) {
 			t.Errorf("shows(%d, %d) is %t", tc.low, tc.high, got)
 		}
 	}
-	p, err = scan(strings.NewReader(strings.Replace(onePage, "payroll_rows_total{", "other{", 1)))
+	p, err = scan(strings.NewReader(strings.Replace(onePage, "payroll_rows_done{", "other{", 1)))
 	if err != nil || p.shows(1, 9) {
 		t.Errorf("a page without one series of the job shows it all (%v)", err)
 	}
-	if _, err := scan(strings.NewReader("payroll_rows_total{} x\n")); err == nil {
+	if _, err := scan(strings.NewReader("payroll_rows_done{} x\n")); err == nil {
 		t.Error("a value that is no number is taken")
 	}
 	if _, err := scan(strings.NewReader(strings.Repeat("x", longest+1))); err == nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// witness reads the gateway's /metrics during a run, and what the servers hold.
+// witness reads the /metrics that Prometheus would scrape during a run, and what the servers hold.
 //
 // It reads as often as it can in a tenth of the time, so that reading a page that
 // grows does not become the load itself.
@@ -35,7 +35,7 @@ func (w *witness) begin(ctx context.Context) error {
 		return err
 	}
 	if !shown {
-		return fmt.Errorf("the first push of the well-behaved job is not on %s/metrics", w.stage.gateway.url)
+		return fmt.Errorf("the first push of the well-behaved job is not on %s/metrics", w.stage.door())
 	}
 	w.started = time.Now()
 	return w.note(p, int(w.pushes.Load()))
@@ -79,7 +79,7 @@ func (w *witness) end(ctx context.Context) error {
 // accepted when the reading began.
 func (w *witness) read(ctx context.Context) (p page, shown bool, err error) {
 	low := w.neighbour.acked.Load()
-	p, err = readPage(ctx, w.client, w.stage.gateway.url)
+	p, err = readPage(ctx, w.client, w.stage.door())
 	return p, err == nil && p.shows(max(1, low), w.neighbour.sent.Load()), err
 }
 
