@@ -58,6 +58,7 @@ type Answer struct {
 	Body   []byte
 
 	outcome Outcome // 0 if it follows from the passage and the status
+	counted bool    // what the push counts depends on whether the client gets it
 }
 
 var (
@@ -65,6 +66,9 @@ var (
 	errPolicy = errors.New("refused by the policy")
 	// errUpstream says that the upstream could not be asked about its groups.
 	errUpstream = errors.New("the Pushgateway behind does not answer")
+	// errNotCounted says that the client hung up before what it counted was added
+	// up. One that has only closed its own half of the connection is told so.
+	errNotCounted = errors.New("the connection was closed before the answer, so that what the push counts was not added up: push it again")
 	// errNoListing says that it has not answered that yet.
 	errNoListing = fmt.Errorf("%w: it has not said yet which groups it holds: %w", errUpstream, gateway.ErrTimeout)
 )
@@ -122,7 +126,7 @@ func (g *Guard) refusal(v *passage, err error) Answer {
 func (g *Guard) fault(v *passage, err error) Answer {
 	status := http.StatusBadGateway
 	switch {
-	case errors.Is(err, ledger.ErrBusy):
+	case errors.Is(err, ledger.ErrBusy), errors.Is(err, errNotCounted):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, gateway.ErrTimeout):
 		status = http.StatusGatewayTimeout

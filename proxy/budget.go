@@ -179,6 +179,14 @@ func (g *Guard) enforcedClaim(v *passage, e *epoch) *claim {
 	return c
 }
 
+// claim is the claim of a push under its mode.
+func (g *Guard) claim(v *passage, e *epoch) *claim {
+	if v.enforced() {
+		return g.enforcedClaim(v, e)
+	}
+	return g.plainClaim(v, e)
+}
+
 // plainClaim is the claim of a push that is not held to the policy, only to what
 // holds in every mode: over that it is refused, since nothing may be left out of
 // it.

@@ -223,6 +223,7 @@ func (g *Guard) take(ctx context.Context, r Request, reply func(Answer) bool) {
 		answer = g.refusal(v, err)
 	}
 	g.account(v, e, answer)
+	answer.counted = v.counts.committed
 	if !reply(answer) && v.counts.committed {
 		g.cfg.Counters.Lost(v.counts.push)
 	}
@@ -266,10 +267,7 @@ func (g *Guard) options() wire.Options {
 // forward sends a permitted push on, serialised with all others of its group,
 // and within the budget of its job where the policy is enforced.
 func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, error) {
-	c := g.plainClaim(v, e)
-	if v.enforced() {
-		c = g.enforcedClaim(v, e)
-	}
+	c := g.claim(v, e)
 	grant, err := g.admit(ctx, c.Claim)
 	if v.noteOverBudget(c, err) {
 		return Answer{}, errPolicy
@@ -426,8 +424,11 @@ func (g *Guard) admit(ctx context.Context, c ledger.Claim) (*ledger.Grant, error
 func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Grant, out gateway.Request) (Answer, ledger.Outcome, error) {
 	answer, err := g.cfg.Upstream.Do(context.WithoutCancel(ctx), out)
 	outcome := settlement(answer, err)
-	if outcome == ledger.Applied && len(v.counts.readings) > 0 && ctx.Err() == nil {
-		g.commit(ctx, v)
+	gone := false
+	if outcome == ledger.Applied && len(v.counts.readings) > 0 {
+		if gone = ctx.Err() != nil; !gone {
+			g.commit(ctx, v)
+		}
 	}
 	if counters != nil {
 		if v.counts.committed {
@@ -447,6 +448,9 @@ func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Gr
 		return Answer{}, outcome, err
 	}
 	v.upstreamStatus = answer.Status
+	if gone {
+		return Answer{}, outcome, errNotCounted
+	}
 	return passOn(answer), outcome, nil
 }
 

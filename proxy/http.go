@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gorilla/mux"
@@ -137,16 +138,21 @@ func (g *Guard) write(w http.ResponseWriter, r *http.Request) {
 	}, func(a Answer) bool { return replied(w, r, a) })
 }
 
-// replied answers and reports whether the client got it, as far as this end can
-// know.
+// replied answers and reports whether the client can have got it: not one that had
+// gone before, nor one that could not be written to. What became of an answer
+// that was written nobody here can know: a client that has read it may close the
+// connection at once.
 func replied(w http.ResponseWriter, r *http.Request, a Answer) bool {
+	there := r.Context().Err() == nil
+	w.Header().Set("Content-Length", strconv.Itoa(len(a.Body)))
 	if err := respond(w, a); err != nil {
 		return false
 	}
-	if err := http.NewResponseController(w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return false
+	if !a.counted {
+		return there
 	}
-	return r.Context().Err() == nil
+	err := http.NewResponseController(w).Flush()
+	return there && (err == nil || errors.Is(err, http.ErrNotSupported))
 }
 
 // allowed names the methods of a Pushgateway's route that does not have the
