@@ -177,15 +177,23 @@ func (b *Book) open(j *job, groups int) {
 
 // govern makes the named job pay for the group, under the given terms.
 func (b *Book) govern(g *group, name string, entry int, budget *Budget) *job {
-	j := g.job
-	if j == nil || j.name != name {
-		if j = b.jobs[name]; j == nil {
-			j = newJob(entry, b.idles.take(name, b.clock.at))
-			b.jobs[j.name] = j
-		}
-		b.hire(g, j)
-	}
+	j := b.employ(g, name, entry)
 	b.setTerms(j, entry, budget)
+	return j
+}
+
+// employ makes the named job pay for the group; if it is not known it is of the
+// entry.
+func (b *Book) employ(g *group, name string, entry int) *job {
+	j := g.job
+	if j != nil && j.name == name {
+		return j
+	}
+	if j = b.jobs[name]; j == nil {
+		j = newJob(entry, b.idles.take(name, b.clock.at))
+		b.jobs[j.name] = j
+	}
+	b.hire(g, j)
 	return j
 }
 
@@ -219,6 +227,7 @@ func (b *Book) hire(g *group, j *job) {
 	if before == nil {
 		return
 	}
+	g.kept = 0 // has to be written
 	before.promised.end(g)
 	for c := g.booked().read(g.last); c.next(); {
 		for _, v := range c.at.values {

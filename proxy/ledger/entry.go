@@ -2,6 +2,7 @@ package ledger
 
 // entryAccount is the account of the policy's entry: of all the jobs that it governs.
 type entryAccount struct {
+	id         int
 	series     int
 	jobs       int // that have groups, or are about to
 	guaranteed int // series
@@ -16,7 +17,7 @@ func (e *entryAccount) lent() int { return max(0, e.series-e.guaranteed) }
 func (b *Book) entry(id int) *entryAccount {
 	e := b.entries[id]
 	if e == nil {
-		e = &entryAccount{}
+		e = &entryAccount{id: id}
 		b.entries[id] = e
 	}
 	return e

@@ -39,6 +39,7 @@ type group struct {
 	sums         *sums  // not nil for a group of totals; see Claim.Totals
 	older, newer *group // of the job, those that exist, by at
 	at           second // of the last accepted push; if there never was one, of the last failure
+	kept         second // the time that was written last; 0: the group was not
 	slack        uint32 // series of the content that cannot all be there at once
 
 	exists  bool // upstream, or may exist there

@@ -27,7 +27,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"net/http"
 	"slices"
 	"sync"
@@ -80,14 +79,15 @@ type Config struct {
 	Wait time.Duration
 	// Now tells the time. Nil is time.Now.
 	Now func() time.Time
-	// Secret is the key of the hashes that stand for names. Zero is a random one.
+	// Secret is the key of the hashes that stand for names. Zero is a random one. A
+	// book that is kept needs the same each time, as do the fingerprints of claims.
 	Secret [16]byte
 }
 
 // Book is the table of groups and what they cost. It is safe for concurrent use.
 type Book struct {
-	wait time.Duration
-	seed maphash.Seed
+	wait    time.Duration
+	hashKey hashKey
 
 	loading sync.Mutex // serialises Load
 
@@ -106,6 +106,7 @@ type Book struct {
 	slack    int // series of them that cannot all be there at once
 	lent     int // series beyond what their entries are guaranteed
 	wipes    int
+	journal  *journal
 	settled  map[string]*since // while Load reads: the groups settled meanwhile
 }
 
@@ -121,7 +122,7 @@ func NewBook(cfg Config) *Book {
 		cfg.Now = time.Now
 	}
 	return &Book{
-		wait: cfg.Wait, seed: maphash.MakeSeed(), clock: clock{now: cfg.Now},
+		wait: cfg.Wait, hashKey: newHashKey(cfg.Secret), clock: clock{now: cfg.Now},
 		groups: make(map[string]*group), totals: make(map[string]*group), families: holders{}, jobs: make(map[string]*job), entries: make(map[int]*entryAccount),
 		idles: idles{accounts: make(map[string]*account)},
 	}
@@ -234,7 +235,12 @@ func (b *Book) count(grant *Grant, j *job, v *verdict) {
 	if v.newJob {
 		grant.entry = b.entry(j.entry)
 		grant.entry.newJobs.add(day, grant.at, 1)
+		b.recordEntry(grant.entry, grant.at)
 	}
+	if v.fresh > 0 {
+		b.recordAccount(j.account, grant.at)
+	}
+	b.journal.flush()
 	j.promised.end(grant.group)
 	j.promised.make(grant, v.victims)
 }
@@ -248,6 +254,7 @@ func (g *Grant) repay(o Outcome, at int64) {
 		fresh = g.fresh
 		if g.entry != nil {
 			g.entry.newJobs.take(day, g.at, 1)
+			g.book.recordEntry(g.entry, g.at)
 		}
 	case Refused:
 		fresh = g.fresh
@@ -258,6 +265,7 @@ func (g *Grant) repay(o Outcome, at int64) {
 	if fresh > 0 {
 		g.account.hour.take(hour, g.at, fresh)
 		g.account.day.take(day, g.at, fresh)
+		g.book.recordAccount(g.account, g.at)
 	}
 	for _, v := range g.victims {
 		if v.job != nil {
@@ -296,6 +304,7 @@ func (g *Grant) Settle(o Outcome) {
 
 func (b *Book) settle(grant *Grant, o Outcome, now second) {
 	g := grant.group
+	before := g.asKept()
 	if !g.exists {
 		g.at = now
 	}
@@ -309,10 +318,12 @@ func (b *Book) settle(grant *Grant, o Outcome, now second) {
 		if g.job != nil {
 			g.job.promised.end(g)
 		}
-		return
+	} else {
+		g.age(grant, o, now)
+		grant.repay(o, b.clock.at)
 	}
-	g.age(grant, o, now)
-	grant.repay(o, b.clock.at)
+	b.record(g, before)
+	b.journal.flush()
 }
 
 // note tells a Load that reads what is newer than its listing.
@@ -353,9 +364,4 @@ func (b *Book) Len() int {
 	return b.size
 }
 
-func (b *Book) hash(s string) uint64 {
-	if h := maphash.String(b.seed, s); h != 0 {
-		return h
-	}
-	return 1 // 0 is the unknown writer
-}
+func (b *Book) hash(s string) uint64 { return b.hashKey.hash(s) }

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -376,6 +378,8 @@ func (l *life) sort() {
 type lifeTest struct {
 	*life
 	book *Book
+	dir  *state.Dir // nil: nothing is kept
+	path string
 }
 
 func drawTerms(t *rapid.T) map[string]Budget {
@@ -401,41 +405,125 @@ func drawTerms(t *rapid.T) map[string]Budget {
 	return out
 }
 
+func newLife(t *rapid.T) *lifeTest {
+	l := &lifeTest{life: &life{
+		wall: 1_800_000_000, now: 1_800_000_000, fresh: map[string][]event{}, pushes: map[string][]event{}, newJobs: map[int][]event{},
+		gone: map[string]int64{}, promised: map[int]lifePromise{}, terms: drawTerms(t),
+	}}
+	for _, k := range lifeKeys {
+		l.groups = append(l.groups, &lifeGroup{job: k.Job(), content: map[string]bool{}})
+	}
+	return l
+}
+
+func (l *lifeTest) config() Config {
+	return Config{Secret: [16]byte{1}, Now: func() time.Time { return time.Unix(l.wall, 0) }}
+}
+
+func (l *lifeTest) actions() map[string]func(*rapid.T) {
+	group := rapid.IntRange(0, len(lifeKeys)-1)
+	push := func(t *rapid.T) { l.push(t, group.Draw(t, "group")) }
+	settle := func(t *rapid.T) { l.end(t, group.Draw(t, "group")) }
+	return map[string]func(*rapid.T){
+		"push": push, "push more": push, "settle": settle, "settle more": settle,
+		"delete": func(t *rapid.T) { l.delete(t, group.Draw(t, "group")) },
+		"wait":   l.wait, "load": l.load,
+		"regovern": func(t *rapid.T) {
+			l.terms = drawTerms(t)
+			l.regovern()
+		},
+		"wipe": func(*rapid.T) {
+			l.book.Wipe()
+			for i := range l.groups {
+				l.remove(i)
+			}
+		},
+		"": l.check,
+	}
+}
+
+func (l *lifeTest) regovern() {
+	l.book.Regovern(func(job string) (int, Budget) { return lifeEntries[job], l.terms[job] })
+}
+
 func TestLifeAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := &lifeTest{life: &life{
-			wall: 1_800_000_000, now: 1_800_000_000, fresh: map[string][]event{}, pushes: map[string][]event{}, newJobs: map[int][]event{},
-			gone: map[string]int64{}, promised: map[int]lifePromise{}, terms: drawTerms(t),
-		}}
-		for _, k := range lifeKeys {
-			l.groups = append(l.groups, &lifeGroup{job: k.Job(), content: map[string]bool{}})
-		}
-		l.book = NewBook(Config{Now: func() time.Time { return time.Unix(l.wall, 0) }})
+		l := newLife(t)
+		l.book = NewBook(l.config())
 		l.book.Totals() // the first look at the clock
-		group := rapid.IntRange(0, len(lifeKeys)-1)
-		push := func(t *rapid.T) { l.push(t, group.Draw(t, "group")) }
-		settle := func(t *rapid.T) { l.end(t, group.Draw(t, "group")) }
-		t.Repeat(map[string]func(*rapid.T){
-			"push": push, "push more": push, "settle": settle, "settle more": settle,
-			"delete": func(t *rapid.T) { l.delete(t, group.Draw(t, "group")) },
-			"wait":   l.wait, "load": l.load,
-			"regovern": func(t *rapid.T) {
-				l.terms = drawTerms(t)
-				l.book.Regovern(func(job string) (int, Budget) { return lifeEntries[job], l.terms[job] })
-			},
-			"wipe": func(*rapid.T) {
-				l.book.Wipe()
-				for i := range l.groups {
-					l.remove(i)
-				}
-			},
-			"": l.check,
-		})
+		t.Repeat(l.actions())
 	})
+}
+
+// TestLifeWithRestarts lets the process end, at any time, and begin anew.
+func TestLifeWithRestarts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := newLife(t)
+		path, err := os.MkdirTemp("", "ledger")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(path)
+		l.path = path
+		l.open(t)
+		defer func() { _ = l.dir.Close() }()
+		actions := l.actions()
+		actions["restart"] = l.restart
+		actions["compact"] = func(t *rapid.T) {
+			if err := l.book.Compact(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Repeat(actions)
+	})
+}
+
+func (l *lifeTest) open(t *rapid.T) {
+	var err error
+	if l.dir, err = state.Open(context.Background(), l.path, state.Options{Sync: state.SyncNever}); err != nil {
+		t.Fatal(err)
+	}
+	if l.book, _, err = Open(l.dir, l.config()); err != nil {
+		t.Fatal(err)
+	}
+	l.regovern()
+}
+
+// restart forgets what is under way, and what is promised. Groups are as old as
+// they were, or up to a minute younger.
+func (l *lifeTest) restart(t *rapid.T) {
+	if err := l.dir.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l.open(t)
+	l.pushes, l.promised = map[string][]event{}, map[int]lifePromise{}
+	for i, g := range l.groups {
+		g.push = nil
+		if !g.exists {
+			continue
+		}
+		restored, ok := l.book.Group(lifeKeys[i])
+		at := restored.Pushed.Unix()
+		if !ok || at < min(g.at, l.wall) || at > min(g.at+touchEvery, l.wall) {
+			t.Fatalf("%s was pushed to at %d, and is restored with %d, %v, at %d", lifeKeys[i], g.at, at, ok, l.wall)
+		}
+		g.at = at
+	}
+	l.order = nil
+	for _, job := range []string{"a", "b", "c"} { // of the same minute, the order may be another
+		r, _ := l.book.Job(job, 9)
+		for _, g := range r.Oldest {
+			l.order = append(l.order, slices.IndexFunc(lifeKeys, g.Key.Equal))
+		}
+	}
+	l.sort()
 }
 
 func (l *lifeTest) wait(t *rapid.T) {
 	by := rapid.SampledFrom([]int64{1, 30, 61, 600, 3601, 7200, 86400, -3600}).Draw(t, "by")
+	if l.dir != nil {
+		by = max(by, -by) // by how much the clock was set back nobody remembers
+	}
 	l.wall += by
 	l.now += max(0, by)
 	l.book.Totals() // a look at the clock

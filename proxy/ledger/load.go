@@ -106,18 +106,23 @@ func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*si
 			g = b.insert(l.Key, false)
 		}
 		seen[g] = struct{}{}
+		before := g.asKept()
 		b.loadAge(g, l, now)
 		b.loadGroup(g, l, listed[i], recent)
+		b.record(g, before)
 	}
 	for _, g := range b.groups {
 		for ; g != nil; g = g.twin {
 			_, recent := settled[g.id]
 			if _, ok := seen[g]; !ok && !recent && g.turn == nil {
+				before := g.asKept()
 				b.forget(g)
+				b.record(g, before)
 				b.unlink(g)
 			}
 		}
 	}
+	b.journal.flush()
 }
 
 // loadAge has a group be as young as anyone says.
@@ -213,6 +218,12 @@ func (b *Book) Wipe() {
 	defer b.mu.Unlock()
 	b.clock.read()
 	b.wipes++
+	b.wipe()
+	b.recordWipe()
+	b.journal.flush()
+}
+
+func (b *Book) wipe() {
 	for _, g := range b.groups {
 		for ; g != nil; g = g.twin {
 			b.forget(g)

@@ -42,7 +42,8 @@ func (b *Book) rule(g *group, j *job, c *Claim, d *draft, by writer) (v verdict,
 	if c.Totals {
 		v.same = len(d.candidates) == 0
 		clear(d.freed)
-		return v, b.ruleSeries(g, j, c, d, &v)
+		err = b.ruleSeries(g, j, c, d, &v)
+		return v, err
 	}
 	for i, name := range c.Families {
 		if w := d.writers[d.slots[i]]; w != unknown && w != by {

@@ -53,6 +53,7 @@ func (b *Book) turnTotals(now second) {
 			b.turnSums(g, now)
 		}
 	}
+	b.journal.flush()
 }
 
 func (b *Book) turnSums(g *group, now second) {
@@ -66,12 +67,13 @@ func (b *Book) turnSums(g *group, now second) {
 	if int64(now)-int64(s.since) < int64(g.job.terms.StaleAfter.Seconds()) {
 		return
 	}
-	seen := s.seen
+	seen, before := s.seen, g.asKept()
 	s.seen, s.since = nil, now
 	b.change(g, func() {
 		g.content = seen
 		g.exists = len(seen) > 0
 	})
+	b.record(g, before)
 	if !g.exists {
 		b.unlink(g)
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -48,7 +49,7 @@ func (w *window) add(s span, at int64, n int) {
 
 // take takes back n of what was added at a time, as far as it still counts.
 func (w *window) take(s span, at int64, n int) {
-	i, ok := slices.BinarySearchFunc(w.ticks, s.step(at), func(t tick, step uint32) int { return int(int64(t.step) - int64(step)) })
+	i, ok := w.find(s.step(at))
 	if !ok {
 		return
 	}
@@ -93,4 +94,31 @@ func (w *window) wait(s span, at int64, n int) time.Duration {
 		}
 	}
 	return 0
+}
+
+// assign makes a step what it was; 0 is none.
+func (w *window) assign(t tick) {
+	i, ok := w.find(t.step)
+	switch {
+	case ok && t.n == 0:
+		w.ticks = slices.Delete(w.ticks, i, i+1)
+	case ok:
+		w.ticks[i] = t
+	case t.n > 0:
+		w.ticks = slices.Insert(w.ticks, i, t)
+	}
+}
+
+// step returns the step of a time, with 0 if nothing counts in it.
+func (w *window) step(s span, at int64) []tick {
+	step := s.step(at)
+	i, ok := w.find(step)
+	if !ok {
+		return []tick{{step: step}}
+	}
+	return w.ticks[i : i+1]
+}
+
+func (w *window) find(step uint32) (int, bool) {
+	return slices.BinarySearchFunc(w.ticks, step, func(t tick, step uint32) int { return cmp.Compare(t.step, step) })
 }

@@ -1,0 +1,227 @@
+package ledger
+
+import (
+	"math"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/state"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// Restored says what a book found in its directory.
+type Restored struct {
+	Groups, Series int
+	// Foreign are groups that were kept under another secret. Nothing that they
+	// hold can be told from anything else, so they were dropped: Load finds them.
+	Foreign int
+}
+
+// Open returns a book as the directory has it. What changes in it is written there
+// from now on, and survives as Commit says; Run has to be called for that to go on.
+//
+// Windows, ages, last writers and what the groups hold are kept. Requests under
+// way, pushes a minute, promises of evictions and the terms of jobs are not:
+// Regovern, or the first claim, tells those, and until then a job is of the entry
+// 0. A restored group is as young as it was, or up to a minute younger.
+//
+// What a damaged file has lost is missing, and is no error; see state.Dir.Damage.
+func Open(dir *state.Dir, cfg Config) (*Book, Restored, error) {
+	b := NewBook(cfg)
+	b.clock.read()
+	r := restorer{book: b}
+	log, err := dir.Log(logName, state.LogOptions{}, r.apply)
+	if err != nil {
+		return nil, Restored{}, err
+	}
+	r.finish()
+	b.journal = &journal{log: log, bulk: make(chan struct{}, 1)}
+	b.journal.buf = appendKey(b.journal.buf, b.hashKey.check())
+	b.journal.flush()
+	return b, Restored{Groups: b.size, Series: b.series, Foreign: r.foreign}, nil
+}
+
+// restorer applies records to a book that nobody uses yet.
+type restorer struct {
+	book    *Book
+	ours    bool // what comes is hashed by the book's key
+	foreign int
+}
+
+func (r *restorer) apply(record []byte) error {
+	in := reader{rest: record}
+	for len(in.rest) > 0 && in.err == nil {
+		switch in.byte() {
+		case recordKey:
+			r.key(in.word())
+		case recordGroup:
+			r.group(&in, false)
+		case recordTotals:
+			r.group(&in, true)
+		case recordTouched:
+			r.touched(in.string(), second(in.uint32()))
+		case recordGone:
+			r.gone(in.string(), in.varint(), false)
+		case recordTotalsGone:
+			r.gone(in.string(), in.varint(), true)
+		case recordWiped:
+			r.wiped(in.varint())
+		case recordAccount:
+			r.account(&in)
+		case recordEntry:
+			id, days := int(in.varint()), in.ticks()
+			r.assign(&r.book.entry(id).newJobs, day, days)
+		default:
+			return errRecord
+		}
+	}
+	return in.err
+}
+
+// pass has the book's clock be no earlier than what was kept.
+func (r *restorer) pass(at int64) {
+	r.book.clock.at = max(r.book.clock.at, min(at, math.MaxUint32))
+}
+
+// key begins what is hashed by a key. If it is another than that of what came
+// before, that is worth nothing.
+func (r *restorer) key(check uint64) {
+	if r.ours = check == r.book.hashKey.check(); !r.ours {
+		r.foreign += r.book.size
+		r.book.wipe()
+	}
+}
+
+func (r *restorer) group(in *reader, totals bool) {
+	id, job, last := in.string(), in.string(), writer(in.word())
+	at, flags, slack := second(in.uint32()), in.uvarint(), in.uint32()
+	content := in.holdings()
+	values := in.values(content)
+	if in.err != nil {
+		return
+	}
+	if !r.ours {
+		r.foreign++
+		return
+	}
+	b, key := r.book, wire.KeyOf(id)
+	g := findIn(b.table(totals), key)
+	if g == nil {
+		g = b.insert(key, totals)
+	}
+	j := b.employ(g, job, 0)
+	var learnt []uint64
+	for _, v := range values {
+		if j.learn(v) {
+			learnt = append(learnt, v.Value)
+		}
+	}
+	g.restored(at, b.clock.last)
+	b.change(g, func() {
+		g.content, g.last, g.slack, g.exists = content, last, slack, true
+		g.unsure, g.failed, g.success = flags&flagUnsure != 0, flags&flagFailed != 0, flags&flagSuccess != 0
+	})
+	if totals {
+		g.sums.seen = content
+	}
+	j.ages.mixed, j.ages.lost = true, true
+	j.unlearn(learnt)
+}
+
+func (r *restorer) touched(id string, at second) {
+	if g := r.book.find(wire.KeyOf(id)); g != nil && g.exists {
+		g.restored(at, r.book.clock.last)
+		g.job.ages.mixed = true
+	}
+}
+
+func (r *restorer) gone(id string, at int64, totals bool) {
+	r.pass(at)
+	g := findIn(r.book.table(totals), wire.KeyOf(id))
+	if g == nil {
+		return
+	}
+	a := g.job.account
+	r.book.forget(g)
+	a.seen = min(at, r.book.clock.at)
+	r.book.unlink(g)
+}
+
+func (r *restorer) wiped(at int64) {
+	r.pass(at)
+	var accounts []*account
+	for _, j := range r.book.jobs {
+		accounts = append(accounts, j.account)
+	}
+	r.book.wipe()
+	for _, a := range accounts {
+		a.seen = min(at, r.book.clock.at)
+	}
+}
+
+func (r *restorer) account(in *reader) {
+	name, seen := in.string(), in.varint()
+	hours, days := in.ticks(), in.ticks()
+	if in.err != nil {
+		return
+	}
+	b := r.book
+	if j := b.jobs[name]; j != nil {
+		r.remember(j.account, seen, hours, days)
+		return
+	}
+	a := b.idles.accounts[name]
+	if a == nil {
+		a = &account{name: name}
+	} else {
+		b.idles.drop(a)
+	}
+	r.remember(a, seen, hours, days)
+	b.idles.put(a, b.clock.at)
+}
+
+func (r *restorer) remember(a *account, seen int64, hours, days []tick) {
+	r.pass(seen)
+	a.seen = min(seen, r.book.clock.at)
+	r.assign(&a.hour, hour, hours)
+	r.assign(&a.day, day, days)
+}
+
+// assign makes steps of a window what they were.
+func (r *restorer) assign(w *window, s span, ticks []tick) {
+	for _, t := range ticks {
+		r.pass(int64(t.step) * int64(s) / steps)
+		w.assign(t)
+	}
+}
+
+// finish leaves out what is too old to count.
+func (r *restorer) finish() {
+	at := r.book.clock.at
+	for _, a := range r.book.idles.accounts {
+		if a.spent(at) {
+			r.book.idles.drop(a)
+		}
+	}
+}
+
+// restored gives a group the time that was kept.
+func (g *group) restored(at second, now time.Time) {
+	g.kept, g.at = at, min(at, toSecond(now))
+}
+
+// values reads the values of holdings, with their labels.
+func (r *reader) values(h holdings) []wire.LabelValue {
+	labels := r.words()
+	var out []wire.LabelValue
+	h.values(func(values []uint64) {
+		for _, v := range values {
+			i := r.uvarint()
+			if i >= uint64(len(labels)) {
+				r.fail()
+				return
+			}
+			out = append(out, wire.LabelValue{Label: labels[i], Value: v})
+		}
+	})
+	return out
+}
