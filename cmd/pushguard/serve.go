@@ -183,6 +183,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 		cfg.StatsD = sender
 		registry.MustRegister(sender)
 	}
+	registry.MustRegister(known.metrics()...)
 	guard, err := proxy.New(cfg)
 	if err != nil {
 		return err

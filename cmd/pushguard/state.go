@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/ledger"
@@ -71,7 +72,13 @@ func (f *stateFlags) open(ctx context.Context, wait time.Duration, logger *slog.
 		return m, fmt.Errorf("--state.dir: %w", err)
 	}
 	m.secret = secret
-	m.book = ledger.NewBook(ledger.Config{Wait: wait, Secret: [16]byte(secret[:16])})
+	var restored ledger.Restored
+	if m.book, restored, err = ledger.Open(m.dir, ledger.Config{Wait: wait, Secret: [16]byte(secret[16:])}); err != nil {
+		return m, fmt.Errorf("--state.dir: %w", err)
+	}
+	if restored.Foreign > 0 {
+		logger.Warn("Groups were kept under a secret that is lost: they are read from the Pushgateway again", "groups", restored.Foreign)
+	}
 	if m.store, err = counter.Open(m.dir, counter.Config{NewSecret: fresh}, counter.TotalsConfig{}); err != nil {
 		return m, fmt.Errorf("--state.dir: %w", err)
 	}
@@ -92,9 +99,29 @@ func (m *memory) run(logger *slog.Logger) (execute func() error, interrupt func(
 	}
 	return func() error {
 		go m.store.Run(report)
+		go m.book.Run(report)
 		<-done
 		return nil
 	}, func(error) { close(done) }
+}
+
+// metrics tell whether what is new is kept.
+func (m *memory) metrics() []prometheus.Collector {
+	if m.dir == nil {
+		return nil
+	}
+	kept := func(log string, failure func() error) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "pushguard_state_written", Help: "Whether what changes is written to the state directory, by log; 0 means that it is kept in memory alone until the disk takes it again.",
+			ConstLabels: prometheus.Labels{"log": log},
+		}, func() float64 {
+			if failure() != nil {
+				return 0
+			}
+			return 1
+		})
+	}
+	return []prometheus.Collector{kept("ledger", m.book.Err), kept("counters", m.store.Err)}
 }
 
 // close gives the directory free.
