@@ -143,3 +143,18 @@ func TestListAddOfAKnownFindingAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestListKeepsTheFixOfTheLargestCount(t *testing.T) {
+	var l finding.List
+	for _, f := range []finding.Finding{
+		{ID: finding.SeriesBudget, Metric: "a", Count: 5, Limit: 4, Fix: "1 new over it"},
+		{ID: finding.SeriesBudget, Metric: "b", Count: 8, Limit: 4, Fix: "4 new over it"},
+		{ID: finding.SeriesBudget, Metric: "c", Count: 6, Limit: 4, Fix: "2 new over it"},
+	} {
+		l.Add(f)
+	}
+	want := []finding.Finding{{ID: finding.SeriesBudget, Metric: "a", Count: 8, Limit: 4, Fix: "4 new over it"}}
+	if diff := cmp.Diff(want, l.All()); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -5,8 +5,8 @@ const maxListed = 32
 
 // List gathers the findings of one push. Findings with the same ID and Label
 // are one: their counts are added (the largest is kept where there is a Limit,
-// since that is what the limit was held against), and the Metric, Sample and
-// Fix of the first stay. At most 32 different ones are kept.
+// since that is what the limit was held against, with its Fix), and the Metric,
+// Sample and Fix of the first stay. At most 32 different ones are kept.
 //
 // The zero value is an empty list, ready to use. A List is not safe for
 // concurrent use.
@@ -22,10 +22,11 @@ func (l *List) Add(f Finding) {
 		if k.ID != f.ID || k.Label != f.Label {
 			continue
 		}
-		if k.Limit > 0 {
-			k.Count = max(k.Count, f.Count)
-		} else {
+		switch {
+		case k.Limit == 0:
 			k.Count += f.Count
+		case f.Count > k.Count:
+			k.Count, k.Fix = f.Count, f.Fix // which may say how many
 		}
 		return
 	}
