@@ -590,6 +590,7 @@ func (g *Guard) admitCounters(ctx context.Context, v *passage, e *epoch, book *l
 
 // noteCounters leads increments where the ledger has room for them.
 func (v *passage) noteCounters(c *claim, r ledger.Ruling) {
+	v.traceRoom(r)
 	if len(r.Trimmed)+len(r.Collapsed) == 0 {
 		return
 	}

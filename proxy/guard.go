@@ -463,7 +463,7 @@ func (g *Guard) account(v *passage, e *epoch, a Answer) {
 	g.cfg.Metrics.pushed(v, outcome)
 	g.found.note(v.job, v.findings.All())
 	if v.trace != nil {
-		v.traced(e, a, outcome, g.cfg.Trace)
+		v.traced(g, e, a, outcome)
 	}
 	if !g.cfg.AuditAll && outcome == Passed && v.said() == Passed {
 		return

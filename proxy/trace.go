@@ -1,17 +1,6 @@
 package proxy
 
-import (
-	"slices"
-	"strings"
-
-	"github.com/prometheus/prometheus/model/labels"
-
-	"github.com/pushguard/pushguard/policy"
-	"github.com/pushguard/pushguard/proxy/ledger"
-	"github.com/pushguard/pushguard/proxy/wire"
-	"github.com/pushguard/pushguard/rules"
-	"github.com/pushguard/pushguard/rules/finding"
-)
+import "github.com/pushguard/pushguard/rules/finding"
 
 // Trace is how one write went through the guard, step by step, for people who
 // want to know why. A step that was not reached is absent. Its JSON is part of
@@ -120,6 +109,9 @@ type TraceValue struct {
 type TraceFamily struct {
 	Family string `json:"family"`
 	Type   string `json:"type"` // as declared
+	// Unit is the histogram that the family is a part of, where the parts were
+	// pushed without a type.
+	Unit string `json:"unit,omitempty"`
 	// Class is counter, snapshot, event, drop, evidence or noise, and Reason says
 	// what that follows from; Line is that of the policy where it said so.
 	Class  string `json:"class"`
@@ -128,12 +120,38 @@ type TraceFamily struct {
 	// Route is where the increments of a counter go: totals, statsd, or snapshot
 	// where it stays as it is.
 	Route string `json:"route,omitempty"`
+	// Metrics is how many the body has of the family. Counted of them leave as
+	// increments, and LeftOut neither count nor stay: by a rule, as evidence that
+	// has served, or because the policy says event or drop.
+	Metrics int `json:"metrics"`
+	Counted int `json:"counted,omitempty"`
+	LeftOut int `json:"left_out,omitempty"`
 	// Semantics are those of a counter, Evidence what tells its source from others.
 	Semantics string `json:"semantics,omitempty"`
 	Evidence  string `json:"evidence,omitempty"`
+	// How are the ways in which values became increments, each once: grown, first,
+	// counted, ignored, reset, late, added or retry.
+	How []string `json:"how,omitempty"`
 	// Increment is what the push adds to all of the family's series: of a
 	// histogram or summary, observations. Absent if nothing is added up.
 	Increment *float64 `json:"increment,omitempty"`
+	// Added are the first three of the series that this is added to, and
+	// MoreAdded how many more there are.
+	Added     []TraceAdded `json:"added,omitempty"`
+	MoreAdded int          `json:"more_added,omitempty"`
+}
+
+// TraceAdded is what a push adds to one series.
+type TraceAdded struct {
+	// Labels are those of the series after the rules and the budget, their values
+	// redacted. Its name is the family's, or the unit's.
+	Labels map[string]string `json:"labels"`
+	// Increment is what a counter grows by, or the observations of a histogram or
+	// summary.
+	Increment float64 `json:"increment"`
+	// Sum is what their sum grows by. Absent of a counter, and where it is not
+	// known to grow, since observations were negative.
+	Sum *float64 `json:"sum,omitempty"`
 }
 
 // TraceMerge is several metrics that became one.
@@ -149,7 +167,10 @@ type TraceMerge struct {
 type TraceMetrics struct {
 	Passed  int `json:"passed"`
 	Changed int `json:"changed"`
-	// LeftOut counts those that do not go on by themselves, merged ones included.
+	// Counted are those that leave as increments.
+	Counted int `json:"counted,omitempty"`
+	// LeftOut counts the others that do not go on by themselves, merged ones
+	// included.
 	LeftOut int `json:"left_out"`
 }
 
@@ -166,13 +187,37 @@ type TraceLedger struct {
 }
 
 // TraceBudget is what a job holds once the push is booked, and what it may hold.
+// A limit is 0 where nothing limits the job.
 type TraceBudget struct {
-	// Held counts series, the upstream's own two of each group among them.
-	Held int `json:"held"`
-	// Limit is 0 where nothing limits the job.
+	// Held counts series, the upstream's own two of each group and the totals
+	// that the push is added to among them.
+	Held  int `json:"held"`
 	Limit int `json:"limit,omitempty"`
-	// LeftOut counts the new metrics for which there was no room.
-	LeftOut int `json:"left_out,omitempty"`
+	// Groups and the new series are what the book knows once the push is done:
+	// under report, the forecast's.
+	Groups           int `json:"groups"`
+	GroupsLimit      int `json:"groups_limit,omitempty"`
+	NewThisHour      int `json:"new_this_hour"`
+	NewThisHourLimit int `json:"new_this_hour_limit,omitempty"`
+	NewThisDay       int `json:"new_this_day"`
+	NewThisDayLimit  int `json:"new_this_day_limit,omitempty"`
+	// LeftOut counts the new metrics for which there was no room, Collapsed those
+	// that have room only since label values of theirs became one.
+	LeftOut   int `json:"left_out,omitempty"`
+	Collapsed int `json:"collapsed,omitempty"`
+	// Over are the limits that the push passes.
+	Over []TraceOver `json:"over,omitempty"`
+	// Evicted are the groups that make room for the push once it is done.
+	Evicted []map[string]string `json:"evicted,omitempty"`
+}
+
+// TraceOver is one limit that a push passes.
+type TraceOver struct {
+	// Budget is the limit's name in a policy.
+	Budget string `json:"budget"`
+	// Count would be held with the push, or be new within the limit's time.
+	Count int `json:"count"`
+	Limit int `json:"limit"`
 }
 
 // TraceAnswer is what the client is told.
@@ -180,221 +225,4 @@ type TraceAnswer struct {
 	Status      int    `json:"status"`
 	ContentType string `json:"content_type,omitempty"`
 	Body        string `json:"body,omitempty"`
-}
-
-// traceShown is how many equal things a trace shows before it only counts.
-const traceShown = 3
-
-// The methods below note the steps of a passage. They cost a comparison where
-// nobody traces.
-
-func (v *passage) traceKey(before []labels.Label, after []labels.Label, found []finding.Finding) {
-	if v.trace == nil {
-		return
-	}
-	act := LabelDropped
-	if v.refused() {
-		act = PushRefused
-	}
-	v.traceChanges(found, act, before, after)
-}
-
-func (v *passage) traceMetric(metric int, said *verdict) {
-	if v.trace == nil || len(said.findings) == 0 {
-		return
-	}
-	act := LabelDropped
-	switch {
-	case said.rejected:
-		act = PushRefused
-	case said.fate.Act == wire.LeaveOut:
-		act = MetricLeftOut
-	}
-	v.traceChanges(said.findings, act, v.push.Labels(nil, metric), said.fate.Labels)
-}
-
-// traceChanges notes one change a finding. Where act is to drop the label, what
-// is left of it says whether that is what happened.
-func (v *passage) traceChanges(found []finding.Finding, act TraceAct, before, after []labels.Label) {
-	for _, f := range found {
-		c := TraceChange{Rule: f.ID, Line: v.entry.LineOf(f.ID), Metric: strings.Clone(f.Metric), Label: strings.Clone(f.Label), Act: act, Limit: f.Limit}
-		if f.Limit > 0 {
-			c.Seen = f.Count
-		}
-		value := TraceValue{Before: f.Sample}
-		if now, ok := named(after, f.Label); ok && act == LabelDropped {
-			c.Act, value.After = LabelReplaced, finding.Redact(now)
-			if _, was := named(before, f.Label); !was {
-				c.Act, value.Before = LabelAdded, ""
-			}
-		}
-		v.trace.note(c, value)
-	}
-}
-
-// named returns the value of the label that a finding names, whose name it may
-// have cut.
-func named(ls []labels.Label, name string) (string, bool) {
-	head, cut := strings.CutSuffix(name, "…")
-	for _, l := range ls {
-		if l.Name == name || cut && strings.HasPrefix(l.Name, head) {
-			return l.Value, true
-		}
-	}
-	return "", false
-}
-
-// note adds a change to its like.
-func (t *Trace) note(c TraceChange, value TraceValue) {
-	i := slices.IndexFunc(t.Changes, func(o TraceChange) bool {
-		return o.Rule == c.Rule && o.Metric == c.Metric && o.Label == c.Label && o.Act == c.Act
-	})
-	if i < 0 {
-		i = len(t.Changes)
-		t.Changes = append(t.Changes, c)
-	}
-	like := &t.Changes[i]
-	like.Count++
-	like.Seen = max(like.Seen, c.Seen)
-	if value.Before+value.After != "" && len(like.Values) < traceShown && !slices.Contains(like.Values, value) {
-		like.Values = append(like.Values, value)
-	}
-}
-
-// traceBody notes the body once it is judged.
-func (v *passage) traceBody() {
-	if v.trace == nil {
-		return
-	}
-	p := &v.push
-	encoding := "text"
-	if wire.IsProtobuf(v.request.Header.Get("Content-Type")) {
-		encoding = "protobuf"
-	}
-	families := 0
-	for i := range p.Families {
-		families += min(int(p.Families[i].Metrics), 1)
-	}
-	v.trace.Body = &TraceBody{
-		Encoding: encoding, Bytes: len(v.received), Decoded: len(v.decoded),
-		Families: families, Metrics: len(p.Metrics), Samples: p.Expanded,
-	}
-	if v.refused() {
-		return // nothing was merged, or not everything
-	}
-	for _, m := range p.Merged(v.fates, traceShown) {
-		v.trace.Merges = append(v.trace.Merges, TraceMerge(m))
-	}
-}
-
-// traceClasses notes what the families are taken for.
-func (v *passage) traceClasses(g *Guard) {
-	if v.trace == nil {
-		return
-	}
-	n := &v.counts
-	for i := range n.classes {
-		f, c := &v.push.Families[i], &n.classes[i]
-		if f.Metrics == 0 {
-			continue
-		}
-		t := TraceFamily{
-			Family: strings.Clone(f.Name), Type: strings.ToLower(f.Type.String()),
-			Class: string(c.Class), Reason: c.Reason, Semantics: string(c.Semantics),
-		}
-		if c.Rule > 0 {
-			t.Line = v.entry.FamilyLine(c.Rule)
-		}
-		if c.Class == rules.ClassCounter {
-			t.Route = g.route(v.entry).String()
-			if n.stays[i] {
-				t.Route = toSnapshot.String()
-			}
-		}
-		v.trace.Families = append(v.trace.Families, t)
-	}
-}
-
-// traceCounters notes what the counters of the push add up to.
-func (v *passage) traceCounters() {
-	if v.trace == nil {
-		return
-	}
-	n := &v.counts
-	for i, added := range n.added.All() {
-		family := v.push.Families[v.push.Metrics[n.metrics[i]].Family].Name
-		at := slices.IndexFunc(v.trace.Families, func(t TraceFamily) bool { return t.Family == family })
-		if at < 0 {
-			continue
-		}
-		t := &v.trace.Families[at]
-		if t.Increment == nil {
-			t.Increment = new(float64)
-		}
-		*t.Increment += added.Value + added.Count
-		t.Evidence = n.readings[i].Source.String()
-	}
-}
-
-func (v *passage) traceGrant(c ledger.Claim, g *ledger.Grant) {
-	if v.trace == nil {
-		return
-	}
-	v.trace.Ledger = &TraceLedger{Group: keyMap(c.Group), Method: g.Method, Skip: g.Skip}
-	for _, family := range g.Shared {
-		v.trace.Ledger.Shared = append(v.trace.Ledger.Shared, strings.Clone(family))
-	}
-}
-
-func (v *passage) traceRuling(r ledger.Ruling) {
-	if v.trace != nil {
-		v.trace.Budget = &TraceBudget{Held: r.Held, Limit: r.Max, LeftOut: len(r.Trimmed)}
-	}
-}
-
-// traced hands on the trace with all that the passage knows at its end.
-func (v *passage) traced(e *epoch, a Answer, outcome Outcome, to func(Trace)) {
-	t := v.trace
-	t.Method, t.Path, t.Policy = v.request.Method, v.request.Path, e.policy.Digest()
-	t.Findings, t.MoreFindings = slices.Clone(v.findings.All()), v.findings.More()
-	for i := range t.Findings { // the names may be of the body, which is not kept
-		f := &t.Findings[i]
-		f.Metric, f.Label = strings.Clone(f.Metric), strings.Clone(f.Label)
-	}
-	t.Outcome = outcome.String()
-	t.Answer = TraceAnswer{Status: a.Status, ContentType: a.Header.Get("Content-Type"), Body: string(a.Body)}
-	if v.entry != nil {
-		t.Key = &TraceKey{Pushed: keyMap(v.raw), Group: keyMap(v.group)}
-		t.Entry = &TraceEntry{Name: v.entry.Name, Line: v.entry.Line, Owner: v.entry.Owner, Mode: string(v.entry.Mode), Job: v.job}
-		if v.entry.Mode == policy.Report {
-			t.Would = v.said().String()
-		}
-	}
-	if t.Body != nil {
-		t.Metrics = countFates(v.fates)
-	}
-	to(*t)
-}
-
-func countFates(fates []wire.Fate) *TraceMetrics {
-	var n TraceMetrics
-	for i := range fates {
-		switch fates[i].Act {
-		case wire.Pass:
-			n.Passed++
-		case wire.Relabel:
-			n.Changed++
-		default:
-			n.LeftOut++
-		}
-	}
-	return &n
-}
-
-func keyMap(k wire.Key) map[string]string {
-	out := make(map[string]string, len(k.Labels()))
-	for _, l := range k.Labels() {
-		out[strings.Clone(l.Name)] = strings.Clone(l.Value)
-	}
-	return out
 }

@@ -5,23 +5,34 @@ package trial
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
-// Config is what a trial shares with the guard it stands for. All of it is
+// Config is what a trial shares with the guard it stands for. Policy and Caps are
 // required.
 type Config struct {
 	Policy    *policy.Policy
 	Caps      proxy.Caps
 	UTF8Names bool
+	// StatsD says that the guard has a StatsD socket for the increments of
+	// counters.
+	StatsD bool
 }
+
+// nowhere is a socket to which nothing is sent.
+type nowhere struct{}
+
+// Add is part of counter.Sink.
+func (nowhere) Add([]counter.Increment) {}
 
 // Explanation is how a push went, and what a Pushgateway would have got. Its
 // JSON is part of the interface: fields are added, never renamed.
@@ -51,16 +62,25 @@ type Forwarded struct {
 	Text string `json:"text,omitempty"`
 }
 
-// Explain pushes to a guard before an empty Pushgateway, and tells how it
-// went.
+// longAgo is when the guard of a trial started: a counter that says when it began
+// did so later, and was surely not counted before.
+func longAgo() time.Time { return time.Unix(0, 0) }
+
+// Explain pushes to a guard that was always there and has seen nothing yet,
+// before an empty Pushgateway, and tells how it went.
 func Explain(ctx context.Context, cfg Config, r proxy.Request) (*Explanation, error) {
 	var out Explanation
 	end := &Recorder{}
-	guard, err := proxy.New(proxy.Config{
+	of := proxy.Config{
 		Policy: cfg.Policy, Upstream: end, Metrics: proxy.NewMetrics(prometheus.NewRegistry()),
 		Caps: cfg.Caps, UTF8Names: cfg.UTF8Names,
-		Trace: func(t proxy.Trace) { out.Trace = t },
-	})
+		Trace:    func(t proxy.Trace) { out.Trace = t },
+		Counters: counter.NewBook(counter.Config{Now: longAgo}),
+	}
+	if cfg.StatsD {
+		of.StatsD = nowhere{}
+	}
+	guard, err := proxy.New(of)
 	if err != nil {
 		return nil, err
 	}
