@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 
@@ -30,6 +31,7 @@ type explainCommand struct {
 	method      string
 	contentType string
 	utf8Names   bool
+	statsd      *url.URL
 	capture     string
 	output      string
 	color       string
@@ -45,6 +47,8 @@ func newExplainCommand(app *kingpin.Application) *explainCommand {
 	cmd.Flag("method", "PUT, POST or DELETE.").Default(http.MethodPut).EnumVar(&c.method, http.MethodPut, http.MethodPost, http.MethodDelete)
 	cmd.Flag("content-type", "Content-Type of the push. The text format by default.").PlaceHolder("TYPE").StringVar(&c.contentType)
 	cmd.Flag("push.enable-utf8-names", "Accept UTF-8 metric and label names, as serve does with this flag.").BoolVar(&c.utf8Names)
+	flag(cmd, "statsd.address", "StatsD socket, as serve has it: without one counters go to the guard's own totals. Nothing is sent there either.", &c.statsd, parseSocket).
+		PlaceHolder("URL")
 	cmd.Flag("capture", "File with a recorded request to explain instead: JSON with request.method, .target, .headers and .body_base64.").
 		PlaceHolder("FILE").StringVar(&c.capture)
 	cmd.Flag("output", "text for people, json for machines.").Default("text").EnumVar(&c.output, "text", "json")
@@ -80,7 +84,9 @@ func (c *explainCommand) run(ctx context.Context, stdin io.Reader, stdout io.Wri
 	if err != nil {
 		return err
 	}
-	told, err := trial.Explain(ctx, trial.Config{Policy: rules, Caps: c.limits.caps(), UTF8Names: c.utf8Names}, request)
+	told, err := trial.Explain(ctx, trial.Config{
+		Policy: rules, Caps: c.limits.caps(), UTF8Names: c.utf8Names, StatsD: c.statsd != nil,
+	}, request)
 	if err != nil {
 		return err
 	}

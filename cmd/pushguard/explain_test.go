@@ -43,7 +43,7 @@ func TestExplain(t *testing.T) {
 		{"machines", 0, "push.prom", []string{"--job=load", "--output=json", "--grouping=run_id=77"}},
 		{"job-folded", 0, "plain.prom", []string{"--job=load_application_1690000000000_0001", "--method=POST"}},
 		{"reported", 0, "push.prom", []string{"--job=etl", "--grouping=dag=a"}},
-		{"refused-by-the-gateway", 1, "push.prom", []string{"--job=etl", "--grouping=run_id=77"}},
+		{"refused-by-the-gateway", 1, "twins.prom", []string{"--job=etl", "--grouping=run_id=77"}},
 		{"relabelled", 0, "push.prom", []string{"--job=zoned"}},
 		{"open", 0, "push.prom", []string{"--job=free"}},
 		{"refused", 1, "users.prom", []string{"--job=strict"}},
@@ -51,6 +51,16 @@ func TestExplain(t *testing.T) {
 		{"over-a-limit", 1, "plain.prom", []string{"--job=load", "--grouping=note=" + strings.Repeat("long ", 20)}},
 		{"over-a-budget", 0, "push.prom", []string{"--job=capped"}},
 		{"over-a-budget-refused", 1, "push.prom", []string{"--job=capped_whole"}},
+		{"counters-of-python", 0, "python.prom", []string{"--job=load"}},
+		{"counters-of-python-to-statsd", 0, "python.prom", []string{"--job=load", "--statsd.address=udp://statsd:9125"}},
+		{"counters-of-a-shell", 0, "shell.prom", []string{"--job=load"}},
+		{"counters-reported", 0, "shell.prom", []string{"--job=etl"}},
+		{"counters-kept", 0, "python.prom", []string{"--job=kept"}},
+		{"counters-by-policy", 0, "shell.prom", []string{"--job=sorted"}},
+		{"counters-by-policy-of-python", 0, "python.prom", []string{"--job=sorted"}},
+		{"counter-that-is-none", 1, "poison.prom", []string{"--job=load"}},
+		{"label-values-collapse", 0, "tables.prom", []string{"--job=split"}},
+		{"budgets-in-time", 0, "tables.prom", []string{"--job=dated"}},
 		{"body-that-is-none", 1, "broken.prom", []string{"--job=load"}},
 		{"deleted", 0, "plain.prom", []string{"--job=load", "--grouping=run_id=77", "--method=DELETE"}},
 		{"captured-protobuf", 0, "plain.prom", []string{"--capture=" + filepath.Join(captures, "go-1.25.0--push-full-protobuf.json")}},
@@ -100,7 +110,7 @@ func TestExplainToMachinesIsTheStruct(t *testing.T) {
 	if err := in.Decode(&e); err != nil {
 		t.Fatal(err)
 	}
-	if e.Answer.Status != 200 || e.Forwarded == nil || len(e.Merges) != 1 || !e.Accepted() {
+	if e.Answer.Status != 200 || e.Forwarded == nil || len(e.Merges) != 1 || len(e.Families) != 3 || !e.Accepted() {
 		t.Errorf("%+v", e)
 	}
 }

@@ -33,7 +33,7 @@ var layers = []layer{
 	{"proxy/gateway", []string{"proxy/wire"}},
 	{"proxy/audit", []string{"rules/finding"}},
 	{"proxy", []string{"policy", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/wire", "rules", "rules/finding"}},
-	{"proxy/trial", []string{"policy", "proxy", "proxy/gateway", "proxy/wire"}},
+	{"proxy/trial", []string{"policy", "proxy", "proxy/counter", "proxy/gateway", "proxy/wire"}},
 	{"cmd/pushguard", []string{"policy", "proxy", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/wire", "rules", "rules/finding"}},
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/trial"
+	"github.com/pushguard/pushguard/proxy/wire"
 )
 
 // story tells an explanation to people. Whatever a push holds, what is written
@@ -72,8 +73,10 @@ func (s *story) tell(e *trial.Explanation) string {
 	s.entry(e)
 	s.body(e.Body)
 	s.changes(e)
+	s.families(e)
 	s.merges(e)
 	s.noticed(e)
+	s.left(e)
 	s.ledger(e)
 	s.budget(e.Budget)
 	s.forwarded(e.Forwarded)
@@ -187,10 +190,7 @@ func changeText(c *proxy.TraceChange) string {
 const maxMerges = 3
 
 func (s *story) merges(e *trial.Explanation) {
-	verb := "are"
-	if e.Entry != nil && e.Entry.Mode != string(policy.Enforce) {
-		verb = "would be"
-	}
+	verb := would(e, "are", "would be")
 	for i, m := range e.Merges {
 		name := "merged"
 		if i > 0 {
@@ -236,6 +236,7 @@ func (s *story) ledger(e *trial.Explanation) {
 	switch {
 	case l.Skip:
 		s.more(yellow, "another run has pushed to it since: not deleted")
+	case e.Forwarded == nil:
 	case l.Method != e.Method:
 		s.more(yellow, "%s goes on as %s, so that what other runs pushed stays", e.Method, l.Method)
 	default:
@@ -248,15 +249,55 @@ func (s *story) ledger(e *trial.Explanation) {
 
 // budget says what the job would hold, of an upstream that held nothing before.
 func (s *story) budget(b *proxy.TraceBudget) {
-	switch {
-	case b == nil:
-	case b.LeftOut > 0:
-		s.step("budget", yellow, "%d series held of %d; new metrics left out: %d", b.Held, b.Limit, b.LeftOut)
-	case b.Limit > 0:
-		s.step("budget", plain, "%d series held of %d", b.Held, b.Limit)
-	default:
-		s.step("budget", plain, "%d series held, without a limit", b.Held)
+	if b == nil {
+		return
 	}
+	text, color := counted(b.Held, "series", "series")+" held", plain
+	if b.Limit > 0 {
+		text += " of " + strconv.Itoa(b.Limit)
+	} else {
+		text += ", without a limit"
+	}
+	if b.GroupsLimit > 0 {
+		text += fmt.Sprintf("; %s of %d", counted(b.Groups, "group", "groups"), b.GroupsLimit)
+	}
+	if b.LeftOut > 0 {
+		text, color = text+fmt.Sprintf("; new metrics left out: %d", b.LeftOut), yellow
+	}
+	s.step("budget", color, "%s", text)
+	s.newSeries(b)
+	if b.Collapsed > 0 {
+		s.more(yellow, "label values of %s became %s", counted(b.Collapsed, "metric", "metrics"), wire.Other)
+	}
+	if len(b.Over) > 0 {
+		s.more(yellow, "over %s", overText(b.Over))
+	}
+	for _, group := range b.Evicted {
+		s.more(yellow, "group %s makes room: it is deleted once the push is done", keyText(group))
+	}
+}
+
+// newSeries tells of budgets in time, where there are any.
+func (s *story) newSeries(b *proxy.TraceBudget) {
+	var texts []string
+	if b.NewThisHourLimit > 0 {
+		texts = append(texts, fmt.Sprintf("%d this hour of %d", b.NewThisHour, b.NewThisHourLimit))
+	}
+	if b.NewThisDayLimit > 0 {
+		texts = append(texts, fmt.Sprintf("%d this day of %d", b.NewThisDay, b.NewThisDayLimit))
+	}
+	if len(texts) > 0 {
+		s.more(plain, "new series: %s", strings.Join(texts, ", "))
+	}
+}
+
+// overText names the limits that a push passes.
+func overText(over []proxy.TraceOver) string {
+	var texts []string
+	for _, o := range over {
+		texts = append(texts, fmt.Sprintf("%s: %d, limit %d", o.Budget, o.Count, o.Limit))
+	}
+	return strings.Join(texts, "; ")
 }
 
 func (s *story) forwarded(f *trial.Forwarded) {
