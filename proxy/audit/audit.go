@@ -159,7 +159,7 @@ func (l *Log) put(r Record) error {
 func (r Record) bounded() Record {
 	r.Time = r.Time.UTC()
 	for _, s := range []*string{
-		&r.Job, &r.Governed, &r.Entry, &r.Group, &r.Owner, &r.Method, &r.Client, &r.Mode, &r.Policy, &r.Outcome, &r.Would,
+		&r.Job, &r.Governed, &r.Entry, &r.Group, &r.Owner, &r.Method, &r.Client, &r.Mode, &r.Policy, &r.Outcome, &r.Would, &r.Reason,
 	} {
 		*s = text(*s)
 	}
