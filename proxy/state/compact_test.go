@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -74,6 +75,8 @@ func TestASnapshotIsOfWhatWasAppended(t *testing.T) {
 		})
 	}()
 	<-held
+	release := sync.OnceFunc(l.io.Unlock)
+	defer release()
 	eventually(t, "the snapshot is written", func() bool {
 		info, err := os.Stat(in(dir, "ledger.2.snapshot.tmp"))
 		return err == nil && info.Size() > headerLen
@@ -84,7 +87,7 @@ func TestASnapshotIsOfWhatWasAppended(t *testing.T) {
 		}
 		time.Sleep(100 * time.Microsecond)
 	}
-	l.io.Unlock()
+	release()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

@@ -164,9 +164,11 @@ func TestADamagedHeader(t *testing.T) {
 	want(t, got, "first", "second")
 	commit(t, l, "third")
 	_ = d.Close()
-	got, damage := restored(t, dir, "ledger")
-	want(t, got, "first", "second", "third")
-	wantDamage(t, dir, damage, nil, b[:headerLen])
+	for range 2 { // what the start before wrote must go by the same mark
+		got, damage := restored(t, dir, "ledger")
+		want(t, got, "first", "second", "third")
+		wantDamage(t, dir, damage, nil, b[:headerLen])
+	}
 }
 
 // TestTheMarkIsKept over starts and compactions, so that a file whose beginning

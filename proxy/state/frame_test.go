@@ -143,31 +143,29 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// FuzzFile starts with any bytes as a log, a snapshot and a secret. Whatever
-// they are, they are restored, refused or set aside, and then the directory is
+// FuzzFile starts with any bytes as a log, a snapshot or a secret. Whatever they
+// are, they are restored, refused or set aside, and then the directory is
 // usable.
 func FuzzFile(f *testing.F) {
 	m := mark{1, 2, 3, 4, 5, 6, 7, 8}
-	for _, h := range []header{
+	names := []string{"x.3.log", "x.3.snapshot", "x.secret"}
+	for i, h := range []header{
 		{kind: logKind, gen: 3, mark: m, name: "x"},
-		{kind: logKind, gen: 3, mark: m, name: "x", gap: true},
 		{kind: snapshotKind, gen: 3, mark: m, name: "x"},
 		{kind: secretKind, mark: m, name: "x"},
+		{kind: logKind, gen: 3, mark: m, name: "x", gap: true},
 	} {
 		b := m.appendFrame(h.bytes(), []byte("record"), []byte("another"))
-		f.Add(b)
-		f.Add(m.appendFrame(b))
-		f.Add(b[:len(b)-3])
-		f.Add(b[headerLen:])
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, name := range []string{"x.3.log", "x.3.snapshot", "x.secret"} {
-			start3(t, name, b)
+		for _, seed := range [][]byte{b, m.appendFrame(b), b[:len(b)-3], b[headerLen:], append(make([]byte, headerLen), b[headerLen:]...)} {
+			f.Add(byte(i%len(names)), seed)
 		}
+	}
+	f.Fuzz(func(t *testing.T, which byte, b []byte) {
+		startWith(t, names[int(which)%len(names)], b)
 	})
 }
 
-func start3(t *testing.T, name string, b []byte) {
+func startWith(t *testing.T, name string, b []byte) {
 	dir := t.TempDir()
 	write(t, in(dir, versionName), []byte(versionText))
 	write(t, in(dir, name), b)

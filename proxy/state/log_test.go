@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"os"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -161,6 +163,8 @@ func TestAStalledDisk(t *testing.T) {
 	commit(t, l, "before")
 	record := make([]byte, 100)
 	l.io.Lock()
+	release := sync.OnceFunc(l.io.Unlock)
+	defer release()
 	var last Position
 	for range 4 {
 		last = l.Append(record)
@@ -179,7 +183,7 @@ func TestAStalledDisk(t *testing.T) {
 		t.Errorf("%d bytes are kept", cap(l.pending))
 	}
 	<-l.Due()
-	l.io.Unlock()
+	release()
 
 	if err := l.Compact(emits("all of it")); err != nil {
 		t.Fatal(err)
@@ -223,7 +227,38 @@ func TestAStallWhileHealing(t *testing.T) {
 	}
 }
 
-// TestALogBehindAGap is what a crash leaves in the middle of healing.
+// TestACrashWhileHealing restores what was committed before the log failed, and
+// nothing of what came after the gap.
+func TestACrashWhileHealing(t *testing.T) {
+	dir, crashed := t.TempDir(), in(t.TempDir(), "crashed")
+	d := open(t, dir, Options{})
+	l, _ := openLog(t, d, "ledger", LogOptions{MaxPending: 100})
+	commit(t, l, "before")
+	l.Append(make([]byte, 100))
+	wantError(t, l.Err(), errStalled)
+	err := l.Compact(func(write func([]byte) error) error {
+		l.Append([]byte("behind the gap"))
+		eventually(t, "it is written", func() bool {
+			info, err := os.Stat(in(dir, "ledger.2.log"))
+			return err == nil && info.Size() > headerLen
+		})
+		if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil {
+			return err
+		}
+		return write([]byte("all"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = d.Close()
+	got, _ := restored(t, crashed, "ledger")
+	want(t, got, "before")
+	got, _ = restored(t, dir, "ledger")
+	want(t, got, "all", "behind the gap")
+}
+
+// TestALogBehindAGap is what such a crash leaves, before and after the snapshot
+// has its name.
 func TestALogBehindAGap(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir, Options{})

@@ -139,20 +139,20 @@ func (l *Log) readHeaders(all []*source) (sources []*source, stale []string, err
 			continue
 		}
 		sources = append(sources, s)
-		if s.whole {
+		if s.header.mark != (mark{}) {
 			l.mark = s.header.mark
 		}
 	}
 	for _, s := range sources {
-		if !s.whole && l.mark != (mark{}) {
+		if s.header.mark == (mark{}) {
 			s.header.mark = l.mark
 		}
 	}
 	return sources, stale, nil
 }
 
-// readHeader takes for the mark, if the header is not whole, what the first
-// frame would begin with.
+// readHeader takes the mark, if the header is not whole, from the frame behind
+// it, if that is. Else it is left to what other files say.
 func (s *source) readHeader(name string) error {
 	f, err := openRead(s.path)
 	if err != nil {
@@ -164,16 +164,24 @@ func (s *source) readHeader(name string) error {
 	}
 	s.size = s.info.Size()
 	b := make([]byte, headerLen+markLen)
-	n, err := io.ReadFull(f, b)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	s.header, s.whole, err = parseHeader(b[:n])
+	if !s.whole && n == len(b) {
+		return s.guessMark(io.NewSectionReader(f, headerLen, s.size-headerLen), mark(b[headerLen:]))
+	}
 	if s.whole && err == nil {
 		err = s.header.is(s.kind, name, s.gen)
 	}
-	if !s.whole {
-		copy(s.header.mark[:], b[headerLen:])
+	return err
+}
+
+func (s *source) guessMark(r io.Reader, m mark) error {
+	frame, err := newScanner(r, m, headerLen, s.size).frame()
+	if frame != nil {
+		s.header.mark = m
 	}
 	return err
 }
