@@ -247,6 +247,7 @@ func (b *Book) hire(g *group, j *job) {
 		before.groups--
 		before.ages.remove(g)
 		before.seen = b.clock.at
+		b.recordAccount(before.account, b.clock.at)
 		j.ages.push(g)
 	}
 	b.dismiss(before)

@@ -123,3 +123,30 @@ func bytesPerSeries(t testing.TB, s shape, series int) float64 {
 	runtime.KeepAlive(b)
 	return per
 }
+
+func BenchmarkRestoreFiveMillion(b *testing.B) {
+	for _, s := range []shape{{1, 10}, {10, 1}, {1, 200}} {
+		b.Run(fmt.Sprintf("families=%d,metrics=%d", s.families, s.metrics), func(b *testing.B) {
+			k := openKept(b, b.TempDir(), &hand{time.Now()})
+			for i := range 5_000_000 / s.series() {
+				g, err := k.Admit(b.Context(), s.claim(i))
+				if err != nil {
+					b.Fatal(err)
+				}
+				g.Settle(Applied)
+			}
+			compact(b, k)
+			size, _ := k.journal.log.Size()
+			held := k.Series()
+			for b.Loop() {
+				k.close()
+				k.Book = nil
+				k.open(secret)
+			}
+			if k.Series() != held {
+				b.Fatalf("%d series are restored, want %d", k.Series(), held)
+			}
+			b.ReportMetric(float64(size)/5_000_000, "disk-bytes/series")
+		})
+	}
+}

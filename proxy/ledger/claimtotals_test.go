@@ -20,7 +20,7 @@ func totals(k wire.Key, family string, values ...string) Claim {
 	return c
 }
 
-func content(k wire.Key, family string, values ...string) Claim {
+func putOf(k wire.Key, family string, values ...string) Claim {
 	c := totals(k, family, values...)
 	c.Totals, c.Method = false, http.MethodPut
 	return c
@@ -36,11 +36,11 @@ func TestTotalsAddAndReplaceNothing(t *testing.T) {
 	if b.Series() != 2 || b.Len() != 0 || b.Has(group1) {
 		t.Fatalf("%d series, %d groups", b.Series(), b.Len())
 	}
-	admit(t, b, content(group1, "rows", "x")).Settle(Applied)
+	admit(t, b, putOf(group1, "rows", "x")).Settle(Applied)
 	if b.Series() != 2+1+ownSeries || b.Len() != 1 {
 		t.Fatalf("with a group: %d series, %d groups", b.Series(), b.Len())
 	}
-	admit(t, b, content(group1, "rows")).Settle(Applied)
+	admit(t, b, putOf(group1, "rows")).Settle(Applied)
 	admit(t, b, Claim{Group: group1, Raw: group1, Method: http.MethodDelete}).Settle(Applied)
 	if err := b.Load(func() ([]Group, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestTotalsAddAndReplaceNothing(t *testing.T) {
 func TestTotalsAreHeldToTheBudget(t *testing.T) {
 	for series, trimmed := range map[int]int{5: 1, 6: 0, 7: 0} {
 		b, budget := newHand().book(), Budget{Series: series}
-		admit(t, b, content(group1, "rows", "x").under(budget)).Settle(Applied) // 3
+		admit(t, b, putOf(group1, "rows", "x").under(budget)).Settle(Applied) // 3
 		g := admit(t, b, totals(group1, "done", "a", "b", "c").under(budget))
 		if len(g.Trimmed) != trimmed {
 			t.Errorf("budget of %d: %v trimmed, want %d", series, g.Trimmed, trimmed)
@@ -132,23 +132,23 @@ func TestHeldByOthers(t *testing.T) {
 		}
 	}
 	check("nobody has it", false)
-	admit(t, b, content(mine, "rows", "x")).Settle(Applied)
+	admit(t, b, putOf(mine, "rows", "x")).Settle(Applied)
 	check("the job itself has it", false)
 	admit(t, b, totals(theirs, "rows", "x")).Settle(Applied)
 	check("another has it as totals", false)
 	if b.Holds(theirs, "rows") || !b.Holds(mine, "rows") || b.Holds(mine, "other") {
 		t.Error("Holds takes one for the other")
 	}
-	g := admit(t, b, content(theirs, "rows", "x"))
+	g := admit(t, b, putOf(theirs, "rows", "x"))
 	check("another is about to", true)
 	g.Settle(Untouched)
 	check("it did not", false)
-	admit(t, b, content(theirs, "rows", "x")).Settle(Applied)
+	admit(t, b, putOf(theirs, "rows", "x")).Settle(Applied)
 	check("another has it", true)
 	if !b.HeldByOthers("rows", "") {
 		t.Error("nobody's name: some job has it")
 	}
-	moved := content(theirs, "rows", "x")
+	moved := putOf(theirs, "rows", "x")
 	moved.Job = "mine"
 	admit(t, b, moved).Settle(Applied)
 	check("the group is the job's own now", false)

@@ -177,24 +177,24 @@ func (b *Book) Compact() error {
 		return nil
 	}
 	return b.journal.log.Compact(func(write func([]byte) error) error {
-		s := snapshot{book: b, write: write}
+		s := transcript{book: b, write: write}
 		return s.all()
 	})
 }
 
-// snapshot writes down a book, a piece at a time: it holds the lock only while it
+// transcript writes down a book, a piece at a time: it holds the lock only while it
 // collects a piece.
-type snapshot struct {
+type transcript struct {
 	book  *Book
 	write func([]byte) error
 	unit  []byte
 	err   error
 }
 
-// snapshotUnit is how large a piece is, about.
-const snapshotUnit = 64 << 10
+// transcriptUnit is how large a piece is, about.
+const transcriptUnit = 64 << 10
 
-func (s *snapshot) all() error {
+func (s *transcript) all() error {
 	b := s.book
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -205,7 +205,7 @@ func (s *snapshot) all() error {
 			for ; g != nil; g = g.twin {
 				s.group(g)
 			}
-			if !s.rest(snapshotUnit) {
+			if !s.rest(transcriptUnit) {
 				return s.err
 			}
 		}
@@ -223,23 +223,23 @@ func (s *snapshot) all() error {
 	return s.err
 }
 
-func (s *snapshot) group(g *group) {
+func (s *transcript) group(g *group) {
 	if g.exists {
 		g.kept = max(g.kept, g.at)
 		s.unit = g.appendTo(s.unit)
 	}
 }
 
-func (s *snapshot) account(a *account) {
+func (s *transcript) account(a *account) {
 	if s.err == nil && !a.spent(s.book.clock.at) {
 		s.unit = appendAccount(s.unit, a, a.hour.ticks, a.day.ticks)
-		s.rest(snapshotUnit)
+		s.rest(transcriptUnit)
 	}
 }
 
 // rest writes the unit, if it is longer than size, with the book unlocked. It
 // reports whether that went well.
-func (s *snapshot) rest(size int) bool {
+func (s *transcript) rest(size int) bool {
 	if len(s.unit) > size && s.err == nil {
 		s.book.mu.Unlock()
 		s.err = s.write(s.unit)

@@ -108,7 +108,7 @@ func (r *restorer) group(in *reader, totals bool) {
 	if g == nil {
 		g = b.insert(key, totals)
 	}
-	j := b.employ(g, job, 0)
+	j := r.employ(g, job)
 	var learnt []uint64
 	for _, v := range values {
 		if j.learn(v) {
@@ -125,6 +125,17 @@ func (r *restorer) group(in *reader, totals bool) {
 	}
 	j.ages.mixed, j.ages.lost = true, true
 	j.unlearn(learnt)
+}
+
+// employ makes a job pay for the group. When another did so last, was recorded.
+func (r *restorer) employ(g *group, name string) *job {
+	if g.job == nil {
+		return r.book.employ(g, name, 0)
+	}
+	before, seen := g.job.account, g.job.seen
+	j := r.book.employ(g, name, 0)
+	before.seen = seen
+	return j
 }
 
 func (r *restorer) touched(id string, at second) {
