@@ -79,7 +79,7 @@ func TestASnapshotIsOfWhatWasAppended(t *testing.T) {
 	defer release()
 	eventually(t, "the snapshot is written", func() bool {
 		info, err := os.Stat(in(dir, "ledger.2.snapshot.tmp"))
-		return err == nil && info.Size() > headerLen
+		return err != nil || info.Size() > headerLen
 	})
 	for range 100 {
 		if got := files(t, dir, ".snapshot"); len(got) > 0 {

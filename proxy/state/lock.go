@@ -52,9 +52,6 @@ func tryLock(path string) (*os.File, error) {
 		return nil, err
 	}
 	err = flock(f)
-	if err == nil && !isStill(f, path) {
-		err = syscall.EWOULDBLOCK // locked, but no longer what others would lock
-	}
 	if err == nil {
 		err = f.Chmod(fileMode)
 	}

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -219,6 +220,9 @@ func TestAStallWhileHealing(t *testing.T) {
 	})
 	wantError(t, err, errStalled, "not compacted")
 	wantError(t, l.Err(), errStalled)
+	if n := strings.Count(l.Err().Error(), "is not written"); n != 1 {
+		t.Errorf("error %q", l.Err())
+	}
 	wantError(t, d.Close(), errStalled)
 	got, damage := restored(t, dir, "ledger")
 	want(t, got, "before")

@@ -107,7 +107,7 @@ func (l *Log) check() {
 func (l *Log) miss(s *source, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.healing && slices.Contains(l.files, s) {
+	if slices.Contains(l.files, s) {
 		l.fail(err)
 	}
 }
