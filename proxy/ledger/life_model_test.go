@@ -2,19 +2,9 @@ package ledger
 
 import (
 	"cmp"
-	"context"
-	"errors"
-	"fmt"
 	"maps"
-	"net/http"
-	"os"
 	"slices"
-	"testing"
-	"time"
 
-	"pgregory.net/rapid"
-
-	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -23,8 +13,8 @@ import (
 type life struct {
 	wall, now int64 // as the clock shows, and as windows roll
 	groups    []*lifeGroup
-	order     []int // existing groups, least recently pushed to first
-	fresh     map[string][]event
+	order     []int              // existing groups, least recently pushed to first
+	brought   map[string][]event // new series, by job
 	pushes    map[string][]event
 	newJobs   map[int][]event // by entry
 	gone      map[string]int64
@@ -154,109 +144,48 @@ type lifeRuling struct {
 
 func one(*lifeGroup) int { return 1 }
 
-func (l *life) rule(i int, values []string, word OverBudget, success bool) (r lifeRuling) {
+// lifeTally is what there would be once a push is applied.
+type lifeTally struct {
+	*life
+	lifeRuling
+	i                           int
+	job                         string
+	b                           Budget
+	used, shared, others, total int
+	victims                     []int // that are left to evict
+}
+
+func (l *life) ofJob(job string) func(int) bool {
+	return func(k int) bool { return l.groups[k].job == job }
+}
+
+func (l *life) ofEntry(job string) func(int) bool {
+	return func(k int) bool { return lifeEntries[l.groups[k].job] == lifeEntries[job] }
+}
+
+// stays leaves out what is promised to be evicted.
+func (t *lifeTally) stays(k int) bool {
+	_, promised := t.promised[k]
+	return t.groups[k].job == t.job && (k == t.i || !promised)
+}
+
+func (l *life) lives(where func(int) bool) int {
+	return l.sum(one, func(k int) bool { return where(k) && l.groups[k].live() })
+}
+
+func (l *life) rule(i int, values []string, word OverBudget, success bool) lifeRuling {
 	g := l.groups[i]
-	job, b := g.job, l.terms[g.job]
-	ofJob := func(k int) bool { return l.groups[k].job == job }
-	ofEntry := func(k int) bool { return lifeEntries[l.groups[k].job] == lifeEntries[job] }
-	stays := func(k int) bool { _, promised := l.promised[k]; return ofJob(k) && (k == i || !promised) }
-	all := func(int) bool { return true }
-	lives := func(where func(int) bool) int {
-		return l.sum(one, func(k int) bool { return where(k) && l.groups[k].live() })
-	}
-	if b.PushesPerMinute > 0 && within(l.pushes[job], l.now, 1) >= b.PushesPerMinute {
+	t := &lifeTally{life: l, i: i, job: g.job, b: l.terms[g.job]}
+	if t.b.PushesPerMinute > 0 && within(l.pushes[t.job], l.now, 1) >= t.b.PushesPerMinute {
 		return lifeRuling{refused: PushesPerMinuteLimit}
 	}
-	gone := len(g.content)
-	for _, v := range values {
-		if g.content[v] && !g.unsure {
-			gone--
-		}
-	}
-	used, shared := l.sum((*lifeGroup).booked, stays)-gone, l.sum((*lifeGroup).booked, ofEntry)-gone
-	others := l.sum((*lifeGroup).booked, func(k int) bool { return !ofEntry(k) })
-	for j := range l.terms {
-		if lifeEntries[j] != lifeEntries[job] {
-			others = max(0, others-l.terms[j].Guaranteed)
-			break
-		}
-	}
-	total := l.sum((*lifeGroup).atMost, func(k int) bool { return k != i }) + g.booked() - gone
-	over := func(n, fresh int) Limit {
-		lent := max(0, shared+n-b.Guaranteed)
-		room := b.GuardSeries - b.Reserved
-		borrowed := max(0, used+n-b.Series)
-		switch {
-		case borrowed > b.Borrow || borrowed > 0 && others+max(lent, borrowed) > room:
-			return SeriesLimit
-		case shared+n > b.EntrySeries:
-			return EntrySeriesLimit
-		case lent > 0 && others+lent > room:
-			return map[bool]Limit{true: RemainderLimit, false: GuardSeriesLimit}[b.Reserved > 0]
-		case total+n > b.GuardSeries:
-			return GuardSeriesLimit
-		case fresh > 0 && within(l.fresh[job], l.now, 60)+r.fresh+fresh > b.NewSeriesPerHour:
-			return NewSeriesPerHourLimit
-		case fresh > 0 && within(l.fresh[job], l.now, 1440)+r.fresh+fresh > b.NewSeriesPerDay:
-			return NewSeriesPerDayLimit
-		}
-		return 0
-	}
-	kept := -1 // is pinned once the push is applied, beside the group itself
-	if b.KeepLast && !success {
-		kept = l.lastSuccess(job)
-	}
-	var victims []int // left to evict
-	for _, k := range l.order {
-		if _, promised := l.promised[k]; word == EvictOldest && ofJob(k) && k != i && k != kept && !promised && l.groups[k].push == nil {
-			victims = append(victims, k)
-		}
-	}
-	evict := func() {
-		used -= l.groups[victims[0]].booked()
-		r.evict, victims = append(r.evict, victims[0]), victims[1:]
-	}
-	fits := func(n, fresh int) Limit {
-		wasUsed, wasEvict, wasVictims := used, r.evict, victims
-		for over(n, fresh) == SeriesLimit && len(victims) > 0 {
-			evict()
-		}
-		limit := over(n, fresh)
-		if limit != 0 {
-			used, r.evict, victims = wasUsed, slices.Clip(wasEvict), wasVictims
-			return over(n, fresh)
-		}
-		used, shared, total, r.fresh = used+n, shared+n, total+n, r.fresh+fresh
-		return 0
+	t.count(values)
+	if word == EvictOldest {
+		t.findVictims(success)
 	}
 	if !g.exists {
-		if lives(ofJob) == 0 {
-			jobs := map[string]bool{}
-			for k, other := range l.groups {
-				if ofEntry(k) && other.live() {
-					jobs[other.job] = true
-				}
-			}
-			at, known := l.gone[job]
-			r.newJob = !known || l.now-at >= 86400
-			if len(jobs)+1 > b.EntryJobs {
-				return lifeRuling{refused: EntryJobsLimit}
-			}
-			if r.newJob && within(l.newJobs[lifeEntries[job]], l.now, 1440)+1 > b.NewJobsPerDay {
-				return lifeRuling{refused: NewJobsPerDayLimit}
-			}
-		}
-		if lives(all)+1 > b.GuardGroups {
-			return lifeRuling{refused: GuardGroupsLimit}
-		}
-		for lives(stays)+1-len(r.evict) > b.Groups {
-			if len(victims) == 0 {
-				return lifeRuling{refused: GroupsLimit}
-			}
-			evict()
-		}
-		if limit := fits(2, 2); limit != 0 {
-			return lifeRuling{refused: limit}
+		if t.refused = t.begin(); t.refused != 0 {
+			return t.lifeRuling
 		}
 	}
 	for k, v := range values {
@@ -267,18 +196,126 @@ func (l *life) rule(i int, values []string, word OverBudget, success bool) (r li
 		if !g.content[v] {
 			fresh = 1
 		}
+		limit := Limit(0)
 		if grows > 0 {
-			if limit := fits(grows, fresh); limit != 0 {
-				r.trimmed = append(r.trimmed, k)
-				if word == Reject && r.refused == 0 {
-					r.refused = limit
-				}
-				continue
+			limit = t.fits(grows, fresh)
+		}
+		if limit == 0 {
+			t.passes = append(t.passes, v)
+			continue
+		}
+		t.trimmed = append(t.trimmed, k)
+		if word == Reject && t.refused == 0 {
+			t.refused = limit
+		}
+	}
+	return t.lifeRuling
+}
+
+// count adds up what there is, without what the push replaces.
+func (t *lifeTally) count(values []string) {
+	g := t.groups[t.i]
+	gone := len(g.content)
+	for _, v := range values {
+		if g.content[v] && !g.unsure {
+			gone--
+		}
+	}
+	ofEntry := t.ofEntry(t.job)
+	t.used = t.sum((*lifeGroup).booked, t.stays) - gone
+	t.shared = t.sum((*lifeGroup).booked, ofEntry) - gone
+	t.others = t.sum((*lifeGroup).booked, func(k int) bool { return !ofEntry(k) })
+	for job, terms := range t.terms {
+		if lifeEntries[job] != lifeEntries[t.job] {
+			t.others = max(0, t.others-terms.Guaranteed)
+			break // there are two entries
+		}
+	}
+	t.total = t.sum((*lifeGroup).atMost, func(k int) bool { return k != t.i }) + g.booked() - gone
+}
+
+// over is the first limit that a push would pass.
+func (t *lifeTally) over(n, fresh int) Limit {
+	lent, room := max(0, t.shared+n-t.b.Guaranteed), t.b.GuardSeries-t.b.Reserved
+	borrowed := max(0, t.used+n-t.b.Series)
+	switch {
+	case borrowed > t.b.Borrow || borrowed > 0 && t.others+max(lent, borrowed) > room:
+		return SeriesLimit
+	case t.shared+n > t.b.EntrySeries:
+		return EntrySeriesLimit
+	case lent > 0 && t.others+lent > room:
+		return map[bool]Limit{true: RemainderLimit, false: GuardSeriesLimit}[t.b.Reserved > 0]
+	case t.total+n > t.b.GuardSeries:
+		return GuardSeriesLimit
+	case fresh > 0 && within(t.brought[t.job], t.now, 60)+t.fresh+fresh > t.b.NewSeriesPerHour:
+		return NewSeriesPerHourLimit
+	case fresh > 0 && within(t.brought[t.job], t.now, 1440)+t.fresh+fresh > t.b.NewSeriesPerDay:
+		return NewSeriesPerDayLimit
+	}
+	return 0
+}
+
+// findVictims finds what may be evicted, but for what is pinned once the push is
+// applied: that is not the group's own, which is the newest then.
+func (t *lifeTally) findVictims(success bool) {
+	kept := -1
+	if t.b.KeepLast && !success {
+		kept = t.lastSuccess(t.job)
+	}
+	for _, k := range t.order {
+		if _, promised := t.promised[k]; t.groups[k].job == t.job && k != t.i && k != kept && !promised && t.groups[k].push == nil {
+			t.victims = append(t.victims, k)
+		}
+	}
+}
+
+func (t *lifeTally) evictOne() {
+	t.used -= t.groups[t.victims[0]].booked()
+	t.evict, t.victims = append(slices.Clip(t.evict), t.victims[0]), t.victims[1:]
+}
+
+// fits takes up series if they fit, perhaps after others have gone.
+func (t *lifeTally) fits(n, fresh int) Limit {
+	before := *t
+	for t.over(n, fresh) == SeriesLimit && len(t.victims) > 0 {
+		t.evictOne()
+	}
+	if t.over(n, fresh) != 0 {
+		*t = before
+		return t.over(n, fresh)
+	}
+	t.used, t.shared, t.total, t.fresh = t.used+n, t.shared+n, t.total+n, t.fresh+fresh
+	return 0
+}
+
+// begin is what a new group must fit.
+func (t *lifeTally) begin() Limit {
+	if t.lives(t.ofJob(t.job)) == 0 {
+		jobs := map[string]bool{}
+		for k, other := range t.groups {
+			if t.ofEntry(t.job)(k) && other.live() {
+				jobs[other.job] = true
 			}
 		}
-		r.passes = append(r.passes, v)
+		at, known := t.gone[t.job]
+		t.newJob = !known || t.now-at >= 86400
+		switch {
+		case len(jobs)+1 > t.b.EntryJobs:
+			return EntryJobsLimit
+		case t.newJob && within(t.newJobs[lifeEntries[t.job]], t.now, 1440)+1 > t.b.NewJobsPerDay:
+			return NewJobsPerDayLimit
+		}
 	}
-	return r
+	if t.lives(func(int) bool { return true })+1 > t.b.GuardGroups {
+		return GuardGroupsLimit
+	}
+	for t.lives(t.stays)+1-len(t.evict) > t.b.Groups {
+		if len(t.victims) == 0 {
+			return GroupsLimit
+		}
+		t.evictOne()
+	}
+	return t.fits(2, 2)
 }
 
 // renew makes a group the newest.
@@ -318,7 +355,7 @@ func (l *life) settle(i int, o Outcome) {
 		if o == Refused && p.made {
 			left = 2
 		}
-		l.fresh[g.job] = append(without(l.fresh[g.job], event{p.at, p.fresh}), event{p.at, left})
+		l.brought[g.job] = append(without(l.brought[g.job], event{p.at, p.fresh}), event{p.at, left})
 	}
 	if o == Untouched {
 		if p.newJob {
@@ -326,7 +363,7 @@ func (l *life) settle(i int, o Outcome) {
 			l.newJobs[e] = without(l.newJobs[e], event{p.at, 1})
 		}
 		at, known := l.gone[g.job]
-		if known = known && l.now-at < 86400; !known && within(l.fresh[g.job], l.now, 1440) == 0 && l.sum((*lifeGroup).booked, func(k int) bool { return l.groups[k].job == g.job }) == 0 {
+		if known = known && l.now-at < 86400; !known && within(l.brought[g.job], l.now, 1440) == 0 && l.sum((*lifeGroup).booked, func(k int) bool { return l.groups[k].job == g.job }) == 0 {
 			l.pushes[g.job] = nil // nobody remembers a job that never was
 		}
 		return
@@ -372,372 +409,4 @@ func (l *life) expire() {
 // sort is what a listing does to the order: by time, and otherwise as it was.
 func (l *life) sort() {
 	slices.SortStableFunc(l.order, func(x, y int) int { return cmp.Compare(l.groups[x].at, l.groups[y].at) })
-}
-
-// lifeTest drives a book and its model.
-type lifeTest struct {
-	*life
-	book *Book
-	dir  *state.Dir // nil: nothing is kept
-	path string
-}
-
-func drawTerms(t *rapid.T) map[string]Budget {
-	n := func(low, high int, name string) int { return rapid.IntRange(low, high).Draw(t, name) }
-	guard := Budget{GuardSeries: n(6, 24, "guard"), GuardGroups: n(2, 6, "guard groups")}
-	a, b := guard, guard
-	a.Guaranteed, b.Guaranteed = n(0, 6, "guaranteed a"), n(0, 3, "guaranteed b")*n(0, 1, "any")
-	guard.Reserved = a.Guaranteed + b.Guaranteed
-	out := map[string]Budget{}
-	for _, job := range []string{"a", "b", "c"} {
-		c := a
-		if job != "a" {
-			c = b
-		}
-		c.Reserved = guard.Reserved
-		c.Series, c.Borrow, c.Groups = n(2, 10, "series"), n(0, 3, "borrow"), n(1, 3, "groups")
-		c.NewSeriesPerHour, c.NewSeriesPerDay = n(2, 30, "hour"), n(2, 60, "day")
-		c.PushesPerMinute, c.NewJobsPerDay = n(1, 8, "pushes"), n(1, 4, "new jobs")
-		c.EntrySeries, c.EntryJobs = n(2, 20, "entry"), n(1, 2, "jobs")
-		c.StaleAfter, c.KeepLast = time.Duration(n(1, 4, "stale"))*time.Hour, n(0, 1, "keep") == 1
-		out[job] = c
-	}
-	return out
-}
-
-func newLife(t *rapid.T) *lifeTest {
-	l := &lifeTest{life: &life{
-		wall: 1_800_000_000, now: 1_800_000_000, fresh: map[string][]event{}, pushes: map[string][]event{}, newJobs: map[int][]event{},
-		gone: map[string]int64{}, promised: map[int]lifePromise{}, terms: drawTerms(t),
-	}}
-	for _, k := range lifeKeys {
-		l.groups = append(l.groups, &lifeGroup{job: k.Job(), content: map[string]bool{}})
-	}
-	return l
-}
-
-func (l *lifeTest) config() Config {
-	return Config{Secret: [16]byte{1}, Now: func() time.Time { return time.Unix(l.wall, 0) }}
-}
-
-func (l *lifeTest) actions() map[string]func(*rapid.T) {
-	group := rapid.IntRange(0, len(lifeKeys)-1)
-	push := func(t *rapid.T) { l.push(t, group.Draw(t, "group")) }
-	settle := func(t *rapid.T) { l.end(t, group.Draw(t, "group")) }
-	return map[string]func(*rapid.T){
-		"push": push, "push more": push, "settle": settle, "settle more": settle,
-		"delete": func(t *rapid.T) { l.delete(t, group.Draw(t, "group")) },
-		"wait":   l.wait, "load": l.load,
-		"regovern": func(t *rapid.T) {
-			l.terms = drawTerms(t)
-			l.regovern()
-		},
-		"wipe": func(*rapid.T) {
-			l.book.Wipe()
-			for i := range l.groups {
-				l.remove(i)
-			}
-		},
-		"": l.check,
-	}
-}
-
-func (l *lifeTest) regovern() {
-	l.book.Regovern(func(job string) (int, Budget) { return lifeEntries[job], l.terms[job] })
-}
-
-func TestLifeAgainstModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		l := newLife(t)
-		l.book = NewBook(l.config())
-		l.book.Totals() // the first look at the clock
-		t.Repeat(l.actions())
-	})
-}
-
-// TestLifeWithRestarts lets the process end, at any time, and begin anew.
-func TestLifeWithRestarts(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		l := newLife(t)
-		path, err := os.MkdirTemp("", "ledger")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(path)
-		l.path = path
-		l.open(t)
-		defer func() { _ = l.dir.Close() }()
-		actions := l.actions()
-		actions["restart"] = l.restart
-		actions["compact"] = func(t *rapid.T) {
-			if err := l.book.Compact(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		t.Repeat(actions)
-	})
-}
-
-func (l *lifeTest) open(t *rapid.T) {
-	var err error
-	if l.dir, err = state.Open(context.Background(), l.path, state.Options{Sync: state.SyncNever}); err != nil {
-		t.Fatal(err)
-	}
-	if l.book, _, err = Open(l.dir, l.config()); err != nil {
-		t.Fatal(err)
-	}
-	l.regovern()
-}
-
-// restart forgets what is under way, and what is promised. Groups are as old as
-// they were, or up to a minute younger.
-func (l *lifeTest) restart(t *rapid.T) {
-	if err := l.dir.Close(); err != nil {
-		t.Fatal(err)
-	}
-	l.open(t)
-	l.pushes, l.promised = map[string][]event{}, map[int]lifePromise{}
-	for i, g := range l.groups {
-		g.push = nil
-		if !g.exists {
-			continue
-		}
-		restored, ok := l.book.Group(lifeKeys[i])
-		at := restored.Pushed.Unix()
-		if !ok || at < min(g.at, l.wall) || at > min(g.at+touchEvery, l.wall) {
-			t.Fatalf("%s was pushed to at %d, and is restored with %d, %v, at %d", lifeKeys[i], g.at, at, ok, l.wall)
-		}
-		g.at = at
-	}
-	l.order = nil
-	for _, job := range []string{"a", "b", "c"} { // of the same minute, the order may be another
-		r, _ := l.book.Job(job, 9)
-		for _, g := range r.Oldest {
-			l.order = append(l.order, slices.IndexFunc(lifeKeys, g.Key.Equal))
-		}
-	}
-	l.sort()
-}
-
-func (l *lifeTest) wait(t *rapid.T) {
-	by := rapid.SampledFrom([]int64{1, 30, 61, 600, 3601, 7200, 86400, -3600}).Draw(t, "by")
-	if l.dir != nil {
-		by = max(by, -by) // by how much the clock was set back nobody remembers
-	}
-	l.wall += by
-	l.now += max(0, by)
-	l.book.Totals() // a look at the clock
-}
-
-func (l *lifeTest) push(t *rapid.T, i int) {
-	g := l.groups[i]
-	values := rapid.SliceOfDistinct(rapid.SampledFrom(numbered(6)), rapid.ID[string]).Draw(t, "values")
-	c := push(http.MethodPut, lifeKeys[i], l.terms[g.job], values...)
-	c.Entry, c.OverBudget = lifeEntries[g.job], rapid.SampledFrom([]OverBudget{Trim, Reject, EvictOldest}).Draw(t, "word")
-	success := rapid.Bool().Draw(t, "success")
-	if success { // told by a family without metrics, which holds nothing
-		c.Families, c.Success = append(c.Families, "s"), []int32{0, 1}
-	}
-	if g.push != nil {
-		if _, err := l.book.Admit(context.Background(), c); !errors.Is(err, ErrBusy) {
-			t.Fatalf("Admit of a group that is taken = %v", err)
-		}
-		return
-	}
-	l.expire()
-	want := l.rule(i, values, c.OverBudget, len(c.Success) > 0)
-	peeked, peekErr := l.book.Peek(c)
-	grant, err := l.book.Admit(context.Background(), c)
-	if fmt.Sprint(peekErr) != fmt.Sprint(err) {
-		t.Fatalf("Peek = %v, Admit = %v", peekErr, err)
-	}
-	var over *OverBudgetError
-	var rate *RateError
-	switch {
-	case errors.As(err, &over) && over.Excess[0].Over == want.refused:
-		return
-	case errors.As(err, &rate) && want.refused == PushesPerMinuteLimit:
-		return
-	case err != nil || want.refused != 0:
-		t.Fatalf("Admit = %v, want to be refused for %s", err, want.refused)
-	}
-	var evict []wire.Key
-	for _, k := range want.evict {
-		evict = append(evict, lifeKeys[k])
-		l.promised[k] = lifePromise{grant, 1 << 62}
-	}
-	if !slices.Equal(grant.Trimmed, want.trimmed) || !slices.EqualFunc(grant.Evict, evict, wire.Key.Equal) || fmt.Sprint(peeked) != fmt.Sprint(grant.Ruling) {
-		t.Fatalf("trimmed %v, evicts %v, want %v, %v; peeked %+v", grant.Trimmed, grant.Evict, want.trimmed, evict, peeked)
-	}
-	delete(l.promised, i)
-	g.push = &lifePush{grant: grant, pushed: map[string]bool{}, at: l.now, fresh: want.fresh, made: !g.exists, newJob: want.newJob}
-	for _, v := range want.passes {
-		g.push.pushed[v] = true
-	}
-	g.push.success = success && len(want.passes) > 0
-	l.fresh[g.job] = append(l.fresh[g.job], event{l.now, want.fresh})
-	l.pushes[g.job] = append(l.pushes[g.job], event{l.now, 1})
-	if want.newJob {
-		l.newJobs[c.Entry] = append(l.newJobs[c.Entry], event{l.now, 1})
-	}
-}
-
-func (l *lifeTest) end(t *rapid.T, i int) {
-	g := l.groups[i]
-	if g.push == nil {
-		t.Skip()
-	}
-	o := rapid.SampledFrom([]Outcome{Applied, Applied, Refused, Untouched, Unknown}).Draw(t, "outcome")
-	grant := g.push.grant
-	l.settle(i, o)
-	grant.Settle(o)
-}
-
-// delete is a client's, a sweep or an eviction.
-func (l *lifeTest) delete(t *rapid.T, i int) {
-	g := l.groups[i]
-	if g.push != nil {
-		t.Skip()
-	}
-	c := Claim{Group: lifeKeys[i], Raw: lifeKeys[i], Method: http.MethodDelete}
-	want := Reason(0)
-	_, promised := l.promised[i]
-	switch rapid.IntRange(0, 2).Draw(t, "kind") {
-	case 0:
-	case 1:
-		c.Sweep, c.IfOlder = true, time.Unix(l.wall-rapid.Int64Range(0, 7200).Draw(t, "age"), 0)
-		switch {
-		case !g.exists:
-			want = Gone
-		case g.at > c.IfOlder.Unix():
-			want = Fresh
-		case l.pinned(g.job) == i:
-			want = Pinned
-		}
-	case 2:
-		c.Evict = true
-		switch {
-		case !g.exists:
-			want = Gone
-		case !promised:
-			want = Spared
-		case l.pinned(g.job) == i:
-			want = Pinned
-		}
-	}
-	grant, err := l.book.Admit(context.Background(), c)
-	if err != nil || grant.Reason != want || grant.Skip != (want != 0) {
-		t.Fatalf("Admit = %v, %+v, want %d", err, grant, want)
-	}
-	if grant.Skip {
-		if want == Pinned {
-			delete(l.promised, i)
-		}
-		grant.Settle(Untouched)
-		return
-	}
-	g.push = &lifePush{grant: grant}
-}
-
-// load lists groups in any state; those that are taken as they are.
-func (l *lifeTest) load(t *rapid.T) {
-	var listing []Group
-	for i, g := range l.groups {
-		if g.push != nil {
-			continue
-		}
-		if !rapid.Bool().Draw(t, "listed") {
-			l.remove(i)
-			continue
-		}
-		listed := Group{Key: lifeKeys[i], Entry: lifeEntries[g.job], Budget: l.terms[g.job], Success: rapid.Bool().Draw(t, "success")}
-		p := wire.GroupPrinter{Seed: 1}
-		p.Family("x")
-		g.content = map[string]bool{}
-		for _, v := range rapid.SliceOfDistinct(rapid.SampledFrom(numbered(6)), rapid.ID[string]).Draw(t, "values") {
-			p.Metric(append(lifeKeys[i].Labels(), key("v", v).Labels()...), 1)
-			g.content[v] = true
-		}
-		listed.Families = p.Finish(lifeKeys[i])
-		at := int64(0)
-		if age := rapid.Int64Range(-100, 10000).Draw(t, "age"); age < 9000 {
-			at = l.wall - age
-			listed.Pushed = time.Unix(at, 0)
-		}
-		if !g.exists {
-			g.at = 0
-			l.order = append(l.order, i)
-		}
-		if at == 0 && g.at == 0 {
-			at = l.wall
-		}
-		g.at = min(l.wall, max(g.at, at))
-		g.exists, g.unsure, g.failed, g.success, g.most = true, false, false, listed.Success, len(g.content)
-		listing = append(listing, listed)
-	}
-	if err := l.book.Load(func() ([]Group, error) { return listing, nil }); err != nil {
-		t.Fatal(err)
-	}
-	l.sort()
-}
-
-func (l *lifeTest) check(t *rapid.T) {
-	l.sort()
-	total, live := 0, 0
-	for job, terms := range l.terms {
-		ofJob := func(k int) bool { return l.groups[k].job == job }
-		held := l.sum((*lifeGroup).booked, ofJob)
-		total += held
-		var want []wire.Key
-		for _, k := range l.order {
-			if ofJob(k) {
-				want = append(want, lifeKeys[k])
-			}
-		}
-		live += len(want)
-		r, _ := l.book.Job(job, 9)
-		var got []wire.Key
-		older := 0
-		for _, g := range r.Oldest {
-			i := slices.IndexFunc(lifeKeys, g.Key.Equal)
-			m := l.groups[i]
-			older += g.Series
-			if g.Series != m.booked() || g.Pushed.Unix() != m.at || g.Failed != m.failed || g.Pinned != (i == l.pinned(job)) || g.Over != (older > terms.Series) {
-				t.Fatalf("%s: %+v, want %+v", g.Key, g, m)
-			}
-			got = append(got, g.Key)
-		}
-		if !slices.EqualFunc(got, want, wire.Key.Equal) {
-			t.Fatalf("job %s has the groups %v, want %v", job, got, want)
-		}
-		if l.book.Held(job) != held || r.Series != held || r.Groups != len(want) {
-			t.Fatalf("job %s holds %d, %+v, want %d", job, l.book.Held(job), r, held)
-		}
-		if hour, day := within(l.fresh[job], l.now, 60), within(l.fresh[job], l.now, 1440); r.NewThisHour != hour || r.NewThisDay != day {
-			t.Fatalf("job %s: %d and %d are new, want %d and %d", job, r.NewThisHour, r.NewThisDay, hour, day)
-		}
-	}
-	if sums := l.book.Totals(); sums.Series != total || sums.Groups != live {
-		t.Fatalf("%+v, want %d series of %d groups", sums, total, live)
-	}
-	l.checkStale(t)
-}
-
-func (l *lifeTest) checkStale(t *rapid.T) {
-	want := map[string]bool{}
-	for i, g := range l.groups {
-		terms := l.terms[g.job]
-		if _, promised := l.promised[i]; g.exists && g.push == nil && !promised && i != l.pinned(g.job) && g.at+int64(terms.StaleAfter/time.Second) <= l.wall {
-			want[lifeKeys[i].ID()] = true
-		}
-	}
-	all := l.book.Stale(time.Unix(l.wall, 0), 99)
-	for n, s := range all {
-		if !want[s.Key.ID()] || n > 0 && s.Pushed.Before(all[n-1].Pushed) {
-			t.Fatalf("stale are %v, want %v", all, want)
-		}
-	}
-	if len(all) != len(want) {
-		t.Fatalf("stale are %v, want %v", all, want)
-	}
 }

@@ -321,3 +321,75 @@ func flush(t *testing.T, book *ledger.Book, upstream *url.URL) {
 		time.Sleep(time.Millisecond)
 	}
 }
+
+// TestEvictionsAtAPushgateway gives every push a group of its own, as jobs do that
+// name their runs, and looks at what a real Pushgateway is left with.
+func TestEvictionsAtAPushgateway(t *testing.T) {
+	const groups = 5
+	upstream := gatewaytest.Start(t)
+	book := ledger.NewBook(ledger.Config{Wait: time.Minute})
+	met := &seen{}
+	atOnce(t, book, faults(t, upstream), met, func(c *client, i int) {
+		key := wire.NewKey(label("job", jobNames[c.rand.IntN(len(jobNames))]), label("run_id", fmt.Sprint(c.rand.Int64())))
+		claim := ledger.Claim{
+			Group: key, Raw: key, Method: http.MethodPut, OverBudget: ledger.EvictOldest,
+			Budget: ledger.Budget{Groups: groups, Series: 120},
+		}
+		bodies := c.fill(&claim)
+		grant, err := book.Admit(context.Background(), claim)
+		if errors.As(err, new(*ledger.OverBudgetError)) {
+			return // the others are all being evicted
+		}
+		if err != nil {
+			t.Errorf("Admit: %v", err)
+			return
+		}
+		for _, i := range grant.Trimmed {
+			bodies[i] = ""
+		}
+		o := c.send(http.MethodPut, key, "# TYPE latency histogram\n"+strings.Join(bodies, ""), "")
+		grant.Settle(o)
+		if o != ledger.Applied {
+			t.Errorf("push %d: outcome %d", i, o)
+		}
+		c.evict(grant.Evict)
+	})
+	flush(t, book, upstream)
+	lister, err := gateway.New(gateway.Config{URL: upstream})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(lister.Close)
+	listed, err := lister.Groups(t.Context(), printSeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, g := range listed {
+		if count[g.Key.Job()]++; !book.Has(g.Key) {
+			t.Errorf("%s is there, and the book does not know", g.Key)
+		}
+	}
+	for _, job := range jobNames {
+		if held := upstreamSeries(t, upstream)[job]; count[job] == 0 || count[job] > groups || held > 120 || held != book.Held(job) {
+			t.Errorf("job %s has %d groups of %d series, the book says %d", job, count[job], held, book.Held(job))
+		}
+	}
+	if book.Len() != len(listed) || met.outcomes[ledger.Applied].Load() == 0 {
+		t.Errorf("the book knows %d groups, there are %d, after %d evictions", book.Len(), len(listed), met.outcomes[ledger.Applied].Load())
+	}
+}
+
+// evict carries out evictions.
+func (c *client) evict(keys []wire.Key) {
+	for _, k := range keys {
+		grant, err := c.book.Admit(context.Background(), ledger.Claim{Group: k, Raw: k, Method: http.MethodDelete, Evict: true})
+		if err != nil || grant.Skip {
+			c.t.Errorf("evicting %s: %v, %+v", k, err, grant)
+			continue
+		}
+		o := c.send(http.MethodDelete, k, "", "")
+		c.outcomes[o].Add(1)
+		grant.Settle(o)
+	}
+}
