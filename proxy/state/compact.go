@@ -33,12 +33,12 @@ func (l *Log) Compact(emit func(write func(record []byte) error) error) error {
 	err := l.compact(emit)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	select {
+	case <-l.due: // of before, or of the very failure
+	default:
+	}
 	if err == nil {
 		l.pause, l.retry = 0, time.Time{}
-		select {
-		case <-l.due:
-		default:
-		}
 		return nil
 	}
 	l.pause = min(max(2*l.pause, l.dir.o.Interval), maxPause)

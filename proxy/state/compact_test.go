@@ -182,3 +182,21 @@ func TestAFailedCompactionIsDueAgain(t *testing.T) {
 	}
 	commit(t, l, "")
 }
+
+func TestAFailedCompactionIsNotDueAtOnce(t *testing.T) {
+	d := open(t, t.TempDir(), Options{Interval: time.Hour})
+	l, _ := openLog(t, d, "ledger", LogOptions{MaxPending: 90})
+	l.Append(make([]byte, 100))
+	<-l.Due()
+	refuse := errors.New("not yet")
+	wantError(t, l.Compact(func(func([]byte) error) error { return refuse }), refuse)
+	l.mu.Lock()
+	l.remind()
+	l.mu.Unlock()
+	if len(l.Due()) > 0 {
+		t.Error("it is due")
+	}
+	if l.pause != maxPause {
+		t.Errorf("the pause is %v", l.pause)
+	}
+}
