@@ -21,6 +21,12 @@
 // to the upstream past it, it learns at the next Load. What no upstream has, such
 // as what enforcement would have let through, is kept by a second Book, whose
 // pushes are settled as Applied at once.
+//
+// What is new is counted in windows that roll, and that outlive the groups of a
+// job. The groups of a job stand in the order of their last push: from the old end
+// come those that are stale, and those that make room for others.
+//
+// Open keeps a book in the state directory. NewBook keeps it in memory alone.
 package ledger
 
 import (

@@ -143,6 +143,19 @@ func TestPushesPerMinute(t *testing.T) {
 	}
 }
 
+func TestRefusalsNameTheirLimit(t *testing.T) {
+	for limit := range Limit(20) {
+		over := &OverBudgetError{Job: "j", Excess: []Excess{{Over: limit, Count: 3, Max: 2}}}
+		known := limit >= SeriesLimit && limit <= RemainderLimit
+		if want := fmt.Sprintf(`job "j" is over its budget of %s: 3, limit: 2`, limit); over.Error() != want || (limit.String() != "none") != known {
+			t.Errorf("limit %d: %s", limit, over)
+		}
+	}
+	if got := (&RateError{Job: "j", Max: 5}).Error(); got != `job "j" pushes too often, limit: 5 a minute` {
+		t.Error(got)
+	}
+}
+
 // TestWhatIsNewCounts books at Admit, and gives back what did not come about.
 func TestWhatIsNewCounts(t *testing.T) {
 	for outcome, want := range map[Outcome]int{Applied: 5, Unknown: 5, Refused: 2, Untouched: 0} {

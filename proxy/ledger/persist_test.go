@@ -375,6 +375,47 @@ func TestCompactionsWhilePushesGoOn(t *testing.T) {
 	}
 }
 
+// TestRecordsThatAreNotWhole cuts a record at each byte, and breaks the order of
+// what it holds.
+func TestRecordsThatAreNotWhole(t *testing.T) {
+	b := newHand().book()
+	admit(t, b, push(http.MethodPut, group1, Budget{}, "a", "b")).Settle(Applied)
+	g := b.find(group1)
+	name, head := g.content[0], g.content[1]
+	for what, content := range map[string]holdings{
+		"a name alone":           {name},
+		"fewer than it says":     g.content[:len(g.content)-1],
+		"repeats nothing":        {name, again},
+		"the same name twice":    {name, 0, name, 0},
+		"names out of order":     {name, 0, name - 1, 0},
+		"more than can be there": {name, 1<<63 | head},
+	} {
+		r := restorer{book: NewBook(Config{})}
+		g.content = content
+		record := append([]byte{recordGroup}, make([]byte, 2+8+3)...) // no ID, job, writer, time, flags and slack
+		record = append(record, byte(len(content)))
+		for _, w := range content {
+			record = appendWord(record, w)
+		}
+		if err := r.apply(append(record, 0)); !errors.Is(err, errRecord) || r.book.Len() != 0 {
+			t.Errorf("%s: %v, %d groups", what, err, r.book.Len())
+		}
+	}
+	g.content = holdings{}
+	whole := [][]byte{
+		appendKey(nil, 5), g.appendTo(nil), appendTouched(nil, g), appendGone(nil, g, 300), appendWiped(nil, 300),
+		appendAccount(nil, g.job.account, []tick{{300, 2}}, []tick{{3, 1}}), appendEntry(nil, -7, []tick{{1, 2}}),
+	}
+	for _, record := range whole {
+		for n := 1; n < len(record); n++ {
+			r := restorer{book: NewBook(Config{})}
+			if err := r.apply(record[:n]); !errors.Is(err, errRecord) {
+				t.Errorf("%q, %d of its bytes: %v", record, n, err)
+			}
+		}
+	}
+}
+
 func FuzzRestore(f *testing.F) {
 	k := openKept(f, f.TempDir(), newHand())
 	b := k.Book

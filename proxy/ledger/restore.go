@@ -11,8 +11,9 @@ import (
 // Restored says what a book found in its directory.
 type Restored struct {
 	Groups, Series int
-	// Foreign are groups that were kept under another secret. Nothing that they
-	// hold can be told from anything else, so they were dropped: Load finds them.
+	// Foreign are records of groups that were kept under another secret. What they
+	// hold cannot be told from anything else, so they were dropped: Load finds the
+	// groups.
 	Foreign int
 }
 
