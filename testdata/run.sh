@@ -54,8 +54,8 @@ cat <<END
 pushguard listens on http://$listen, in front of the Pushgateway at $upstream.
 Try, in another terminal:
 
-  # a good push
-  echo 'rows_loaded{table="orders"} 7' | curl -i --data-binary @- http://$listen/metrics/job/nightly_load
+  # ten tasks that fail at once: a Pushgateway would say 1
+  for i in {1..10}; do echo 'failure_count 1' | curl -s --data-binary @- http://$listen/metrics/job/nightly_load & done; wait; curl -s http://$listen/metrics | grep ^failure_count
 
   # a push with a run_id, which would be a new series every night
   echo 'rows_loaded{table="orders",run_id="6f1c6c1e-0b1f-4c39-9d3a-0e5f6a1b2c3d"} 8' | curl -i --data-binary @- http://$listen/metrics/job/nightly_load
