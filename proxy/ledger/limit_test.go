@@ -113,6 +113,15 @@ func TestNewJobsPerDay(t *testing.T) {
 	wantOver(t, b, groupOf("k", 1).under(budget), 0, 0, 0)
 }
 
+func TestAJobIsKnownForADay(t *testing.T) {
+	a := account{seen: 1000}
+	for at, want := range map[int64]bool{1000: true, 1000 + 86399: true, 1000 + 86400: false} {
+		if a.known(at) != want {
+			t.Errorf("%d s later: known is %v", at-1000, !want)
+		}
+	}
+}
+
 func TestPushesPerMinute(t *testing.T) {
 	clock := newHand()
 	b, budget := clock.book(), Budget{PushesPerMinute: 3}
@@ -254,8 +263,8 @@ func TestGuaranteesHold(t *testing.T) {
 		guarantees := []int{rapid.IntRange(0, 8).Draw(t, "first"), rapid.IntRange(0, 8).Draw(t, "second"), 0}
 		reserved := guarantees[0] + guarantees[1]
 		guard := max(1, reserved+rapid.IntRange(0, 8).Draw(t, "remainder"))
-		b, truth := newHand().book(), map[string]int{}
-		pending := map[string]func(){}
+		b, pending := newHand().book(), map[string]func(){}
+		truth := map[string]map[string]int{} // group → family → series
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			entry := rapid.IntRange(0, 2).Draw(t, "entry")
 			k := key("job", fmt.Sprint(entry), "k", rapid.SampledFrom([]string{"1", "2"}).Draw(t, "group"))
@@ -265,8 +274,9 @@ func TestGuaranteesHold(t *testing.T) {
 				continue
 			}
 			values := rapid.SliceOfDistinct(rapid.SampledFrom(numbered(12)), rapid.ID[string]).Draw(t, "values")
-			c := push(http.MethodPut, k, Budget{Guaranteed: guarantees[entry], Reserved: reserved, GuardSeries: guard}, values...)
-			c.Entry = entry
+			c := push(rapid.SampledFrom([]string{http.MethodPut, http.MethodPost}).Draw(t, "method"), k,
+				Budget{Guaranteed: guarantees[entry], Reserved: reserved, GuardSeries: guard}, values...)
+			c.Families[0], c.Entry = rapid.SampledFrom([]string{"x", "y"}).Draw(t, "family"), entry
 			held := b.Held(fmt.Sprint(entry))
 			g, err := b.Admit(t.Context(), c)
 			if within := held+len(values)+ownSeries <= guarantees[entry]; within && (err != nil || len(g.Trimmed) > 0) {
@@ -275,20 +285,22 @@ func TestGuaranteesHold(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			o := rapid.SampledFrom([]Outcome{Applied, Refused, Untouched, Unknown}).Draw(t, "outcome")
+			o := rapid.SampledFrom([]Outcome{Applied, Refused, Untouched, Unknown, Unknown}).Draw(t, "outcome")
 			done := o == Applied || o == Unknown && rapid.Bool().Draw(t, "done")
 			pending[k.ID()] = func() {
-				if o == Refused && truth[k.ID()] == 0 {
-					truth[k.ID()] = ownSeries
+				if has := truth[k.ID()]; done && (has == nil || c.Method == http.MethodPut) || o == Refused && has == nil {
+					truth[k.ID()] = map[string]int{"": ownSeries}
 				}
-				if done {
-					truth[k.ID()] = len(values) - len(g.Trimmed) + ownSeries
+				if written := len(values) > len(g.Trimmed) || len(values) == 0; done && written {
+					truth[k.ID()][c.Families[0]] = len(values) - len(g.Trimmed)
 				}
 				g.Settle(o)
 			}
 			sum := 0
-			for _, n := range truth {
-				sum += n
+			for _, families := range truth {
+				for _, n := range families {
+					sum += n
+				}
 			}
 			if sum > guard {
 				t.Fatalf("%d series are there, limit %d", sum, guard)
@@ -320,5 +332,36 @@ func TestWhatIsLentOutIsPaidBack(t *testing.T) {
 	admit(t, b, borrower("0", "1")).Settle(Applied) // pays back
 	if r, err := b.Peek(owner(numbered(5)...)); err != nil || !slices.Equal(r.Trimmed, []int{4}) {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestWhatCannotBeThereAtOnce is booked for the job, and not for all.
+func TestWhatCannotBeThereAtOnce(t *testing.T) {
+	b, k := newHand().book(), key("job", "o")
+	admit(t, b, push(http.MethodPut, key("job", "b"), Budget{GuardSeries: 12}, numbered(4)...)).Settle(Applied)
+	owner := func(method string, values ...string) Claim {
+		c := push(method, k, Budget{GuardSeries: 12, Guaranteed: 8, Reserved: 8}, values...)
+		c.Entry = 1
+		return c
+	}
+	admit(t, b, owner(http.MethodPut, "0", "1")).Settle(Applied)
+	admit(t, b, owner(http.MethodPut, "2", "3")).Settle(Unknown)
+	if b.Series() != 12 || b.slack != 2 {
+		t.Fatalf("%d series, %d of them at most beside the others", b.Series(), b.slack)
+	}
+	// Of its own, too, only one or the other is there; but then it is replaced, and
+	// with 6 of the borrower's there is room for 6.
+	if r, err := b.Peek(owner(http.MethodPut, "2", "3", "4", "5", "6", "7")); err != nil || !slices.Equal(r.Trimmed, []int{4, 5}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	more := owner(http.MethodPost, "a")
+	more.Families = []string{"y"}
+	admit(t, b, more.under(Budget{})).Settle(Applied)
+	if b.Series() != 13 || b.slack != 2 {
+		t.Errorf("%d series, %d of them at most beside the others", b.Series(), b.slack)
+	}
+	admit(t, b, owner(http.MethodPost, "2").under(Budget{})).Settle(Applied)
+	if b.Series() != 10 || b.slack != 0 {
+		t.Errorf("%d series, %d of them at most beside the others", b.Series(), b.slack)
 	}
 }

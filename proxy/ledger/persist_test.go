@@ -190,6 +190,26 @@ func TestAPushThatChangesNothingWritesItsTime(t *testing.T) {
 	if got := k.logSize(t) - size; got == 0 || got > 100 {
 		t.Errorf("%d bytes were written after a minute", got)
 	}
+	size = k.logSize(t)
+	admit(t, k.Book, claim).Settle(Applied)
+	if got := k.logSize(t); got != size {
+		t.Errorf("%d bytes were written within the next", got-size)
+	}
+}
+
+// TestAGroupThatMovesIsWritten has another job pay for what stays as it is.
+func TestAGroupThatMovesIsWritten(t *testing.T) {
+	k := openKept(t, t.TempDir(), newHand())
+	claim := push(http.MethodPut, group1, Budget{}, "a")
+	admit(t, k.Book, claim).Settle(Applied)
+	claim.Job = "folded"
+	admit(t, k.Book, claim).Settle(Applied)
+	want := k.lines()
+	k.close()
+	k.open(secret)
+	if diff := cmp.Diff(want, k.lines()); diff != "" || k.Held("folded") != 3 {
+		t.Error(diff)
+	}
 }
 
 func TestWhatAnotherSecretHashedIsDropped(t *testing.T) {
