@@ -28,6 +28,7 @@ const (
 	groupDeleted result = "deleted"
 	groupKept    result = "kept"   // it was pushed to meanwhile, is pinned or gone
 	groupFailed  result = "failed" // the upstream did not do it, or did not say so
+	groupUnsure  result = "unsure" // the upstream did not answer; only its listing tells
 )
 
 const (
@@ -36,10 +37,27 @@ const (
 	// defaultSweepRate is how many groups a sweep deletes a second: a Pushgateway
 	// takes deletes and pushes through one queue.
 	defaultSweepRate = 200
-	// sweepChecks is how often the upstream is listed, at most, until it shows
-	// that swept groups are gone: it takes deletes in its own time.
-	sweepChecks = 4
+	// firstCheck is how soon the upstream is listed again if it still shows groups
+	// that were swept, since it takes deletes in its own time; each further wait is
+	// three times as long, up to lastCheck.
+	firstCheck, lastCheck = 100 * time.Millisecond, 3 * time.Second
+	// lastLook is how long the end of a guard waits to see that what it swept is
+	// gone.
+	lastLook = 5 * time.Second
+	// clockSlack bounds by how much the upstream's clock may date a push later than
+	// the guard did.
+	clockSlack = 3 * time.Second
 )
+
+// removal is what became of a group that the guard was to delete by itself.
+type removal struct {
+	ledger.StaleGroup // of an eviction, the key and the job alone
+	why               reason
+	done              result
+	status            int // of the upstream's answer
+	started           time.Time
+	took              time.Duration
+}
 
 // sweepAll makes one pass: it deletes every group that is stale, and reads back
 // whether they are gone.
@@ -50,139 +68,173 @@ func (g *Guard) sweepAll(ctx context.Context) {
 	g.sweepShadow(ctx)
 	e := g.epoch.Load()
 	g.cfg.Totals.Expire(func(job string) time.Duration { return e.policy.Entry(job).StaleAfter })
-	begun, failed := time.Now(), false
-	var swept []ledger.StaleGroup
-	tried := map[string]bool{}
-	for {
-		fresh := 0
-		for _, s := range g.book.Stale(time.Now(), sweepBatch) {
-			if tried[s.Key.ID()] {
-				continue
-			}
-			tried[s.Key.ID()] = true
-			fresh++
-			if !g.pause(ctx) {
-				return
-			}
-			claim := ledger.Claim{Group: s.Key, Raw: s.Key, Method: http.MethodDelete, Sweep: true, IfOlder: s.Pushed}
-			switch g.removeGroup(ctx, claim, s.Job, staleGroup) {
-			case groupDeleted:
-				swept = append(swept, s)
-			case groupFailed:
-				failed = true
-			case groupKept:
-			}
-		}
-		if fresh == 0 {
-			break
-		}
+	begun := time.Now()
+	sent, done := g.deleteStale(ctx)
+	if !g.verify(ctx, sent) || !done {
+		return
 	}
-	if len(swept) > 0 && !g.areGone(ctx, swept) {
-		failed = true
-	}
-	if !failed {
-		g.cfg.Metrics.swept.SetToCurrentTime()
-	}
-	if len(swept) > 0 {
-		g.logger.Info("Stale groups were deleted", "groups", len(swept), "seconds", time.Since(begun).Seconds())
+	g.cfg.Metrics.swept.SetToCurrentTime()
+	if len(sent) > 0 {
+		g.logger.Info("Stale groups were deleted", "groups", len(sent), "seconds", time.Since(begun).Seconds())
 	}
 }
 
-// pause keeps to the rate of a sweep, and reports whether it goes on.
-func (g *Guard) pause(ctx context.Context) bool {
-	rate := g.cfg.Rhythm.SweepRate
+// deleteStale deletes the groups that are stale, oldest first, each once. It
+// returns those that the upstream says it deletes, and whether it did with every
+// one that could be.
+func (g *Guard) deleteStale(ctx context.Context) (sent []removal, done bool) {
+	done = true
+	var pace pace
+	tried, kept := map[string]bool{}, 0 // kept are those of them that the book still has
+	for fresh := true; fresh; {
+		fresh = false
+		for _, s := range g.book.Stale(time.Now(), sweepBatch+kept) {
+			if tried[s.Key.ID()] {
+				continue
+			}
+			tried[s.Key.ID()], fresh = true, true
+			if !pace.wait(ctx, g.cfg.Rhythm.SweepRate) {
+				return sent, false
+			}
+			claim := ledger.Claim{Group: s.Key, Raw: s.Key, Method: http.MethodDelete, Sweep: true, IfOlder: s.Pushed}
+			r := g.removeGroup(ctx, claim, s, staleGroup)
+			if r.done != groupDeleted {
+				kept++
+			}
+			switch r.done {
+			case groupDeleted, groupUnsure:
+				sent = append(sent, r)
+			case groupFailed:
+				done = false
+				g.tell(r)
+			case groupKept:
+			}
+		}
+	}
+	return sent, done
+}
+
+// pace spreads the deletions of a sweep in time.
+type pace struct{ next time.Time }
+
+// wait keeps to a rate a second, half as much more or less from one to the next,
+// and reports whether the sweep goes on.
+func (p *pace) wait(ctx context.Context, rate int) bool {
 	if rate <= 0 {
 		rate = defaultSweepRate
 	}
-	between := float64(time.Second) / float64(rate)
+	now, between := time.Now(), float64(time.Second)/float64(rate)
+	if p.next.Before(now) {
+		p.next = now
+	}
+	due := p.next
+	p.next = due.Add(time.Duration(between * (0.5 + rand.Float64())))
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(time.Duration(between * (0.5 + rand.Float64()))):
-		return true
+	case <-time.After(due.Sub(now)):
+		return ctx.Err() == nil
 	}
 }
 
 // removeGroup deletes a group under the lock that pushes to it take, if the
-// claim still holds then, and writes down that it did. What is added up for the
-// group stays: a source that pushes on after a pause must not count twice.
-func (g *Guard) removeGroup(ctx context.Context, claim ledger.Claim, job string, why reason) result {
-	started, key := time.Now(), claim.Group
+// claim still holds then. What is added up for the group stays: a source that
+// pushes on after a pause must not count twice.
+func (g *Guard) removeGroup(ctx context.Context, claim ledger.Claim, s ledger.StaleGroup, why reason) removal {
+	r := removal{StaleGroup: s, why: why, done: groupKept, started: time.Now()}
 	grant, err := g.book.Admit(ctx, claim)
 	if err != nil {
-		return groupKept // it is being pushed to
+		return r // it is being pushed to
 	}
 	if grant.Skip {
 		grant.Settle(ledger.Untouched)
-		return groupKept
+		return r
 	}
-	answer, err := g.cfg.Upstream.Do(ctx, gateway.Request{Method: http.MethodDelete, Key: key})
+	answer, err := g.cfg.Upstream.Do(ctx, gateway.Request{Method: http.MethodDelete, Key: s.Key})
 	outcome := settlement(answer, err)
 	grant.Settle(outcome)
-	done := groupDeleted
+	r.status, r.took, r.done = answer.Status, time.Since(r.started), groupDeleted
 	if outcome != ledger.Applied {
-		done = groupFailed
-		if outcome == ledger.Unknown {
-			g.doubtAfter(resyncEvery)
+		if r.done = groupFailed; outcome == ledger.Unknown {
+			r.done = groupUnsure
 		}
-		g.logger.Warn("A group was not deleted", "group", key.String(), "reason", string(why), "status", answer.Status, "err", err)
-	}
-	e := g.epoch.Load()
-	g.cfg.Metrics.removed(job, why, done)
-	g.cfg.Audit.Write(g.removalRecord(e, key, job, why, done, answer.Status, started))
-	return done
-}
-
-func (g *Guard) removalRecord(e *epoch, key wire.Key, job string, why reason, done result, status int, started time.Time) audit.Record {
-	entry := e.policy.Entry(job)
-	r := audit.Record{
-		Time: started, Job: key.Job(), Governed: job, Entry: entry.Name, Group: key.String(), Owner: entry.Owner,
-		Method: http.MethodDelete, Mode: string(entry.Mode), Policy: e.policy.Digest(), Reason: string(why),
-		Outcome: Removed.String(), UpstreamStatus: status, MS: float64(time.Since(started).Microseconds()) / 1000,
-	}
-	if done == groupFailed {
-		r.Outcome = Failed.String()
+		g.logger.Warn("A group was not deleted", "group", s.Key.String(), "reason", string(why), "status", answer.Status, "err", err)
 	}
 	return r
 }
 
-// areGone reads the upstream's groups back until none of those deleted is among
-// them, or was pushed to again. One that stays is known to the book again, and
-// the next sweep's.
-func (g *Guard) areGone(ctx context.Context, swept []ledger.StaleGroup) bool {
-	for wait := 100 * time.Millisecond; ; wait *= 3 {
-		if err := g.readNow(ctx, time.Now()); err != nil {
-			g.logger.Warn("Whether stale groups are gone could not be read back", "err", err)
-			return false
+// tell writes down what became of a group.
+func (g *Guard) tell(r removal) {
+	g.cfg.Metrics.removed(r.Job, r.why, r.done)
+	g.cfg.Audit.Write(g.removalRecord(g.epoch.Load(), r))
+}
+
+func (g *Guard) removalRecord(e *epoch, r removal) audit.Record {
+	entry := e.policy.Entry(r.Job)
+	outcome := Removed
+	if r.done == groupFailed {
+		outcome = Failed
+	}
+	return audit.Record{
+		Time: r.started, Job: r.Key.Job(), Governed: r.Job, Entry: entry.Name, Group: r.Key.String(), Owner: entry.Owner,
+		Method: http.MethodDelete, Mode: string(entry.Mode), Policy: e.policy.Digest(), Reason: string(r.why),
+		Outcome: outcome.String(), UpstreamStatus: r.status, MS: float64(r.took.Microseconds()) / 1000,
+	}
+}
+
+// verify lists the upstream's groups until none of those that it said it deleted
+// is among them, and tells of each what became of it. One that stays is known to
+// the book again, and the next sweep's.
+func (g *Guard) verify(ctx context.Context, sent []removal) bool {
+	var err error
+	for wait := firstCheck; len(sent) > 0; wait *= 3 {
+		if err = g.look(ctx); err != nil {
+			g.logger.Warn("Whether stale groups are gone could not be read back", "groups", len(sent), "err", err)
+			break
 		}
-		swept = g.remaining(swept)
-		if len(swept) == 0 {
-			return true
-		}
-		if wait > 100*time.Millisecond*sweepChecks*sweepChecks {
+		if sent = g.remaining(sent); len(sent) == 0 || wait > lastCheck || ctx.Err() != nil {
 			break
 		}
 		select {
 		case <-ctx.Done():
-			return false
 		case <-time.After(wait):
 		}
 	}
-	for _, s := range swept {
-		g.cfg.Metrics.removed(s.Job, staleGroup, groupFailed)
+	for _, r := range sent {
+		r.done = groupFailed
+		g.tell(r)
 	}
-	g.logger.Error("The Pushgateway has said that it deleted groups which it still lists", "groups", len(swept), "first", swept[0].Key.String())
-	return false
+	if len(sent) > 0 && err == nil {
+		g.logger.Error("The Pushgateway has said that it deleted groups which it still lists", "groups", len(sent), "first", sent[0].Key.String())
+	}
+	return len(sent) == 0
 }
 
-// remaining are those groups that exist and were not pushed to since they were
-// found stale.
-func (g *Guard) remaining(swept []ledger.StaleGroup) []ledger.StaleGroup {
-	var left []ledger.StaleGroup
-	for _, s := range swept {
-		if now, ok := g.book.Group(s.Key); ok && !now.Pushed.After(s.Pushed) {
-			left = append(left, s)
+// look lists the groups now. At the guard's end it does so once more, not for
+// long.
+func (g *Guard) look(ctx context.Context) error {
+	err := g.readNow(ctx, time.Now())
+	if ctx.Err() == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
+	defer cancel()
+	return g.readNow(ctx, time.Now())
+}
+
+// remaining tells of the groups that are gone, or were pushed to since they were
+// found stale, and returns the others.
+func (g *Guard) remaining(sent []removal) []removal {
+	var left []removal
+	for _, r := range sent {
+		// What was pushed since is younger by StaleAfter at the least.
+		as := r.Pushed.Add(min(r.StaleAfter, clockSlack))
+		if now, ok := g.book.Group(r.Key); ok && now.Pushed.Before(as) {
+			left = append(left, r)
+			continue
 		}
+		r.done = groupDeleted
+		g.tell(r)
 	}
 	return left
 }
@@ -191,27 +243,46 @@ func (g *Guard) remaining(swept []ledger.StaleGroup) []ledger.StaleGroup {
 // says so.
 func (g *Guard) sweepShadow(ctx context.Context) {
 	e := g.epoch.Load()
-	for _, s := range g.shadow.Stale(time.Now(), sweepBatch) {
-		grant, err := g.shadow.Admit(ctx, ledger.Claim{Group: s.Key, Raw: s.Key, Method: http.MethodDelete, Sweep: true, IfOlder: s.Pushed})
-		if err != nil {
-			continue
-		}
-		skip := grant.Skip
-		grant.Settle(ledger.Applied)
-		if entry := e.policy.Entry(s.Job); !skip && entry.Mode == policy.Report {
-			r := g.removalRecord(e, s.Key, s.Job, staleGroup, groupDeleted, 0, time.Now())
-			r.Outcome, r.Would = Passed.String(), Removed.String()
-			g.cfg.Audit.Write(r)
+	for swept := sweepBatch; swept == sweepBatch; {
+		swept = 0
+		for _, s := range g.shadow.Stale(time.Now(), sweepBatch) {
+			if g.foretellSweep(ctx, e, s) {
+				swept++
+			}
 		}
 	}
+}
+
+// foretellSweep reports whether the shadow has the group no more.
+func (g *Guard) foretellSweep(ctx context.Context, e *epoch, s ledger.StaleGroup) bool {
+	grant, err := g.shadow.Admit(ctx, ledger.Claim{Group: s.Key, Raw: s.Key, Method: http.MethodDelete, Sweep: true, IfOlder: s.Pushed})
+	if err != nil {
+		return false
+	}
+	skip := grant.Skip
+	grant.Settle(ledger.Applied)
+	if entry := e.policy.Entry(s.Job); skip || entry.Mode != policy.Report {
+		return !skip
+	}
+	r := g.removalRecord(e, removal{StaleGroup: s, why: staleGroup, done: groupDeleted, started: time.Now()})
+	r.Outcome, r.Would = Passed.String(), Removed.String()
+	g.cfg.Audit.Write(r)
+	return true
 }
 
 // evict deletes the groups that a push which succeeded takes the place of.
 func (g *Guard) evict(ctx context.Context, job string, victims []wire.Key) {
 	for _, key := range victims {
 		claim := ledger.Claim{Group: key, Raw: key, Method: http.MethodDelete, Evict: true}
-		if g.removeGroup(context.WithoutCancel(ctx), claim, job, evictedGroup) == groupFailed {
+		r := g.removeGroup(context.WithoutCancel(ctx), claim, ledger.StaleGroup{Key: key, Job: job}, evictedGroup)
+		switch r.done {
+		case groupKept:
+			continue
+		case groupUnsure, groupFailed:
+			r.done = groupFailed
 			g.doubtAfter(resyncEvery)
+		case groupDeleted:
 		}
+		g.tell(r)
 	}
 }
