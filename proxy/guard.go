@@ -127,12 +127,12 @@ type Guard struct {
 	hasher  *counter.Hasher   // of counters
 	outputs *outputs
 
-	upstreamStarted time.Time // as it said last; Run's own
+	upstreamStarted time.Time // as it said when its groups were listed last; Run's own
 
 	reloading sync.Mutex // serialises reading the policy again
 
 	syncing chan struct{} // taken while the upstream's groups are read
-	synced  atomic.Int64  // when they were read last, in Unix nanoseconds
+	synced  atomic.Int64  // when their last reading began, in Unix nanoseconds; 0: never
 	doubt   atomic.Int64  // when to read them again, in Unix nanoseconds; 0: no need
 }
 

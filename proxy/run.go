@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -30,69 +31,47 @@ const (
 
 // Run keeps the guard in step with the upstream until ctx ends: it lists the
 // upstream's groups at the start, when the upstream has restarted and every
-// Rhythm.Resync, and it deletes what is stale. It returns ctx's error. Pushes do
-// not need it: they list the groups themselves, if nobody has.
+// Rhythm.Resync, and it deletes what is stale. It returns ctx's error, once all of
+// that has ended. Pushes do not need it: they list the groups themselves, if
+// nobody has.
 func (g *Guard) Run(ctx context.Context) error {
 	g.start(ctx)
-	watch, resync, sweep := newBeat(g.cfg.Rhythm.Watch), newBeat(g.cfg.Rhythm.Resync), newBeat(g.cfg.Rhythm.Sweep)
-	defer watch.stop()
-	defer resync.stop()
-	defer sweep.stop()
+	var beats sync.WaitGroup
+	// A sweep of many groups takes its time: what others do to the upstream is
+	// noticed meanwhile.
+	beats.Go(func() { every(ctx, g.cfg.Rhythm.Watch, g.watchUpstream) })
+	beats.Go(func() {
+		every(ctx, g.cfg.Rhythm.Resync, func(ctx context.Context) { g.readAgain(ctx, "on schedule") })
+	})
+	beats.Go(func() { every(ctx, g.cfg.Rhythm.Sweep, g.sweepAll) })
+	<-ctx.Done()
+	beats.Wait()
+	return ctx.Err()
+}
+
+// every calls do again and again until ctx ends, so long after it has returned, a
+// tenth more or less, that many guards do not come all at once. No duration is
+// never.
+func every(ctx context.Context, pause time.Duration, do func(context.Context)) {
+	if pause <= 0 {
+		return
+	}
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
-		case <-watch.c():
-			g.watchUpstream(ctx)
-			watch.again()
-		case <-resync.c():
-			g.readAgain(ctx, "on schedule")
-			resync.again()
-		case <-sweep.c():
-			g.sweepAll(ctx)
-			sweep.again()
+			return
+		case <-time.After(pause + time.Duration((rand.Float64()-0.5)*float64(pause)/5)):
+			do(ctx)
 		}
 	}
 }
 
-// beat is a timer that comes again and again, a tenth earlier or later, so that
-// many guards do not come all at once. One of no duration never comes.
-type beat struct {
-	every time.Duration
-	timer *time.Timer
-}
-
-func newBeat(every time.Duration) *beat {
-	b := &beat{every: every}
-	if every > 0 {
-		b.timer = time.NewTimer(b.next())
-	}
-	return b
-}
-
-func (b *beat) next() time.Duration {
-	return b.every + time.Duration((rand.Float64()-0.5)*float64(b.every)/5)
-}
-
-func (b *beat) c() <-chan time.Time {
-	if b.timer == nil {
-		return nil
-	}
-	return b.timer.C
-}
-
-func (b *beat) again() { b.timer.Reset(b.next()) }
-
-func (b *beat) stop() {
-	if b.timer != nil {
-		b.timer.Stop()
-	}
-}
-
-// start lists the groups of the upstream, however long it takes to come up.
+// start lists the groups of the upstream, however long it takes to come up. When
+// the upstream started is asked first: it may restart while it lists.
 func (g *Guard) start(ctx context.Context) {
 	begun := time.Now()
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		g.watchUpstream(ctx)
 		err := g.readNow(ctx, begun)
 		if err == nil {
 			break
@@ -107,12 +86,11 @@ func (g *Guard) start(ctx context.Context) {
 		case <-time.After(wait):
 		}
 	}
-	g.watchUpstream(ctx) // to know when it started
 	g.logger.Info("The Pushgateway's groups are known", "groups", g.book.Len(), "series", g.book.Series())
 }
 
-// watchUpstream lists the groups again if the upstream has restarted since it was
-// asked last. One that does not answer is asked again next time.
+// watchUpstream lists the groups again if the upstream has restarted since they
+// were listed for that last. One that does not answer is asked again next time.
 func (g *Guard) watchUpstream(ctx context.Context) {
 	started, err := g.cfg.Upstream.Started(ctx)
 	if err != nil {
@@ -120,24 +98,29 @@ func (g *Guard) watchUpstream(ctx context.Context) {
 		return
 	}
 	before := g.upstreamStarted
-	g.upstreamStarted = started
-	if before.IsZero() || before.Equal(started) {
-		return
+	if !before.IsZero() && !before.Equal(started) {
+		g.logger.Warn("The Pushgateway has restarted", "started", started)
+		if !g.readAgain(ctx, "it restarted") {
+			return
+		}
 	}
-	g.logger.Warn("The Pushgateway has restarted", "started", started)
-	g.readAgain(ctx, "it restarted")
+	g.upstreamStarted = started
 }
 
-func (g *Guard) readAgain(ctx context.Context, why string) {
+// readAgain reports whether the groups were listed.
+func (g *Guard) readAgain(ctx context.Context, why string) bool {
 	groups := g.book.Len()
-	err := g.readNow(ctx, time.Now())
-	switch {
-	case err != nil && ctx.Err() == nil:
-		g.logger.Warn("The Pushgateway's groups were not listed again", "why", why, "err", err)
-		g.doubtAfter(resyncEvery)
-	case err == nil && g.book.Len() != groups:
-		g.logger.Info("The Pushgateway's groups were listed again", "why", why, "groups", g.book.Len(), "before", groups)
+	if err := g.readNow(ctx, time.Now()); err != nil {
+		if ctx.Err() == nil {
+			g.logger.Warn("The Pushgateway's groups were not listed again", "why", why, "err", err)
+			g.doubtAfter(resyncEvery)
+		}
+		return false
 	}
+	if now := g.book.Len(); now != groups {
+		g.logger.Info("The Pushgateway's groups were listed again", "why", why, "groups", now, "before", groups)
+	}
+	return true
 }
 
 // readNow reads the groups unless that was done since, and waits its turn.

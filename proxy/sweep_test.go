@@ -557,8 +557,12 @@ func TestWhatIsNotSwept(t *testing.T) {
 	g.run(t)
 	g.awaitSweep(t)
 	want := keyTexts([]map[string]string{
-		{"job": "failed_now"}, {"job": "forecast"}, {"job": "forever"}, {"job": "open"},
-		{"job": "newest", "run": "2"}, {"job": "succeeded", "run": "1"},
+		{"job": "failed_now"},
+		{"job": "forecast"},
+		{"job": "forever"},
+		{"job": "open"},
+		{"job": "newest", "run": "2"},
+		{"job": "succeeded", "run": "1"},
 	})
 	if diff := cmp.Diff(want, keysHeld(t, upstream)); diff != "" {
 		t.Errorf("groups (-want +left):\n%s", diff)

@@ -96,6 +96,7 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, listingTime)
 	defer cancel()
+	begun := time.Now() // what comes later may be missing in the listing
 	err := g.book.Load(func() ([]ledger.Group, error) {
 		listed, err := g.cfg.Upstream.Groups(ctx, g.seed)
 		e, now := g.epoch.Load(), time.Now()
@@ -113,6 +114,6 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 	if err != nil {
 		return fmt.Errorf("%w: reading its groups: %w", errUpstream, err)
 	}
-	g.synced.Store(time.Now().UnixNano())
+	g.synced.Store(begun.UnixNano())
 	return nil
 }
