@@ -100,8 +100,10 @@ type groupView struct {
 func (g *Guard) serveJobs(w http.ResponseWriter, r *http.Request) {
 	e, now := g.epoch.Load(), time.Now()
 	t := g.book.Totals()
+	guard := ledger.Budget{GuardSeries: e.policy.SeriesBudget()}
+	g.capped(&guard)
 	out := allJobs{
-		Series: t.Series, SeriesLimit: e.policy.SeriesBudget(), Groups: t.Groups, GroupsLimit: e.policy.GroupsBudget(),
+		Series: t.Series, SeriesLimit: guard.GuardSeries, Groups: t.Groups, GroupsLimit: e.policy.GroupsBudget(),
 		Lent: t.Lent, Jobs: []jobView{},
 	}
 	for _, j := range g.book.Jobs(limit(r)) {
