@@ -32,27 +32,27 @@ func counterStat(name, help string, value func(*stats) float64) stat {
 }
 
 var (
-	incrementsDesc = describe("counter_increments_total",
+	incrementsDesc = describe("counters_increments_total",
 		"Readings of counters that were added up, by what told their source (created, process, run, anonymous).", "source")
-	ambiguousDesc = describe("counter_ambiguous_total",
+	ambiguousDesc = describe("counters_ambiguous_total",
 		"First readings of counters that may have been counted before, by what told their source.", "source")
 
 	allStats = []stat{
-		counterStat("counter_resets_total", "Readings below their baseline that began anew.",
+		counterStat("counters_resets_total", "Readings below their baseline that began anew.",
 			func(s *stats) float64 { return float64(s.counters.Resets) }),
-		counterStat("counter_late_total", "Readings below their baseline that counted nothing, since a later one had.",
+		counterStat("counters_late_total", "Readings below their baseline that counted nothing, since a later one had.",
 			func(s *stats) float64 { return float64(s.counters.Late) }),
-		counterStat("counter_negative_sums_total", "Increments of histograms whose sum was left out, since it fell.",
+		counterStat("counters_negative_sums_total", "Increments of histograms whose sum was left out, since it fell.",
 			func(s *stats) float64 { return float64(s.counters.NegativeSums) }),
-		counterStat("counter_retries_total", "Pushes that counted nothing, since they had been counted.",
+		counterStat("counters_retries_total", "Pushes that counted nothing, since they had been counted.",
 			func(s *stats) float64 { return float64(s.counters.Retries) }),
-		counterStat("counter_periodic_pushes_total", "Pushes of counters without a sign of their source that look like running totals, and are added up all the same.",
+		counterStat("counters_periodic_pushes_total", "Pushes of counters without a sign of their source that look like running totals, and are added up all the same.",
 			func(s *stats) float64 { return float64(s.counters.Periodic) }),
-		gaugeStat("counter_baselines", "Baselines of counters that are kept.",
+		gaugeStat("counters_baselines", "Baselines of counters that are kept.",
 			func(s *stats) float64 { return float64(s.counters.Baselines) }),
-		counterStat("counter_baselines_evicted_total", "Baselines that made room for others: what comes back of them may count twice.",
+		counterStat("counters_baselines_evicted_total", "Baselines that made room for others: what comes back of them may count twice.",
 			func(s *stats) float64 { return float64(s.counters.Evictions) }),
-		counterStat("counter_baselines_expired_total", "Baselines that were not pushed for too long.",
+		counterStat("counters_baselines_expired_total", "Baselines that were not pushed for too long.",
 			func(s *stats) float64 { return float64(s.counters.Expirations) }),
 		gaugeStat("totals_series", "Totals that the guard keeps; a histogram or summary is one.",
 			func(s *stats) float64 { return float64(s.totals.Series) }),
