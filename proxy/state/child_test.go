@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
+	"time"
 )
 
 // children are the parts that the test binary plays.
@@ -18,12 +20,13 @@ var children = map[string]func(args []string){
 
 // own takes a directory and keeps it.
 func own(args []string) {
-	if _, err := Open(context.Background(), args[0], Options{}); err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
+	d, err := Open(context.Background(), args[0], Options{})
+	must(err)
 	fmt.Println("mine")
-	select {}
+	for { // with nothing to wait for the runtime would end the process
+		time.Sleep(time.Hour)
+		runtime.KeepAlive(d)
+	}
 }
 
 // child is this binary in another process.
