@@ -54,6 +54,7 @@ type counting struct {
 	buckets  []float64
 	claim    claim
 	claimed  map[claimedAt]int32
+	seen     []claimedAt // as pushed
 	added    counter.Increments
 	push     counter.Push
 
@@ -66,7 +67,7 @@ type createdAt struct {
 	print  uint64
 }
 
-// claimedAt is an output series of the push.
+// claimedAt is a series of the push.
 type claimedAt struct {
 	family int32
 	print  uint64
@@ -111,6 +112,7 @@ func (g *Guard) classify(v *passage) {
 			n.taken[i] = g.isTotal(v, i)
 		}
 	}
+	v.keepFaults()
 	v.readValues()
 	for i := range v.push.Metrics {
 		v.leave(i)
@@ -164,6 +166,31 @@ func (v *verdict) labels() []labels.Label {
 	return v.pushed.labels
 }
 
+// keepFaults keeps families in the snapshot for which the upstream refuses the
+// push: with a series that came twice, or a timestamp. They are not to slip by.
+func (v *passage) keepFaults() {
+	n := &v.counts
+	n.seen = n.seen[:0]
+	for i := range v.push.Metrics {
+		m := &v.push.Metrics[i]
+		if n.classes[m.Family].Class != rules.ClassCounter || n.stays[m.Family] || v.verdicts[i] == nil {
+			continue
+		}
+		if m.Stamped() {
+			n.stays[m.Family] = true
+		}
+		n.seen = append(n.seen, claimedAt{m.Family, v.verdicts[i].pushed.fingerprint})
+	}
+	slices.SortFunc(n.seen, func(a, b claimedAt) int {
+		return cmp.Or(cmp.Compare(a.print, b.print), cmp.Compare(a.family, b.family))
+	})
+	for i := 1; i < len(n.seen); i++ {
+		if n.seen[i] == n.seen[i-1] {
+			n.stays[n.seen[i].family] = true
+		}
+	}
+}
+
 // readValues reads what may be counted, and what says when that began.
 func (v *passage) readValues() {
 	n := &v.counts
@@ -200,26 +227,28 @@ func (g *Guard) mayCount(v *passage, family int) bool {
 		return true
 	}
 	f := &v.push.Families[family]
-	if g.book.HeldByOthers(f.Name, v.job) {
+	name, kind := v.totalOf(family)
+	if !g.cfg.Totals.Holds(name) && slices.ContainsFunc(kind.Names(name), func(sample string) bool { return g.book.HeldByOthers(sample, v.job) }) {
 		v.noteFamily(finding.FamilyConflict, f.Name, "other jobs keep this family as a snapshot: have them enforced too, or give the family another name")
 		return false
 	}
 	if !v.enforced() {
 		return true
 	}
-	if err := g.cfg.Totals.Claim(v.totalName(family), kindOf(f.Type)); err != nil {
+	if err := g.cfg.Totals.Claim(name, kind); err != nil {
 		v.noteFamily(finding.FamilyConflict, f.Name, err.Error()+"; give the family another name")
 		return false
 	}
 	return true
 }
 
-// totalName is the name under which a family is added up.
-func (v *passage) totalName(family int) string {
+// totalOf is as what a family is added up.
+func (v *passage) totalOf(family int) (string, counter.Kind) {
 	if unit := v.counts.classes[family].Unit; unit != "" {
-		return unit
+		return unit, counter.Histogram
 	}
-	return v.push.Families[family].Name
+	f := &v.push.Families[family]
+	return f.Name, kindOf(f.Type)
 }
 
 // isTotal reports whether a family that does not count here is added up for
@@ -231,6 +260,26 @@ func (g *Guard) isTotal(v *passage, family int) bool {
 	}
 	v.noteFamily(finding.FamilyConflict, f.Name, "the guard adds this family up for others, so it cannot be a snapshot: give it another name")
 	return true
+}
+
+// noteShadowed says which counters the group still holds as a snapshot, from
+// before they were added up: what adds to a group leaves there what it does not
+// name.
+func (g *Guard) noteShadowed(v *passage, grant *ledger.Grant) {
+	if !v.counts.any || !v.enforced() || grant.Method == http.MethodPut {
+		return
+	}
+	family := int32(-1)
+	for i := range v.push.Metrics {
+		at := v.push.Metrics[i].Family
+		if at == family || v.counts.ways[i] != counted {
+			continue
+		}
+		family = at
+		if name := v.push.Families[at].Name; g.book.Holds(v.group, name) {
+			v.noteFamily(finding.ShadowedCounter, name, "the group holds an old copy of this counter, which stands for nothing any more: delete the group, or replace it once with PUT")
+		}
+	}
 }
 
 func (v *passage) noteFamily(id, family, fix string) {

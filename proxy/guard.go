@@ -277,6 +277,7 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 	}
 	v.traceGrant(c.Claim, grant)
 	v.noteSharedFamilies(grant.Shared)
+	g.noteShadowed(v, grant)
 	counters, err := g.settleOn(ctx, v, e, c, grant)
 	if err != nil {
 		grant.Settle(ledger.Untouched)

@@ -3,10 +3,13 @@ package proxy
 import (
 	"bytes"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/klauspost/compress/gzhttp"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
 // scrape serves the upstream's page with what the guard adds behind it: the
@@ -16,11 +19,20 @@ func (g *Guard) scrape(upstream http.Handler) http.Handler {
 	appended := gzhttp.GzipHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		plain := r.Clone(r.Context())
 		plain.Header.Del("Accept-Encoding")
-		page := &appender{ResponseWriter: w}
+		totals := g.cfg.Totals.Page(r.Context(), scraper(r))
+		families := totals.Families()
+		withInstance(families)
+		page := &appender{ResponseWriter: w, twice: g.heldToo(families)}
 		upstream.ServeHTTP(page, plain)
-		g.appendTotals(page, r)
+		page.join()
+		for _, family := range families {
+			page.append(family)
+		}
+		if page.whole() && r.Context().Err() == nil {
+			totals.Done() // only a page that was written whole was seen
+		}
 		if found := g.found.family(); found != nil {
-			page.append(found, false)
+			page.append(found)
 		}
 	}))
 	openMetrics := gzhttp.GzipHandler(g.scrapeOpenMetrics(upstream))
@@ -37,15 +49,19 @@ func (g *Guard) scrape(upstream http.Handler) http.Handler {
 	})
 }
 
-// appendTotals appends the totals as the client of a scrape is to see them. They
-// count as seen only once they are written whole.
-func (g *Guard) appendTotals(page *appender, r *http.Request) {
-	totals := g.cfg.Totals.Page(r.Context(), scraper(r))
-	for _, family := range totals.Families() {
-		page.append(family, g.book.HeldByOthers(family.GetName(), ""))
-	}
-	if page.whole() && r.Context().Err() == nil {
-		totals.Done()
+// withInstance gives every series without an instance an empty one, as a
+// Pushgateway does: otherwise a scrape would put its own address there.
+func withInstance(families []*dto.MetricFamily) {
+	name, empty := model.InstanceLabel, ""
+	for _, family := range families {
+		for _, m := range family.Metric {
+			at, ok := slices.BinarySearchFunc(m.Label, name, func(l *dto.LabelPair, name string) int {
+				return strings.Compare(l.GetName(), name)
+			})
+			if !ok {
+				m.Label = slices.Insert(m.Label, at, &dto.LabelPair{Name: &name, Value: &empty})
+			}
+		}
 	}
 }
 
@@ -58,12 +74,18 @@ func scraper(r *http.Request) string {
 	return host(r.RemoteAddr) + " " + r.UserAgent()
 }
 
-// appender lets a page grow at its end.
+// appender lets a page grow at its end. Where families that are to be appended may
+// stand on it already, it keeps the page back until it is joined with them.
 type appender struct {
 	http.ResponseWriter
+	twice  map[string]*dto.MetricFamily // by the names under which they may stand
+	kept   bytes.Buffer
 	status int
 	format expfmt.Format
 	failed bool
+	// joined are the families that need not be appended, and bare those that stand
+	// on the page with another type.
+	joined, bare map[*dto.MetricFamily]bool
 }
 
 // WriteHeader is part of http.ResponseWriter.
@@ -74,19 +96,28 @@ func (a *appender) WriteHeader(status int) {
 	a.ResponseWriter.WriteHeader(status)
 }
 
+// Write is part of http.ResponseWriter.
+func (a *appender) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+	if len(a.twice) > 0 && a.whole() {
+		return a.kept.Write(b)
+	}
+	return a.ResponseWriter.Write(b)
+}
+
 // whole reports whether everything that was appended is on its way.
 func (a *appender) whole() bool {
 	return a.status == http.StatusOK && a.format != expfmt.FmtUnknown && !a.failed
 }
 
-// append writes a family in the format of the page. One that goes on stands on
-// the page already, of the same name: in the text format only its samples may
-// come again.
-func (a *appender) append(mf *dto.MetricFamily, goesOn bool) {
-	if !a.whole() {
+// append writes a family in the format of the page, unless that was done.
+func (a *appender) append(mf *dto.MetricFamily) {
+	if !a.whole() || a.joined[mf] {
 		return
 	}
-	if !goesOn || a.format.FormatType() != expfmt.TypeTextPlain {
+	if !a.bare[mf] || a.format.FormatType() != expfmt.TypeTextPlain {
 		a.failed = expfmt.NewEncoder(a.ResponseWriter, a.format).Encode(mf) != nil
 		return
 	}

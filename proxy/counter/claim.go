@@ -3,6 +3,7 @@ package counter
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -35,11 +36,25 @@ func (t *Totals) Claim(name string, kind Kind) error {
 	return err
 }
 
-// Holds reports whether a family is one of totals.
+// Holds reports whether a name is that of a family of totals, or of its samples: a
+// histogram x has x_count.
 func (t *Totals) Holds(name string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.families[name] != nil
+	f := t.names[name]
+	return f != nil && slices.Contains(f.kind.Names(f.name), name)
+}
+
+// Names are those of a family of this kind and of its samples, in the text format.
+func (k Kind) Names(family string) []string {
+	switch k {
+	case Histogram:
+		return []string{family, family + "_bucket", family + "_count", family + "_sum"}
+	case Summary:
+		return []string{family, family + "_count", family + "_sum"}
+	default:
+		return []string{family}
+	}
 }
 
 func (t *Totals) claim(name string, kind Kind) (*family, error) {

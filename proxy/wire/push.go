@@ -105,6 +105,10 @@ type Metric struct {
 	parts        part
 }
 
+// Stamped reports whether the metric was pushed with a timestamp, which no
+// Pushgateway takes.
+func (m *Metric) Stamped() bool { return m.hasTimestamp }
+
 // part says which samples of a histogram or summary were seen.
 type part uint8
 
