@@ -71,8 +71,11 @@ func (g *Guard) writeOpenMetrics(w http.ResponseWriter, r *http.Request, header 
 	out := bufio.NewWriter(w)
 	to := expfmt.NewEncoder(out, format, expfmt.WithCreatedLines())
 	totals := g.cfg.Totals.Page(r.Context(), scraper(r))
+	families := totals.Families()
+	withInstance(families)
+	twice := g.heldToo(families)
 	mine := map[string]*dto.MetricFamily{}
-	for _, family := range totals.Families() {
+	for _, family := range families {
 		mine[family.GetName()] = family
 	}
 	from := expfmt.NewDecoder(page, expfmt.ResponseFormat(header))
@@ -85,6 +88,11 @@ func (g *Guard) writeOpenMetrics(w http.ResponseWriter, r *http.Request, header 
 		if err != nil {
 			return err
 		}
+		if total := twice[family.GetName()]; total != nil {
+			if dropCopies(family, total); len(family.Metric) == 0 {
+				continue
+			}
+		}
 		if own := mine[family.GetName()]; own != nil && own.GetType() == family.GetType() {
 			family.Metric = append(family.Metric, own.Metric...)
 			delete(mine, family.GetName())
@@ -93,7 +101,7 @@ func (g *Guard) writeOpenMetrics(w http.ResponseWriter, r *http.Request, header 
 			return err
 		}
 	}
-	for _, family := range totals.Families() {
+	for _, family := range families {
 		if mine[family.GetName()] != nil {
 			if err := to.Encode(family); err != nil {
 				return err

@@ -76,13 +76,7 @@ func (a *appender) merge(name string, raw []byte, total *dto.MetricFamily) ([]by
 	if err != nil {
 		return nil, err
 	}
-	stands := make(map[string]bool, len(total.Metric))
-	for _, m := range total.Metric {
-		stands[seriesKey(m.Label, false)] = true
-	}
-	part := name == total.GetName()+"_bucket" && kindOf(total.GetType()) == counter.Histogram
-	mf.Metric = slices.DeleteFunc(mf.Metric, func(m *dto.Metric) bool { return stands[seriesKey(m.Label, part)] })
-	if len(mf.Metric) == 0 {
+	if dropCopies(mf, total); len(mf.Metric) == 0 {
 		return nil, nil
 	}
 	if name == total.GetName() {
@@ -96,6 +90,16 @@ func (a *appender) merge(name string, raw []byte, total *dto.MetricFamily) ([]by
 	var out bytes.Buffer
 	err = expfmt.NewEncoder(&out, a.format).Encode(mf)
 	return out.Bytes(), err
+}
+
+// dropCopies takes out of a family of the upstream's page what a total stands for.
+func dropCopies(mf, total *dto.MetricFamily) {
+	stands := make(map[string]bool, len(total.Metric))
+	for _, m := range total.Metric {
+		stands[seriesKey(m.Label, false)] = true
+	}
+	part := mf.GetName() == total.GetName()+"_bucket" && kindOf(total.GetType()) == counter.Histogram
+	mf.Metric = slices.DeleteFunc(mf.Metric, func(m *dto.Metric) bool { return stands[seriesKey(m.Label, part)] })
 }
 
 var errSection = errors.New("the upstream's page has a family that cannot be read")

@@ -60,14 +60,14 @@ func TestOpenMetricsForWhoTakesNothingElse(t *testing.T) {
 	}
 	got := seriesOf(t, a.Body, a.Header.Get("Content-Type"))
 	for series, want := range map[string]float64{
-		`{__name__="done_total", job="a", x="1"}`: 6,
+		`{__name__="done_total", instance="", job="a", x="1"}`: 6,
 		`{__name__="rows", instance="", job="a"}`: 7,
 	} {
 		if got[series] != want {
 			t.Errorf("%s = %v, want %v in:\n%s", series, got[series], want, a.Body)
 		}
 	}
-	if !strings.Contains(a.Body, `done_created{job="a",x="1"} `) {
+	if !strings.Contains(a.Body, `done_created{instance="",job="a",x="1"} `) {
 		t.Error("the total does not say when it was created")
 	}
 }
@@ -78,7 +78,7 @@ func TestTextForWhoTakesIt(t *testing.T) {
 	g := newGuard(t, gatewaytest.Start(t), setup{policy: enforcing})
 	g.push(t, 200, http.MethodPost, "/metrics/job/a", "failure_count 1\n")
 	a := g.do(http.MethodGet, "/metrics", "", "Accept", openMetrics+",text/plain;version=0.0.4;q=0.5,*/*;q=0.1")
-	if got := seriesOf(t, a.Body, a.Header.Get("Content-Type"))[`{__name__="failure_count", job="a"}`]; got != 1 {
+	if got := seriesOf(t, a.Body, a.Header.Get("Content-Type"))[`{__name__="failure_count", instance="", job="a"}`]; got != 1 {
 		t.Errorf("failure_count = %v in:\n%s", got, a.Body)
 	}
 }
@@ -103,7 +103,7 @@ func TestOpenMetricsOfAnUpstreamThatFails(t *testing.T) {
 func TestANewTotalIsBornAtZero(t *testing.T) {
 	g := newGuard(t, gatewaytest.Start(t), setup{policy: enforcing})
 	g.push(t, 200, http.MethodPost, "/metrics/job/a", "failure_count 2\n")
-	const total = `{__name__="failure_count", job="a"}`
+	const total = `{__name__="failure_count", instance="", job="a"}`
 	for _, tc := range []struct {
 		who    []string
 		values []float64
