@@ -17,8 +17,7 @@ const (
 	// apiMost the most it has.
 	apiShown = 100
 	apiMost  = 10_000
-	// labelsShown is how many labels a job's answer names, and groupsShown how
-	// many groups.
+	// labelsShown is how many labels a job's answer names.
 	labelsShown = 50
 )
 
