@@ -213,6 +213,8 @@ func (p *sweepPass) delete(ctx context.Context, t *sweepTarget) {
 		t.settle(sweepFailed, "%v", err)
 	case err != nil, answer.Status == http.StatusAccepted: // without an answer it may have been deleted
 		t.sent = true
+	case answer.Status == http.StatusPreconditionFailed && strings.Contains(string(answer.Body), "the policy keeps"):
+		t.settle(sweepKept, "the policy keeps it")
 	case answer.Status == http.StatusPreconditionFailed:
 		t.settle(sweepKept, "pushed meanwhile")
 	default:
