@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -199,6 +200,7 @@ func (g *Guard) wipe(w http.ResponseWriter, r *http.Request) {
 	if g.forwardListed(w, r, wipePath) {
 		g.book.Wipe()
 		g.shadow.Wipe()
+		g.cfg.Totals.Expire(func(string) time.Duration { return time.Nanosecond })
 	}
 }
 

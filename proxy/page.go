@@ -37,12 +37,12 @@ func (g *Guard) scrape(upstream http.Handler) http.Handler {
 	}))
 	openMetrics := gzhttp.GzipHandler(g.scrapeOpenMetrics(upstream))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if onlyOpenMetrics(r) {
-			openMetrics.ServeHTTP(w, r)
-			return
-		}
 		if g.cfg.Totals.Stats().Series == 0 && g.found.family() == nil {
 			upstream.ServeHTTP(w, r)
+			return
+		}
+		if onlyOpenMetrics(r) {
+			openMetrics.ServeHTTP(w, r)
 			return
 		}
 		appended.ServeHTTP(w, r)

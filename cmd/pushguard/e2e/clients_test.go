@@ -128,7 +128,7 @@ func TestClients(t *testing.T) {
 			audit := filepath.Join(t.TempDir(), "audit.jsonl")
 			guard := world.Guard(t, world.GuardOptions{
 				Upstream: behind,
-				Policy:   world.Write(t, "policy.yml", shipped(t, "enforce")),
+				Policy:   world.Write(t, "policy.yml", shipped(t, "enforce\n  counters: {route: snapshot}")),
 				Audit:    audit,
 			})
 			for _, operation := range []string{"push", "push", "add"} {
@@ -237,7 +237,7 @@ func series(t *testing.T, raw string) seriesJSON {
 func TestClientsRefused(t *testing.T) {
 	t.Parallel()
 	needClients(t)
-	const noMails = "version: v1\ndefault:\n  mode: enforce\n  owner: data-eng\n  rules:\n" +
+	const noMails = "version: v1\ndefault:\n  mode: enforce\n  counters: {route: snapshot}\n  owner: data-eng\n  rules:\n" +
 		"  - {id: runs, labels: [run_id], action: drop}\n  - {id: no-mails, shapes: [email], action: reject}\n"
 	behind := world.Pushgateway(t)
 	guard := world.Guard(t, world.GuardOptions{Upstream: behind, Policy: world.Write(t, "policy.yml", noMails)})

@@ -13,9 +13,10 @@ import (
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
 )
 
-// dropRuns is a policy in the given mode that permits all but the label run_id.
+// dropRuns is a policy in the given mode that permits all but the label run_id, and
+// leaves counters where they are.
 func dropRuns(mode string) string {
-	return "version: v1\ndefault:\n  mode: " + mode + "\n  rules:\n  - {id: runs, labels: [run_id], action: drop}\n"
+	return "version: v1\ndefault:\n  mode: " + mode + "\n  counters: {route: snapshot}\n  rules:\n  - {id: runs, labels: [run_id], action: drop}\n"
 }
 
 // hostileCase is a push that breaks a Pushgateway, its scrape or other jobs, and
