@@ -37,15 +37,15 @@ func (g *Guard) scrape(upstream http.Handler) http.Handler {
 	}))
 	openMetrics := gzhttp.GzipHandler(g.scrapeOpenMetrics(upstream))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g.cfg.Totals.Stats().Series == 0 && g.found.family() == nil {
-			upstream.ServeHTTP(w, r)
-			return
-		}
-		if onlyOpenMetrics(r) {
+		totals := g.cfg.Totals.Stats().Series > 0
+		switch {
+		case totals && onlyOpenMetrics(r):
 			openMetrics.ServeHTTP(w, r)
-			return
+		case totals || g.found.family() != nil:
+			appended.ServeHTTP(w, r)
+		default:
+			upstream.ServeHTTP(w, r)
 		}
-		appended.ServeHTTP(w, r)
 	})
 }
 
