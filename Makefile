@@ -17,6 +17,10 @@ build: ## build bin/pushguard, one static binary
 run: build ## start it in front of a Pushgateway (PUSHGATEWAY_URL, or Debian's) and say what to try
 	@testdata/run.sh
 
+demo: build ## ten failures that a bare Pushgateway reads as 1, and as 10 through pushguard
+	@command -v prometheus-pushgateway >/dev/null || testdata/install.sh pushgateway
+	@go run ./cmd/pushguard/e2e/demo bin/pushguard
+
 test: ## install what the tests need and run them all, end to end too
 	testdata/install.sh
 	go test -race $(UNIT)
@@ -39,4 +43,4 @@ fuzz: ## every fuzz test for FUZZTIME (30s)
 	@go test -list '^Fuzz' $(UNIT) | awk '/^Fuzz/ {f[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, f[i]; n = 0}' | \
 	while read -r pkg name; do echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; done
 
-.PHONY: help build run test lint bench bench-explosion fuzz
+.PHONY: help build run demo test lint bench bench-explosion fuzz
