@@ -647,9 +647,9 @@ func TestSweepKeepsBaselines(t *testing.T) {
 		t.Errorf("the total is %s after a push past the sweep, want 8", got)
 	}
 	g.push(t, 202, http.MethodDelete, "/metrics/job/a", "")
-	g.push(t, 200, http.MethodPut, "/metrics/job/a", pythonCounter(9, float64(time.Now().Unix())))
+	g.push(t, 200, http.MethodPut, "/metrics/job/a", pythonCounter(9, created))
 	if got := total(); got != "17" {
-		t.Errorf("the total is %s after a DELETE and a counter begun anew, want 17", got)
+		t.Errorf("the total is %s after a DELETE, want 8 and all of 9", got)
 	}
 }
 
