@@ -126,7 +126,7 @@ func (g *Guard) refusal(v *passage, err error) Answer {
 func (g *Guard) fault(v *passage, err error) Answer {
 	status := http.StatusBadGateway
 	switch {
-	case errors.Is(err, ledger.ErrBusy), errors.Is(err, errNotCounted):
+	case errors.Is(err, ledger.ErrBusy), errors.Is(err, errNotCounted), errors.Is(err, errNoListing):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, gateway.ErrTimeout):
 		status = http.StatusGatewayTimeout

@@ -48,7 +48,7 @@ func TestStatusOfErrors(t *testing.T) {
 		{"broken off", gateway.ErrBroken, 502, Failed, "broke off"},
 		{"a redirect", gateway.ErrRedirect, 502, Failed, "redirects"},
 		{"no listing", errUpstream, 502, Failed, "does not answer"},
-		{"no listing in time", errNoListing, 504, Failed, "which groups it holds"},
+		{"no listing in time", errNoListing, 503, Failed, "which groups it holds"},
 		{"a client that waited no longer", context.Canceled, 503, Failed, ""},
 		{"a body cut short", io.ErrUnexpectedEOF, 400, Refused, "read body: unexpected EOF\n"},
 		{"a body that cannot be read", errors.New("connection reset"), 400, Refused, "read body: "},

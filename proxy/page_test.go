@@ -61,7 +61,7 @@ func TestOpenMetricsForWhoTakesNothingElse(t *testing.T) {
 	got := seriesOf(t, a.Body, a.Header.Get("Content-Type"))
 	for series, want := range map[string]float64{
 		`{__name__="done_total", instance="", job="a", x="1"}`: 6,
-		`{__name__="rows", instance="", job="a"}`: 7,
+		`{__name__="rows", instance="", job="a"}`:              7,
 	} {
 		if got[series] != want {
 			t.Errorf("%s = %v, want %v in:\n%s", series, got[series], want, a.Body)
