@@ -67,7 +67,7 @@ func (c *counts) socket(via string) string {
 // sum adds up what is exposed of a counter of one job.
 func (c *counts) sum(t *testing.T, name, job string) float64 {
 	t.Helper()
-	samples := map[string]float64{}
+	var samples map[string]float64
 	if c.exporter != nil {
 		samples = c.exporter.Counters(t)
 	} else {
