@@ -182,3 +182,27 @@ func TestTotalsInParallel(t *testing.T) {
 		t.Errorf("%d series, want 40", b.Series())
 	}
 }
+
+// What totals hold already is counted once, whatever collapses into it.
+func TestTotalsThatCollapseAgainCostNothing(t *testing.T) {
+	b := NewBook(Config{})
+	for i, tc := range []struct {
+		metrics []plainMetric
+		fits    int // of them, as they are
+	}{
+		{oneLabel("a", "b", "c", "d"), 2},
+		{oneLabel("a", "e"), 1},
+		{oneLabel("f", "g"), 0},
+	} {
+		c := collapsing(http.MethodPost, group1, Budget{Series: 3}, tc.metrics...)
+		c.Totals = true
+		g := admit(t, b, c)
+		if collapsed := len(tc.metrics) - tc.fits; g.Held != 3 || len(g.Collapsed) != collapsed || g.Trimmed != nil || g.Excess[0].Count != 3+collapsed {
+			t.Errorf("push %d: %+v", i, g.Ruling)
+		}
+		g.Settle(Applied)
+		if b.Held("j") != 3 {
+			t.Errorf("push %d: %d held", i, b.Held("j"))
+		}
+	}
+}

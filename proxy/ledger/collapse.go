@@ -111,7 +111,7 @@ func (t *tally) reserve() {
 func (t *tally) lacks(slot int) int { return max(0, t.draft.overflow.lack[slot]-t.freed(slot)) }
 
 // place finds what the group holds of a metric, and takes that off what the push
-// lets go.
+// lets go; one of totals lets go of nothing.
 func (t *tally) place(id ident, held *family) placed {
 	d := t.draft
 	if i, ok := d.find(id); ok {
@@ -131,7 +131,9 @@ func (t *tally) place(id ident, held *family) placed {
 	p := placed{maybe: int(held.size(i))}
 	if !t.group.unsure && !t.foreign {
 		p.held = p.maybe
-		d.freed[id.slot] -= p.held
+		if !t.claim.Totals {
+			d.freed[id.slot] -= p.held
+		}
 	}
 	return p
 }
