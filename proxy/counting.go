@@ -113,6 +113,7 @@ func (g *Guard) classify(v *passage) {
 		}
 	}
 	v.keepFaults()
+	n.keepTogether()
 	v.readValues()
 	for i := range v.push.Metrics {
 		v.leave(i)
@@ -216,6 +217,19 @@ func (v *passage) leave(i int) {
 			return // native buckets are nothing that increments could carry
 		}
 		n.ways[i], n.any = counted, true
+	}
+}
+
+// keepTogether has all parts of a histogram stay in the snapshot where one does.
+func (n *counting) keepTogether() {
+	for i := range n.classes {
+		unit := n.classes[i].Unit
+		if unit == "" || !n.stays[i] {
+			continue
+		}
+		for j := range n.classes {
+			n.stays[j] = n.stays[j] || n.classes[j].Unit == unit
+		}
 	}
 }
 
@@ -675,6 +689,7 @@ func (v *passage) noteCounters(c *claim, r ledger.Ruling) {
 		kept++
 	}
 	n.readings, n.metrics, n.claims = n.readings[:kept], n.metrics[:kept], n.claims[:kept]
+	v.changed = true
 	v.note(v.excess(c, r.Excess), false)
 	v.noteCollapsed(collapsed)
 }
@@ -692,7 +707,7 @@ func (g *Guard) difference(v *passage) error {
 		v.note([]finding.Finding{{
 			ID: finding.CounterValue, Metric: strings.Clone(bad.Metric), Count: 1,
 			Fix: bad.Reason + ": a counter only grows from 0",
-		}}, v.enforced())
+		}}, true)
 	}
 	return err
 }
