@@ -199,14 +199,26 @@ func (g *Guard) plainClaim(v *passage, e *epoch) *claim {
 }
 
 // capped holds a budget to the guard's own cap. The guard's own series on the
-// scraped page are billed to the guard.
+// scraped page are billed to the guard: they are set aside as a guarantee is, so
+// that no guarantee pays for them.
 func (g *Guard) capped(b *ledger.Budget) {
-	if most := g.cfg.Caps.Series; most > 0 && (b.GuardSeries == 0 || b.GuardSeries > most) {
-		b.GuardSeries = most
-	}
-	if b.GuardSeries > 0 {
+	b.GuardSeries = g.mostSeries(b.GuardSeries)
+	switch {
+	case b.GuardSeries == 0:
+	case b.Reserved > 0:
+		b.Reserved += g.found.len()
+	default:
 		b.GuardSeries = max(1, b.GuardSeries-g.found.len())
 	}
+}
+
+// mostSeries is how many series may be exposed where the policy says so many; 0
+// is no limit.
+func (g *Guard) mostSeries(policy int) int {
+	if most := g.cfg.Caps.Series; most > 0 && (policy == 0 || policy > most) {
+		return most
+	}
+	return policy
 }
 
 // forecast books in the shadow what enforcement would hold, so that a report

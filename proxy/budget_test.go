@@ -281,3 +281,38 @@ func TestAFamilyTwice(t *testing.T) {
 		t.Errorf("held %s, scraped %d", got, want)
 	}
 }
+
+// Findings are exposed beside what the jobs hold, and neither cost a guarantee
+// nor bring the page over the guard's budget.
+func TestFindingsGiveWayToGuarantees(t *testing.T) {
+	g := newGuard(t, gatewaytest.Start(t), setup{policy: `version: v1
+budget: {series: 10}
+default: {mode: enforce}
+jobs:
+- job: payroll
+  budget: {series: 5}
+`})
+	g.push(t, 200, "PUT", "/metrics/job/explosion", lines("rows", 8))
+	shown := func() int {
+		return strings.Count(g.do("GET", "/metrics", "").Body, "\npushguard_job_findings{")
+	}
+	if n := shown(); n != 1 {
+		t.Errorf("%d findings with room for five series, want 1", n)
+	}
+	g.push(t, 200, "PUT", "/metrics/job/payroll", "paid 1\nlate 2\nopen 3\n")
+	if held := g.lastRecord(t); held["outcome"] != "passed" {
+		t.Errorf("within its guarantee: %v", held)
+	}
+	if n := shown(); n != 0 {
+		t.Errorf("%d findings without room, want none", n)
+	}
+}
+
+// lines is a body of so many metrics of a family.
+func lines(family string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "%s{id=%q} 1\n", family, fmt.Sprint(i))
+	}
+	return b.String()
+}

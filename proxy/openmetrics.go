@@ -108,7 +108,7 @@ func (g *Guard) writeOpenMetrics(w http.ResponseWriter, r *http.Request, header 
 			}
 		}
 	}
-	if found := g.found.family(); found != nil {
+	if found := g.findings(); found != nil {
 		if err := to.Encode(found); err != nil {
 			return err
 		}

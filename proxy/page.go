@@ -31,7 +31,7 @@ func (g *Guard) scrape(upstream http.Handler) http.Handler {
 		if page.whole() && r.Context().Err() == nil {
 			totals.Done() // only a page that was written whole was seen
 		}
-		if found := g.found.family(); found != nil {
+		if found := g.findings(); found != nil {
 			page.append(found)
 		}
 	}))
@@ -41,12 +41,28 @@ func (g *Guard) scrape(upstream http.Handler) http.Handler {
 		switch {
 		case totals && onlyOpenMetrics(r):
 			openMetrics.ServeHTTP(w, r)
-		case totals || g.found.family() != nil:
+		case totals || g.findings() != nil:
 			appended.ServeHTTP(w, r)
 		default:
 			upstream.ServeHTTP(w, r)
 		}
 	})
+}
+
+// findings are the latest of the jobs as the page shows them: as many as there is
+// room for beside what the jobs hold. Where there is none they give way.
+func (g *Guard) findings() *dto.MetricFamily {
+	found := g.found.family()
+	most := g.mostSeries(g.epoch.Load().policy.SeriesBudget())
+	if found == nil || most == 0 {
+		return found
+	}
+	room := most - g.book.Totals().Series
+	if room <= 0 {
+		return nil
+	}
+	found.Metric = found.Metric[:min(len(found.Metric), room)]
+	return found
 }
 
 // withInstance gives every series without an instance an empty one, as a
