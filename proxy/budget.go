@@ -238,10 +238,13 @@ func (g *Guard) forecast(ctx context.Context, v *passage, e *epoch, applied bool
 		v.noteUnmergeable(err)
 		return
 	}
-	for _, victim := range ruling.Evict {
-		g.foretellEviction(ctx, victim)
+	if !applied {
+		return
 	}
-	if !applied || len(v.counts.readings) == 0 {
+	for _, victim := range ruling.Evict {
+		g.foretellEviction(ctx, v, e, victim)
+	}
+	if len(v.counts.readings) == 0 {
 		return
 	}
 	counters, err := g.admitCounters(ctx, v, e, g.shadow)
@@ -265,10 +268,17 @@ func (g *Guard) foretell(ctx context.Context, c ledger.Claim, applied bool) (led
 	return grant.Ruling, nil
 }
 
-func (g *Guard) foretellEviction(ctx context.Context, victim wire.Key) {
+// foretellEviction takes out of the shadow a group that would make room for the
+// push, and says so.
+func (g *Guard) foretellEviction(ctx context.Context, v *passage, e *epoch, victim wire.Key) {
 	grant, err := g.shadow.Admit(ctx, ledger.Claim{Group: victim, Raw: victim, Method: http.MethodDelete, Evict: true})
-	if err == nil {
-		grant.Settle(ledger.Applied)
+	if err != nil {
+		return
+	}
+	skip := grant.Skip
+	grant.Settle(ledger.Applied)
+	if !skip {
+		g.recordForecast(e, ledger.StaleGroup{Key: victim, Job: v.job}, evictedGroup)
 	}
 }
 

@@ -264,10 +264,15 @@ func (g *Guard) foretellSweep(ctx context.Context, e *epoch, s ledger.StaleGroup
 	if entry := e.policy.Entry(s.Job); skip || entry.Mode != policy.Report {
 		return !skip
 	}
-	r := g.removalRecord(e, removal{StaleGroup: s, why: staleGroup, done: groupDeleted, started: time.Now()})
+	g.recordForecast(e, s, staleGroup)
+	return true
+}
+
+// recordForecast writes down that enforcement would have deleted a group.
+func (g *Guard) recordForecast(e *epoch, s ledger.StaleGroup, why reason) {
+	r := g.removalRecord(e, removal{StaleGroup: s, why: why, done: groupDeleted, started: time.Now()})
 	r.Outcome, r.Would = Passed.String(), Removed.String()
 	g.cfg.Audit.Write(r)
-	return true
 }
 
 // evict deletes the groups that a push which succeeded takes the place of.
