@@ -16,23 +16,29 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/wire"
 )
 
 var update = flag.Bool("update", false, "write what the examples give as what they should")
 
 // An example is a directory of testdata/examples: a policy.yml, the requests in
 // push.txt or push.json, and in want.txt what becomes of them: each answer, what
-// was forwarded, the audit record, and in the end what the Pushgateway holds.
+// was forwarded, the audit record, and in the end what the Pushgateway holds, and
+// what the guard's page has beyond that: its totals.
 
 // request is one request of an example. push.json is a list of them; push.txt
 // has them as they go over the wire, with a line of ### between two.
@@ -44,6 +50,8 @@ type request struct {
 	Prototext []string
 	// Gzip compresses the body.
 	Gzip bool
+	// Times is how often it is sent, each time with the same result; 0 is once.
+	Times int
 }
 
 func readRequests(t *testing.T, dir string) []request {
@@ -129,6 +137,9 @@ func shown(h http.Header) string {
 	var b strings.Builder
 	for _, name := range []string{"Content-Type", "Content-Encoding", "X-Content-Type-Options", "Retry-After"} {
 		for _, v := range h.Values(name) {
+			if seconds, err := strconv.Atoi(v); err == nil && seconds >= 55 && seconds <= 61 {
+				v = "about a minute"
+			}
 			fmt.Fprintf(&b, "%s: %s\n", name, v)
 		}
 	}
@@ -185,7 +196,11 @@ func pairs(m map[string]string) string {
 // shownRecord is the audit record without what differs from run to run.
 func shownRecord(t *testing.T, r map[string]any) string {
 	t.Helper()
-	for _, field := range []string{"time", "ms", "client"} {
+	fields := []string{"time", "ms", "client"}
+	if r["reason"] != nil {
+		fields = fields[:2] // of what the guard did by itself
+	}
+	for _, field := range fields {
 		if _, ok := r[field]; !ok {
 			t.Errorf("no %s in the audit record %v", field, r)
 		}
@@ -212,23 +227,84 @@ func play(t *testing.T, dir string, pushgateway *url.URL) string {
 	g := newGuard(t, rec.url, setup{policy: string(rules)})
 	var b strings.Builder
 	for i, r := range readRequests(t, dir) {
-		var headers []string
-		for name, value := range r.Headers {
-			headers = append(headers, name, value)
+		told, times := tell(t, g, rec, r), ""
+		for range r.Times - 1 {
+			if again := tell(t, g, rec, r); again != told {
+				t.Errorf("%s %s, once more: %s", r.Method, r.Path, cmp.Diff(told, again))
+			}
 		}
-		a := g.do(r.Method, r.Path, r.body(t), headers...)
-		fmt.Fprintf(&b, "=== %d. %s %s\n%d\n%s%s", i+1, r.Method, r.Path, a.Status, shown(a.Header), shownBody([]byte(a.Body)))
-		forwarded := rec.take()
-		if forwarded == "" {
-			forwarded = "nothing\n"
+		if r.Times > 1 {
+			times = fmt.Sprintf(" (%d times)", r.Times)
 		}
-		fmt.Fprintf(&b, "--- forwarded\n%s", forwarded)
-		for _, record := range g.records(t) {
-			fmt.Fprintf(&b, "--- audit\n%s", shownRecord(t, record))
-		}
+		fmt.Fprintf(&b, "=== %d. %s %s%s\n%s", i+1, r.Method, r.Path, times, told)
 	}
 	b.WriteString("=== held\n" + shownState(settled(t, pushgateway)))
+	if totals := shownTotals(t, g, pushgateway); totals != "" {
+		b.WriteString("=== totals\n" + totals)
+	}
 	return b.String()
+}
+
+// tell sends a request and tells what happened.
+func tell(t *testing.T, g *guard, rec *recorder, r request) string {
+	t.Helper()
+	var headers []string
+	for name, value := range r.Headers {
+		headers = append(headers, name, value)
+	}
+	a := g.do(r.Method, r.Path, r.body(t), headers...)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d\n%s%s", a.Status, shown(a.Header), shownBody([]byte(a.Body)))
+	forwarded := rec.take()
+	if forwarded == "" {
+		forwarded = "nothing\n"
+	}
+	fmt.Fprintf(&b, "--- forwarded\n%s", forwarded)
+	for _, record := range g.records(t) {
+		fmt.Fprintf(&b, "--- audit\n%s", shownRecord(t, record))
+	}
+	return b.String()
+}
+
+// shownTotals is what somebody sees who reads the guard's page and not that of
+// the Pushgateway behind, but for findings.
+func shownTotals(t *testing.T, g *guard, pushgateway *url.URL) string {
+	t.Helper()
+	resp, err := http.Get(pushgateway.JoinPath("metrics").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	behind := page(t, resp.Body)
+	front := page(t, strings.NewReader(g.do(http.MethodGet, "/metrics", "").Body))
+	delete(front, wire.JobFindings)
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(front)) {
+		mf := front[name]
+		mf.Metric = slices.DeleteFunc(mf.Metric, func(m *dto.Metric) bool {
+			return slices.ContainsFunc(behind[name].GetMetric(), func(o *dto.Metric) bool {
+				return slices.EqualFunc(m.Label, o.Label, func(a, b *dto.LabelPair) bool { return proto.Equal(a, b) })
+			})
+		})
+		if len(mf.Metric) == 0 {
+			continue
+		}
+		if _, err := expfmt.MetricFamilyToText(&b, mf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+// page reads a page as a Pushgateway reads a push.
+func page(t *testing.T, from io.Reader) map[string]*dto.MetricFamily {
+	t.Helper()
+	in := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := in.TextToMetricFamilies(from)
+	if err != nil {
+		t.Fatalf("a page that cannot be read: %v", err)
+	}
+	return families
 }
 
 // settled is what the Pushgateway holds once the deletes it has taken are done.
