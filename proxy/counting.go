@@ -291,7 +291,7 @@ func (g *Guard) noteShadowed(v *passage, grant *ledger.Grant) {
 		}
 		family = at
 		if name := v.push.Families[at].Name; g.book.Holds(v.group, name) {
-			v.noteFamily(finding.ShadowedCounter, name, "the group holds an old copy of this counter, which stands for nothing any more: delete the group, or replace it once with PUT")
+			v.noteFamily(finding.ShadowedCounter, name, "the group holds a copy of this counter from before it was added up, which stands for nothing any more: delete the group between two runs")
 		}
 	}
 }

@@ -17,8 +17,21 @@ import (
 
 const enforcing = "version: v1\ndefault: {mode: enforce}\n"
 
-// series reads a page with Prometheus' own parser.
+// seriesOf reads a page with Prometheus' own parser.
 func seriesOf(t *testing.T, page, contentType string) map[string]float64 {
+	t.Helper()
+	return readSeries(t, page, contentType, func(string) {})
+}
+
+// onceEach is seriesOf where no series may stand twice.
+func onceEach(t *testing.T, page, contentType string) map[string]float64 {
+	t.Helper()
+	return readSeries(t, page, contentType, func(series string) {
+		t.Errorf("%s stands twice in a page of %s", series, contentType)
+	})
+}
+
+func readSeries(t *testing.T, page, contentType string, twice func(series string)) map[string]float64 {
 	t.Helper()
 	p, err := textparse.New([]byte(page), contentType, labels.NewSymbolTable(), textparse.ParserOptions{FallbackContentType: "text/plain"})
 	if err != nil {
@@ -39,6 +52,9 @@ func seriesOf(t *testing.T, page, contentType string) map[string]float64 {
 		_, _, v := p.Series()
 		var ls labels.Labels
 		p.Labels(&ls)
+		if _, ok := out[ls.String()]; ok {
+			twice(ls.String())
+		}
 		out[ls.String()] = v
 	}
 }

@@ -1,0 +1,245 @@
+package proxy_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// countedPolicy adds up under labels that name no task.
+const countedPolicy = `version: v1
+default:
+  mode: enforce
+  rules: [{id: tasks, labels: [task_id], action: drop}]
+jobs:
+- job: sorted
+  counters:
+    families:
+    - {metrics: [happened_total], as: event}
+    - {metrics: [dropped_total], as: drop}
+    - {metrics: [rows], as: counter}
+    - {metrics: [kept_total], as: snapshot}
+`
+
+// page is what Prometheus reads of the guard.
+func (g *guard) page(t *testing.T, accept ...string) map[string]float64 {
+	t.Helper()
+	a := g.do(http.MethodGet, "/metrics", "", accept...)
+	if a.Status != 200 {
+		t.Fatalf("the page: %d %s", a.Status, a.Body)
+	}
+	return seriesOf(t, a.Body, a.Header.Get("Content-Type"))
+}
+
+// upstreamNames are the families of all groups behind.
+func upstreamNames(groups []heldGroup) string {
+	var names []string
+	for _, g := range groups {
+		for name := range g.families {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+// TestValuesThatNoCounterHas are refused, whole, and nothing of the push counts.
+func TestValuesThatNoCounterHas(t *testing.T) {
+	upstream := gatewaytest.Start(t)
+	g := newGuard(t, upstream, setup{policy: countedPolicy})
+	for _, value := range []string{"NaN", "+Inf", "-1"} {
+		a := g.push(t, 422, http.MethodPost, "/metrics/job/a", "# TYPE good_total counter\ngood_total 1\n# TYPE bad_total counter\nbad_total "+value+"\n")
+		if !strings.HasPrefix(a.Body, "counter_value: metric bad_total") {
+			t.Errorf("%s: %q", value, a.Body)
+		}
+	}
+	for _, body := range []string{
+		"# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"2\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 1\nh_count 2\n", // it falls
+		"# TYPE s summary\ns_sum NaN\ns_count 1\n",
+	} {
+		g.push(t, 422, http.MethodPost, "/metrics/job/a", body)
+	}
+	if groups := held(t, upstream); len(groups) > 0 {
+		t.Errorf("behind: %v", groups)
+	}
+	if n := len(g.page(t)); strings.Contains(fmt.Sprint(g.page(t)), "good_total") {
+		t.Errorf("something was counted, of %d series", n)
+	}
+	// In report it is forwarded as it came: a Pushgateway takes NaN.
+	g = newGuard(t, upstream, setup{policy: "version: v1\ndefault: {mode: report}\n"})
+	g.push(t, 200, http.MethodPost, "/metrics/job/a", "# TYPE bad_total counter\nbad_total NaN\n")
+	if got := findings(t, g); !strings.Contains(got, "counter_value") {
+		t.Errorf("in report: %q", got)
+	}
+}
+
+// TestFamiliesAsThePolicySays: an event and what is dropped go nowhere, what is to
+// be a counter counts, and what is to be a snapshot stays one.
+func TestFamiliesAsThePolicySays(t *testing.T) {
+	upstream := gatewaytest.Start(t)
+	g := newGuard(t, upstream, setup{policy: countedPolicy})
+	for range 2 {
+		g.push(t, 200, http.MethodPost, "/metrics/job/sorted",
+			"happened_total 1\ndropped_total 1\nrows 3\nkept_total 5\n# TYPE size gauge\nsize 2\n")
+	}
+	if got := findings(t, g); !strings.Contains(got, "event_family") || !strings.Contains(got, "dropped_family") {
+		t.Errorf("findings %q", got)
+	}
+	names := upstreamNames(held(t, upstream))
+	if len(strings.Fields(names)) != 2 || !strings.Contains(names, "kept_total") || !strings.Contains(names, "size") {
+		t.Errorf("behind: %s", names)
+	}
+	page := g.page(t)
+	if got := page[`{__name__="rows", instance="", job="sorted"}`]; got != 6 {
+		t.Errorf("rows = %v, want 6 in %v", got, page)
+	}
+	if got := page[`{__name__="kept_total", instance="", job="sorted"}`]; got != 5 {
+		t.Errorf("kept_total = %v, want 5", got)
+	}
+}
+
+// TestHistogramInParts: families without a type that are one histogram together
+// are one when they are added up.
+func TestHistogramInParts(t *testing.T) {
+	upstream := gatewaytest.Start(t)
+	g := newGuard(t, upstream, setup{policy: countedPolicy})
+	for task := range 2 {
+		l := fmt.Sprintf("task_id=\"%d\"", task)
+		g.push(t, 200, http.MethodPost, "/metrics/job/a", fmt.Sprintf(
+			"h_bucket{%s,le=\"1\"} 1\nh_bucket{%s,le=\"+Inf\"} 2\nh_sum{%s} 3.5\nh_count{%s} 2\n", l, l, l, l))
+	}
+	page := g.page(t)
+	for series, want := range map[string]float64{
+		`{__name__="h_bucket", instance="", job="a", le="1.0"}`:  2,
+		`{__name__="h_bucket", instance="", job="a", le="+Inf"}`: 4,
+		`{__name__="h_sum", instance="", job="a"}`:               7,
+		`{__name__="h_count", instance="", job="a"}`:             4,
+	} {
+		if page[series] != want {
+			t.Errorf("%s = %v, want %v", series, page[series], want)
+		}
+	}
+	if names := upstreamNames(held(t, upstream)); names != "" {
+		t.Errorf("behind: %s", names)
+	}
+	if body := g.do(http.MethodGet, "/metrics", "").Body; !strings.Contains(body, "# TYPE h histogram\n") {
+		t.Error("it is no histogram any more")
+	}
+}
+
+// TestSummariesAddUpWithoutQuantiles: there is no sum of quantiles.
+func TestSummariesAddUpWithoutQuantiles(t *testing.T) {
+	upstream := gatewaytest.Start(t)
+	g := newGuard(t, upstream, setup{policy: countedPolicy})
+	for task := range 2 {
+		g.push(t, 200, http.MethodPost, "/metrics/job/a", fmt.Sprintf(
+			"# TYPE s summary\ns{task_id=\"%d\",quantile=\"0.5\"} 9\ns_sum{task_id=\"%d\"} 3\ns_count{task_id=\"%d\"} 2\n", task, task, task))
+	}
+	body := g.do(http.MethodGet, "/metrics", "").Body
+	for _, line := range []string{"# TYPE s summary\n", "s_sum{instance=\"\",job=\"a\"} 6\n", "s_count{instance=\"\",job=\"a\"} 4\n"} {
+		if !strings.Contains(body, line) {
+			t.Errorf("the page has no %q", line)
+		}
+	}
+	if strings.Contains(body, "\ns{") || upstreamNames(held(t, upstream)) != "" {
+		t.Errorf("quantiles went somewhere:\n%s", body)
+	}
+}
+
+// TestNativeHistogramsStay: increments carry classic buckets alone.
+func TestNativeHistogramsStay(t *testing.T) {
+	upstream := gatewaytest.Start(t)
+	g := newGuard(t, upstream, setup{policy: countedPolicy})
+	mf := &dto.MetricFamily{Name: proto.String("native"), Type: dto.MetricType_HISTOGRAM.Enum(), Metric: []*dto.Metric{{Histogram: &dto.Histogram{
+		SampleCount: proto.Uint64(2), SampleSum: proto.Float64(3), Schema: proto.Int32(3), ZeroThreshold: proto.Float64(0.001),
+		PositiveSpan: []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(1)}}, PositiveDelta: []int64{2},
+	}}}}
+	var body bytes.Buffer
+	if _, err := protodelim.MarshalTo(&body, mf); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if a := g.do(http.MethodPost, "/metrics/job/a", body.String(), "Content-Type", wire.ProtobufType); a.Status != 200 {
+			t.Fatalf("%d %s", a.Status, a.Body)
+		}
+	}
+	if got := held(t, upstream)[0].families["native"].Metrics[0].Count; got != "2" {
+		t.Errorf("behind its count is %q, want 2 as it came", got)
+	}
+}
+
+// TestFaultsOfCountersAreTheUpstreams: what a Pushgateway refuses is refused, though
+// the counter would not have reached it.
+func TestFaultsOfCountersAreTheUpstreams(t *testing.T) {
+	g := newGuard(t, gatewaytest.Start(t), setup{policy: countedPolicy})
+	for _, body := range []string{"x_total{a=\"1\",b=\"2\"} 1\nx_total{b=\"2\",a=\"1\"} 2\n", "x_total 1 1767225600000\n"} {
+		a := g.push(t, 400, http.MethodPost, "/metrics/job/a", body)
+		if !strings.HasPrefix(a.Body, "pushed metrics are invalid or inconsistent") {
+			t.Errorf("%q: %q", body, a.Body)
+		}
+	}
+	if page := fmt.Sprint(g.page(t)); strings.Contains(page, "x_total") {
+		t.Errorf("it was counted all the same: %s", page)
+	}
+}
+
+// TestNoSeriesTwice: groups hold copies from before counters were added up, of all
+// types, and other jobs push what they will. On the page each series stands once,
+// the total where there is one, in every format.
+func TestNoSeriesTwice(t *testing.T) {
+	upstream := gatewaytest.Start(t)
+	const bodies = "# HELP x_total Of x.\n# TYPE x_total counter\nx_total 5\nx_total{a=\"1\"} 6\n" +
+		"# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"7\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n"
+	old := newGuard(t, upstream, setup{policy: "version: v1\ndefault: {mode: open}\n"})
+	old.push(t, 200, http.MethodPost, "/metrics/job/a", bodies+"rows 1\n")
+	old.push(t, 200, http.MethodPost, "/metrics/job/a/zone/b", "# HELP x_total Of x.\n# TYPE x_total counter\nx_total 7\n")
+	old.push(t, 200, http.MethodPost, "/metrics/job/a/zone/c", "part_count 7\npart_bucket{le=\"1\"} 7\n")
+
+	g := newGuard(t, upstream, setup{policy: enforcing})
+	g.push(t, 200, http.MethodPost, "/metrics/job/a", "# TYPE x_total counter\nx_total 1\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n")
+	if got := findings(t, g); !strings.Contains(got, "shadowed_counter") {
+		t.Errorf("findings %q", got)
+	}
+	g.push(t, 200, http.MethodPost, "/metrics/job/a/zone/c", "part_bucket{le=\"1\"} 1\npart_bucket{le=\"+Inf\"} 2\npart_sum 1\npart_count 2\n")
+	want := map[string]float64{
+		`{__name__="x_total", instance="", job="a"}`:                         1,
+		`{__name__="x_total", a="1", instance="", job="a"}`:                  6,
+		`{__name__="x_total", instance="", job="a", zone="b"}`:               7,
+		`{__name__="h_bucket", instance="", job="a", le="1.0"}`:              1,
+		`{__name__="h_bucket", instance="", job="a", le="+Inf"}`:             1,
+		`{__name__="h_sum", instance="", job="a"}`:                           1,
+		`{__name__="h_count", instance="", job="a"}`:                         1,
+		`{__name__="part_bucket", instance="", job="a", le="1.0", zone="c"}`: 1,
+		`{__name__="part_count", instance="", job="a", zone="c"}`:            2,
+		`{__name__="rows", instance="", job="a"}`:                            1,
+	}
+	for _, accept := range []string{
+		"text/plain;version=0.0.4", openMetrics,
+		"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+	} {
+		a := g.do(http.MethodGet, "/metrics", "", "Accept", accept)
+		got := onceEach(t, a.Body, a.Header.Get("Content-Type"))
+		for series, value := range want {
+			if got[series] != value {
+				t.Errorf("%s: %s = %v, want %v", accept, series, got[series], value)
+			}
+		}
+		if _, ok := got[`{__name__="h_bucket", instance="", job="a", le="7.0"}`]; ok {
+			t.Errorf("%s: a bucket of the old copy is left", accept)
+		}
+	}
+	// Whoever replaces the group is rid of its copy.
+	g.push(t, 200, http.MethodPut, "/metrics/job/a", "# TYPE x_total counter\nx_total 1\n")
+	g.push(t, 200, http.MethodPost, "/metrics/job/a", "# TYPE x_total counter\nx_total 1\n")
+	if got := findings(t, g); strings.Contains(got, "shadowed_counter") {
+		t.Errorf("after a PUT: %q", got)
+	}
+}
