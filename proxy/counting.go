@@ -54,7 +54,7 @@ type counting struct {
 	buckets  []float64
 	claim    claim
 	claimed  map[claimedAt]int32
-	seen     []claimedAt // as pushed
+	seen     []uint64 // series as pushed, see seriesHash
 	added    counter.Increments
 	push     counter.Push
 
@@ -67,7 +67,7 @@ type createdAt struct {
 	print  uint64
 }
 
-// claimedAt is a series of the push.
+// claimedAt is an output series of the push.
 type claimedAt struct {
 	family int32
 	print  uint64
@@ -174,20 +174,32 @@ func (v *passage) keepFaults() {
 	n.seen = n.seen[:0]
 	for i := range v.push.Metrics {
 		m := &v.push.Metrics[i]
-		if n.classes[m.Family].Class != rules.ClassCounter || n.stays[m.Family] || v.verdicts[i] == nil {
+		if n.classes[m.Family].Class != rules.ClassCounter || v.verdicts[i] == nil {
 			continue
 		}
 		if m.Stamped() {
 			n.stays[m.Family] = true
 		}
-		n.seen = append(n.seen, claimedAt{m.Family, v.verdicts[i].pushed.fingerprint})
+		n.seen = append(n.seen, v.seriesHash(i))
 	}
-	slices.SortFunc(n.seen, func(a, b claimedAt) int {
-		return cmp.Or(cmp.Compare(a.print, b.print), cmp.Compare(a.family, b.family))
-	})
+	slices.Sort(n.seen)
 	for i := 1; i < len(n.seen); i++ {
 		if n.seen[i] == n.seen[i-1] {
-			n.stays[n.seen[i].family] = true
+			v.keepTwice(n.seen[i])
+		}
+	}
+}
+
+// seriesHash tells the series of a push, as pushed, from one another.
+func (v *passage) seriesHash(metric int) uint64 {
+	const golden = 0x9e3779b97f4a7c15
+	return v.verdicts[metric].pushed.fingerprint + golden*uint64(v.push.Metrics[metric].Family)
+}
+
+func (v *passage) keepTwice(series uint64) {
+	for i := range v.push.Metrics {
+		if v.verdicts[i] != nil && v.seriesHash(i) == series {
+			v.counts.stays[v.push.Metrics[i].Family] = true
 		}
 	}
 }
