@@ -26,7 +26,7 @@ func (upstreamAtOnce) Forward(context.Context, string, gateway.Request) (gateway
 	return gateway.Answer{Status: http.StatusOK}, nil
 }
 func (upstreamAtOnce) Groups(context.Context, uint64) ([]gateway.Group, error) { return nil, nil }
-func (upstreamAtOnce) Started(context.Context) (time.Time, error) { return time.Time{}, nil }
+func (upstreamAtOnce) Started(context.Context) (time.Time, error)              { return time.Time{}, nil }
 
 func (upstreamAtOnce) Proxy() http.Handler { return http.NotFoundHandler() }
 
