@@ -277,6 +277,7 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 	}
 	v.traceGrant(c.Claim, grant)
 	v.noteSharedFamilies(grant.Shared)
+	defer grant.Settle(ledger.Unknown) // of a step that panics
 	g.noteShadowed(v, grant)
 	counters, err := g.settleOn(ctx, v, e, c, grant)
 	if err != nil {
@@ -285,6 +286,9 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 	}
 	out := v.outgoing()
 	out.Method, out.Key = grant.Method, c.Group
+	if counters != nil {
+		defer counters.Settle(ledger.Untouched)
+	}
 	answer, outcome, err := g.send(ctx, v, grant, counters, out)
 	g.forecast(ctx, v, e, outcome == ledger.Applied)
 	return answer, err
@@ -348,6 +352,7 @@ func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error
 	}
 	v.traceGrant(claim, grant)
 	if grant.Skip {
+	defer grant.Settle(ledger.Unknown)
 		g.forgetCounters(ctx, v)
 		grant.Settle(ledger.Untouched)
 		return Answer{Status: http.StatusAccepted, outcome: Skipped}, nil
@@ -382,6 +387,7 @@ func (g *Guard) removeUnless(ctx context.Context, v *passage, since time.Time) (
 	}
 	v.traceGrant(claim, grant)
 	if grant.Skip {
+	defer grant.Settle(ledger.Unknown)
 		grant.Settle(ledger.Untouched)
 		switch grant.Reason {
 		case ledger.Fresh:
