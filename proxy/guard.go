@@ -223,8 +223,8 @@ func (g *Guard) take(ctx context.Context, r Request, reply func(Answer) bool) {
 		answer = g.refusal(v, err)
 	}
 	g.account(v, e, answer)
-	answer.counted = v.counts.committed
-	if !reply(answer) && v.counts.committed {
+	answer.counted = v.counts.committed && v.enforced()
+	if !reply(answer) && answer.counted {
 		g.cfg.Counters.Lost(v.counts.push)
 	}
 }
@@ -433,7 +433,7 @@ func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Gr
 	outcome := settlement(answer, err)
 	gone := false
 	if outcome == ledger.Applied && len(v.counts.readings) > 0 {
-		if gone = ctx.Err() != nil; !gone {
+		if gone = v.enforced() && ctx.Err() != nil; !gone {
 			g.commit(ctx, v)
 		}
 	}
