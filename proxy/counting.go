@@ -58,6 +58,7 @@ type counting struct {
 	added    counter.Increments
 	push     counter.Push
 
+	held      []int32 // families whose names are claimed for totals
 	committed bool
 }
 
@@ -82,7 +83,8 @@ func (n *counting) reset() {
 	clear(n.created)
 	clear(n.byName)
 	clear(n.claimed)
-	n.push, n.committed = counter.Push{}, false
+	n.held = n.held[:0]
+	n.push, n.committed, n.forgets = counter.Push{}, false, false
 }
 
 // apart reports whether a metric leaves the snapshot otherwise than by a rule.

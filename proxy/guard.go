@@ -358,7 +358,7 @@ func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error
 		return Answer{Status: http.StatusAccepted, outcome: Skipped}, nil
 	}
 	out := gateway.Request{Method: http.MethodDelete, Key: claim.Group, Header: v.request.Header, RemoteAddr: v.request.Peer}
-	g.forgetCounters(ctx, v)
+	v.counts.forgets = true
 	answer, outcome, err := g.send(ctx, v, grant, nil, out)
 	if outcome == ledger.Applied && v.entry.Mode == policy.Report {
 		g.forecastRemoval(ctx, v, e)
@@ -439,6 +439,9 @@ func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Gr
 	}
 	if counters != nil {
 		if v.counts.committed {
+	if outcome == ledger.Applied && v.counts.forgets {
+		g.forgetCounters(ctx, v)
+	}
 			counters.Settle(ledger.Applied)
 		} else {
 			counters.Settle(ledger.Untouched)
