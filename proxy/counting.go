@@ -106,7 +106,7 @@ func (g *Guard) classify(v *passage) {
 	routed := v.entry.Counters.Route != policy.RouteSnapshot
 	for i := range n.classes {
 		switch isCounter := n.classes[i].Class == rules.ClassCounter; {
-		case v.push.Families[i].Metrics == 0:
+		case v.push.Families[i].Metrics == 0, v.superseded(int32(i)):
 		case isCounter && routed:
 			n.stays[i] = !g.mayCount(v, i)
 		default:
@@ -124,6 +124,8 @@ func (g *Guard) classify(v *passage) {
 		family := v.push.Metrics[i].Family
 		switch class := n.classes[family].Class; {
 		case class == rules.ClassEvidence && n.any:
+		case v.superseded(family):
+			n.ways[i] = leftOut // lest it takes the place of one that leaves
 			n.ways[i] = leftOut
 		case n.taken[family] && n.ways[i] == 0:
 			n.ways[i] = conflict
@@ -224,7 +226,7 @@ func (v *passage) leave(i int) {
 		n.ways[i] = leftOut
 	case rules.ClassCounter:
 		value := &n.values.All[i]
-		if n.stays[family] || v.verdicts[i] == nil || v.verdicts[i].fate.Act == wire.LeaveOut {
+		if n.stays[family] || v.superseded(family) || v.verdicts[i] == nil || v.verdicts[i].fate.Act == wire.LeaveOut {
 			return
 		}
 		if value.Native && len(value.Buckets) == 0 {
