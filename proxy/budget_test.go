@@ -184,6 +184,11 @@ jobs:
 	g := newGuard(t, upstream, setup{policy: policy})
 	r := rand.New(rand.NewPCG(3, 4))
 	jobs := []string{"open", "report", "strict", "nightly", "nightly_20260101", "nightly_20260102"}
+	// What is added up from the beginning leaves no old copies, which are held and
+	// not scraped.
+	for f := range 3 {
+		g.push(t, 200, http.MethodPost, "/metrics/job/first", fmt.Sprintf("# TYPE h%d histogram\nh%d_bucket{le=\"+Inf\"} 2\nh%d_sum 3\nh%d_count 2\n# TYPE s%d summary\ns%d_sum 3\ns%d_count 2\n", f, f, f, f, f, f, f))
+	}
 	for range 400 {
 		target := "/metrics/job/" + jobs[r.IntN(len(jobs))]
 		if r.IntN(2) == 0 {

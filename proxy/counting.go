@@ -60,6 +60,7 @@ type counting struct {
 
 	held      []int32 // families whose names are claimed for totals
 	committed bool
+	forgets   bool // a client deletes its group
 }
 
 // createdAt is a metric of which another says when it was created.
@@ -123,9 +124,9 @@ func (g *Guard) classify(v *passage) {
 	for i := range v.push.Metrics {
 		family := v.push.Metrics[i].Family
 		switch class := n.classes[family].Class; {
-		case class == rules.ClassEvidence && n.any:
 		case v.superseded(family):
 			n.ways[i] = leftOut // lest it takes the place of one that leaves
+		case class == rules.ClassEvidence && n.any:
 			n.ways[i] = leftOut
 		case n.taken[family] && n.ways[i] == 0:
 			n.ways[i] = conflict
@@ -258,7 +259,7 @@ func (g *Guard) mayCount(v *passage, family int) bool {
 	}
 	f := &v.push.Families[family]
 	name, kind := v.totalOf(family)
-	if !g.cfg.Totals.Holds(name) && slices.ContainsFunc(kind.Names(name), func(sample string) bool { return g.book.HeldByOthers(sample, v.job) }) {
+	if !g.cfg.Totals.Holds(name) && g.isSnapshot(v, name, kind) {
 		v.noteFamily(finding.FamilyConflict, f.Name, "other jobs keep this family as a snapshot: have them enforced too, or give the family another name")
 		return false
 	}
@@ -269,7 +270,29 @@ func (g *Guard) mayCount(v *passage, family int) bool {
 		v.noteFamily(finding.FamilyConflict, f.Name, err.Error()+"; give the family another name")
 		return false
 	}
+	v.counts.held = append(v.counts.held, int32(family))
 	return true
+}
+
+// release gives back the names that the push has claimed: those of what it has
+// added up are totals' own by now.
+func (g *Guard) release(v *passage) {
+	for _, family := range v.counts.held {
+		g.cfg.Totals.Release(v.totalOf(int(family)))
+	}
+}
+
+// isSnapshot reports whether other jobs keep a family, or one that has a name of
+// its samples, as a snapshot. Those that would have it added up do not count: each
+// would wait for the other.
+func (g *Guard) isSnapshot(v *passage, name string, kind counter.Kind) bool {
+	heldByOthers := func(jobs ...string) bool {
+		return slices.ContainsFunc(kind.Names(name), func(sample string) bool { return g.book.HeldByOthers(sample, jobs...) })
+	}
+	if !heldByOthers(v.job) {
+		return false
+	}
+	return !v.enforced() || heldByOthers(g.leaving.with(name, v.job)...)
 }
 
 // totalOf is as what a family is added up.

@@ -126,6 +126,7 @@ type Guard struct {
 	demand  *demand.Estimator // of labels, before any rule
 	hasher  *counter.Hasher   // of counters
 	outputs *outputs
+	leaving leaving
 
 	upstreamStarted time.Time // as it said when its groups were listed last; Run's own
 
@@ -217,6 +218,7 @@ func (g *Guard) take(ctx context.Context, r Request, reply func(Answer) bool) {
 	if g.cfg.Trace != nil {
 		v.trace = &Trace{}
 	}
+	defer g.release(v)
 	e := g.epoch.Load()
 	answer, err := g.pass(ctx, v, e)
 	if err != nil {
@@ -275,20 +277,20 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 	if err != nil {
 		return Answer{}, err
 	}
+	defer grant.Settle(ledger.Unknown) // of a step that panics
 	v.traceGrant(c.Claim, grant)
 	v.noteSharedFamilies(grant.Shared)
-	defer grant.Settle(ledger.Unknown) // of a step that panics
 	g.noteShadowed(v, grant)
 	counters, err := g.settleOn(ctx, v, e, c, grant)
 	if err != nil {
 		grant.Settle(ledger.Untouched)
 		return Answer{}, err
 	}
-	out := v.outgoing()
-	out.Method, out.Key = grant.Method, c.Group
 	if counters != nil {
 		defer counters.Settle(ledger.Untouched)
 	}
+	out := v.outgoing()
+	out.Method, out.Key = grant.Method, c.Group
 	answer, outcome, err := g.send(ctx, v, grant, counters, out)
 	g.forecast(ctx, v, e, outcome == ledger.Applied)
 	return answer, err
@@ -350,9 +352,9 @@ func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error
 	if err != nil {
 		return Answer{}, err
 	}
+	defer grant.Settle(ledger.Unknown)
 	v.traceGrant(claim, grant)
 	if grant.Skip {
-	defer grant.Settle(ledger.Unknown)
 		g.forgetCounters(ctx, v)
 		grant.Settle(ledger.Untouched)
 		return Answer{Status: http.StatusAccepted, outcome: Skipped}, nil
@@ -385,9 +387,9 @@ func (g *Guard) removeUnless(ctx context.Context, v *passage, since time.Time) (
 	if err != nil {
 		return Answer{}, err
 	}
+	defer grant.Settle(ledger.Unknown)
 	v.traceGrant(claim, grant)
 	if grant.Skip {
-	defer grant.Settle(ledger.Unknown)
 		grant.Settle(ledger.Untouched)
 		switch grant.Reason {
 		case ledger.Fresh:
@@ -437,11 +439,11 @@ func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Gr
 			g.commit(ctx, v)
 		}
 	}
-	if counters != nil {
-		if v.counts.committed {
 	if outcome == ledger.Applied && v.counts.forgets {
 		g.forgetCounters(ctx, v)
 	}
+	if counters != nil {
+		if v.counts.committed {
 			counters.Settle(ledger.Applied)
 		} else {
 			counters.Settle(ledger.Untouched)

@@ -25,7 +25,7 @@ func (g *Guard) heldToo(totals []*dto.MetricFamily) map[string]*dto.MetricFamily
 	var twice map[string]*dto.MetricFamily
 	for _, mf := range totals {
 		for _, name := range kindOf(mf.GetType()).Names(mf.GetName()) {
-			if !g.book.HeldByOthers(name, "") {
+			if !g.book.HeldByOthers(name) {
 				continue
 			}
 			if twice == nil {

@@ -29,6 +29,7 @@ func (g *Guard) setPolicy(p *policy.Policy) {
 		entry := p.Entry(job)
 		return payer(entry), e.terms(entry, now)
 	})
+	g.leaving.forget()
 	g.shadow.Wipe() // what it held was the other policy's forecast
 	g.cfg.Metrics.loads.succeeded()
 	if old != nil {

@@ -26,14 +26,32 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("the %s %.100q has a name of the %s %.100q, which is added up already", e.Kind, e.Family, e.Held, e.Holder)
 }
 
-// Claim makes a family one of totals, of that kind, for as long as it has any; see
-// Expire. It is called before a push is forwarded, for each family of its outputs. The error is a
-// *ConflictError or ErrFull.
+// Claim makes a family one of totals, of that kind, until Release and for as long
+// as it has any totals then; see Expire. It is called before a push is forwarded,
+// for each family of its outputs. The error is a *ConflictError or ErrFull, and
+// nothing is to be released.
 func (t *Totals) Claim(name string, kind Kind) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, err := t.claim(name, kind)
+	f, err := t.claim(name, kind)
+	if err == nil {
+		f.claims++
+	}
 	return err
+}
+
+// Release ends a Claim, once its push was added or is known to count nothing. A
+// family to which nothing was ever added is anybody's again.
+func (t *Totals) Release(name string, kind Kind) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f := t.families[name]
+	if f == nil || f.kind != kind || f.claims == 0 {
+		return
+	}
+	if f.claims--; f.claims == 0 && len(f.totals) == 0 {
+		t.release(f)
+	}
 }
 
 // Holds reports whether a name is that of a family of totals, or of its samples: a

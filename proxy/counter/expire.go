@@ -46,7 +46,7 @@ func (t *Totals) expire(idle func(job string) time.Duration) (gone int, unit []b
 			continue
 		}
 		f.sorted = nil
-		if len(f.totals) == 0 {
+		if len(f.totals) == 0 && f.claims == 0 {
 			t.release(f)
 		}
 	}

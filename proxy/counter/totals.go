@@ -49,6 +49,7 @@ type family struct {
 	kind   Kind
 	help   string
 	totals map[string]*total // by their labels
+	claims int               // pushes under way that may add to it
 	sorted []*total          // nil if it must be made again
 }
 

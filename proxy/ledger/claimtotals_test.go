@@ -145,8 +145,11 @@ func TestHeldByOthers(t *testing.T) {
 	check("it did not", false)
 	admit(t, b, putOf(theirs, "rows", "x")).Settle(Applied)
 	check("another has it", true)
-	if !b.HeldByOthers("rows", "") {
-		t.Error("nobody's name: some job has it")
+	if !b.HeldByOthers("rows") {
+		t.Error("some job has it")
+	}
+	if b.HeldByOthers("rows", "mine", "theirs", "nobody's") {
+		t.Error("nobody else has it")
 	}
 	moved := putOf(theirs, "rows", "x")
 	moved.Job = "mine"

@@ -88,17 +88,22 @@ func (h holders) add(family uint64, n int) {
 	}
 }
 
-// HeldByOthers reports whether groups of the upstream that other jobs pay for
-// hold a family, or are about to.
-func (b *Book) HeldByOthers(family, job string) bool {
+// HeldByOthers reports whether groups of the upstream that other jobs than these
+// pay for hold a family, or are about to. Each job is named once.
+func (b *Book) HeldByOthers(family string, jobs ...string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	name := b.hash(family)
-	own := 0
-	if j := b.jobs[job]; j != nil {
-		own = j.families[name]
+	others := b.families[name]
+	for _, job := range jobs {
+		if others == 0 {
+			break
+		}
+		if j := b.jobs[job]; j != nil {
+			others -= j.families[name]
+		}
 	}
-	return b.families[name] > own
+	return others > 0
 }
 
 // Holds reports whether a group of the upstream holds a family.
