@@ -401,7 +401,10 @@ func (g *Guard) removeUnless(ctx context.Context, v *passage, since time.Time) (
 		}
 	}
 	out := gateway.Request{Method: http.MethodDelete, Key: v.raw, Header: v.request.Header, RemoteAddr: v.request.Peer}
-	answer, _, err := g.send(ctx, v, grant, nil, out)
+	answer, outcome, err := g.send(ctx, v, grant, nil, out)
+	if outcome == ledger.Applied && v.entry.Mode == policy.Report {
+		g.forecastRemoval(ctx, v, g.epoch.Load())
+	}
 	return answer, err
 }
 

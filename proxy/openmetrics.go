@@ -70,7 +70,7 @@ func (g *Guard) writeOpenMetrics(w http.ResponseWriter, r *http.Request, header 
 	w.Header().Set("Content-Type", string(format))
 	out := bufio.NewWriter(w)
 	to := expfmt.NewEncoder(out, format, expfmt.WithCreatedLines())
-	totals := g.cfg.Totals.Page(r.Context(), scraper(r))
+	totals := g.cfg.Totals.Page(r.Context(), g.scraper(r))
 	families := totals.Families()
 	withInstance(families)
 	twice := g.heldToo(families)

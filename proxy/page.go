@@ -19,7 +19,7 @@ func (g *Guard) scrape(upstream http.Handler) http.Handler {
 	appended := gzhttp.GzipHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		plain := r.Clone(r.Context())
 		plain.Header.Del("Accept-Encoding")
-		totals := g.cfg.Totals.Page(r.Context(), scraper(r))
+		totals := g.cfg.Totals.Page(r.Context(), g.scraper(r))
 		families := totals.Families()
 		withInstance(families)
 		page := &appender{ResponseWriter: w, twice: g.heldToo(families)}
@@ -81,13 +81,17 @@ func withInstance(families []*dto.MetricFamily) {
 	}
 }
 
+// maxAgent is how much of a scraper's User-Agent is remembered.
+const maxAgent = 200
+
 // scraper names a Prometheus that scrapes, empty for anybody else: Prometheus
 // says with every scrape how long it will wait.
-func scraper(r *http.Request) string {
+func (g *Guard) scraper(r *http.Request) string {
 	if r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds") == "" {
 		return ""
 	}
-	return host(r.RemoteAddr) + " " + r.UserAgent()
+	agent := r.UserAgent()
+	return host(g.client(r)) + " " + agent[:min(len(agent), maxAgent)]
 }
 
 // appender lets a page grow at its end. Where families that are to be appended may

@@ -44,6 +44,9 @@ const (
 	// lastLook is how long the end of a guard waits to see that what it swept is
 	// gone.
 	lastLook = 5 * time.Second
+	// sweepSilence is how many deletes in a row may go without an answer before a
+	// sweep gives up: what holds for them holds for the next.
+	sweepSilence = 3
 	// clockSlack bounds by how much the upstream's clock may date a push later than
 	// the guard did.
 	clockSlack = 3 * time.Second
@@ -85,6 +88,7 @@ func (g *Guard) sweepAll(ctx context.Context) {
 func (g *Guard) deleteStale(ctx context.Context) (sent []removal, done bool) {
 	done = true
 	var pace pace
+	silent := 0
 	tried, kept := map[string]bool{}, 0 // kept are those of them that the book still has
 	for fresh := true; fresh; {
 		fresh = false
@@ -108,6 +112,14 @@ func (g *Guard) deleteStale(ctx context.Context) (sent []removal, done bool) {
 				done = false
 				g.tell(r)
 			case groupKept:
+				continue
+			}
+			if silent++; r.status != 0 {
+				silent = 0
+			}
+			if silent == sweepSilence {
+				g.logger.Warn("The sweep was given up: the Pushgateway does not answer")
+				return sent, false
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -688,4 +689,45 @@ func TestSweepMany(t *testing.T) {
 	if failed := g.removed(t, "stale", "stale", "failed"); failed != 0 {
 		t.Errorf("%v counted as failed", failed)
 	}
+}
+
+// TestSweepGivesUpOnAnUpstreamThatIsSilent: it does not ask a dead upstream once
+// for each of a thousand groups, and deletes them once there is an answer again.
+func TestSweepGivesUpOnAnUpstreamThatIsSilent(t *testing.T) {
+	t.Parallel()
+	upstream := gatewaytest.Start(t, "--push.disable-consistency-check")
+	front := newFront(t, upstream)
+	front.set(func() {
+		front.deny = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodDelete {
+				panic(http.ErrAbortHandler) // the connection breaks off
+			}
+			return false
+		}
+	})
+	logs := &buffer{}
+	g := newLiving(t, front.url, staleHour, func(c *proxy.Config) {
+		c.Rhythm.Sweep, c.Logger = 50*time.Millisecond, slog.New(slog.NewTextHandler(logs, nil))
+	})
+	const groups = 40
+	g.inThePast(3*time.Hour, func() {
+		for i := range groups {
+			g.push(t, 202, http.MethodPut, fmt.Sprintf("/metrics/job/a/run/%d", i), "rows 1\n")
+		}
+	})
+	g.run(t)
+	gaveUp := 0
+	eventually(t, func() error {
+		if gaveUp += strings.Count(logs.take(), "The sweep was given up"); gaveUp < 2 {
+			return errors.New("no sweep was given up and tried again")
+		}
+		return nil
+	})
+	front.set(func() { front.deny = nil })
+	eventually(t, func() error {
+		if left := keysHeld(t, upstream); len(left) > 0 {
+			return fmt.Errorf("left are %d of %d groups", len(left), groups)
+		}
+		return nil
+	})
 }
