@@ -1,0 +1,59 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/audit"
+	"github.com/pushguard/pushguard/rules/finding"
+)
+
+// account writes down what became of a push.
+func (g *Guard) account(v *passage, e *epoch, a Answer) {
+	outcome := a.outcome
+	if outcome == 0 {
+		outcome = v.carriedOut(a)
+	}
+	g.cfg.Metrics.pushed(v, outcome)
+	g.found.note(v.job, v.findings.All())
+	if v.trace != nil {
+		v.traced(g, e, a, outcome)
+	}
+	if !g.cfg.AuditAll && outcome == Passed && v.said() == Passed {
+		return
+	}
+	g.cfg.Audit.Write(v.record(e, a, outcome))
+}
+
+func (v *passage) record(e *epoch, a Answer, outcome Outcome) audit.Record {
+	r := audit.Record{
+		Time: v.started, Method: v.request.Method, Client: v.request.Client,
+		Policy: e.policy.Digest(), Outcome: outcome.String(),
+		Status: a.Status, UpstreamStatus: v.upstreamStatus,
+		Findings: v.findings.All(), MoreFindings: v.findings.More(),
+		Samples: v.push.Expanded, Bytes: int64(len(v.decoded)),
+		MS: float64(time.Since(v.started).Microseconds()) / 1000,
+	}
+	if v.entry == nil {
+		return r
+	}
+	r.Job, r.Governed, r.Entry, r.Owner, r.Mode = v.raw.Job(), v.job, v.entry.Name, v.entry.Owner, string(v.entry.Mode)
+	r.Group = v.raw.String()
+	if v.enforced() {
+		r.Group = v.group.String()
+	} else if v.entry.Mode == policy.Report {
+		r.Would = v.said().String()
+	}
+	return r
+}
+
+// noteSharedFamilies says that families of this push were another run's.
+func (v *passage) noteSharedFamilies(shared []string) {
+	if len(shared) == 0 {
+		return
+	}
+	v.findings.Add(finding.Finding{
+		ID: finding.SharedFamily, Metric: shared[0], Label: v.foldedLabel(), Count: len(shared),
+		Fix: "runs that the policy folds into one group overwrite one another; give each its own metrics, or a bounded label",
+	})
+}

@@ -1,0 +1,144 @@
+package proxy
+
+import (
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// print is one metric as the ledger counts it, without regard to any group.
+type print struct {
+	fingerprint uint64
+	values      []wire.LabelValue
+	labels      []labels.Label
+}
+
+func newPrint(secret uint64, ls []labels.Label) print {
+	fingerprint, values := wire.Print(secret, wire.Key{}, ls, nil)
+	return print{fingerprint, values, ls}
+}
+
+// in is the print of the metric in a group. The labels of the group overwrite
+// the metric's own, which hardly any metric has.
+func (p *print) in(group wire.Key, secret uint64) (uint64, []wire.LabelValue) {
+	for _, l := range p.labels {
+		if _, overwritten := group.Get(l.Name); overwritten {
+			return wire.Print(secret, group, p.labels, nil)
+		}
+	}
+	return p.fingerprint, p.values
+}
+
+// lastSuccess is in the name of a family that tells when a job succeeded last.
+const lastSuccess = "last_success"
+
+// claim is what a push wants of a book, and which of its metrics are claimed.
+type claim struct {
+	ledger.Claim
+	metrics []int32 // indices into Push.Metrics, one for each of Claim.Metrics
+	slots   map[string]int32
+}
+
+// reset fills in what both books are asked alike.
+func (c *claim) reset(v *passage, group wire.Key) {
+	c.Claim = ledger.Claim{
+		Group: group, Raw: v.raw, Method: v.request.Method, Job: v.job, Entry: payer(v.entry),
+		Families: c.Families[:0], Metrics: c.Metrics[:0], Success: c.Success[:0],
+	}
+	c.metrics = c.metrics[:0]
+	if c.slots == nil {
+		c.slots = map[string]int32{}
+	}
+	clear(c.slots)
+}
+
+// claimed makes the claim of a push: as enforcement would have it, or as it came.
+func (v *passage) claimed(c *claim, e *epoch, enforced bool) {
+	group, fates := v.raw, v.safety
+	if enforced {
+		group, fates = v.group, v.fates
+	}
+	c.reset(v, group)
+	slot, family := int32(-1), int32(-1)
+	for i := range v.push.Metrics {
+		if fates != nil && fates[i].Act == wire.LeaveOut {
+			continue
+		}
+		m := &v.push.Metrics[i]
+		if m.Family != family {
+			family, slot = m.Family, -1
+			if !v.superseded(family) {
+				slot = c.family(v.push.Families[family].Name)
+			}
+		}
+		if slot < 0 {
+			continue
+		}
+		p := &v.verdicts[i].pushed
+		if enforced {
+			p = &v.verdicts[i].output
+		}
+		fingerprint, values := p.in(group, e.verdicts.secret)
+		c.Metrics = append(c.Metrics, ledger.MetricClaim{
+			Fingerprint: fingerprint, Values: values, Family: slot, Samples: m.Samples,
+		})
+		c.metrics = append(c.metrics, int32(i))
+	}
+	for i := range v.push.Families {
+		// A family that came without metrics is stored without.
+		if f := &v.push.Families[i]; f.Metrics == 0 && v.push.Encoding == wire.Protobuf && !wire.Reserved(f.Name) {
+			c.family(f.Name)
+		}
+	}
+}
+
+// family returns the slot of a family of the claim, a new one if it has none.
+func (c *claim) family(name string) int32 {
+	slot, ok := c.slots[name]
+	if !ok {
+		slot = int32(len(c.Families))
+		c.Families = append(c.Families, name)
+		c.slots[name] = slot
+		if strings.Contains(name, lastSuccess) {
+			c.Success = append(c.Success, slot)
+		}
+	}
+	return slot
+}
+
+// superseded reports whether a family stands in the body again, further on: a
+// Pushgateway takes the last of a name.
+func (v *passage) superseded(family int32) bool {
+	if v.push.Encoding != wire.Protobuf {
+		return false
+	}
+	if len(v.last) == 0 {
+		for i := range v.push.Families {
+			v.last[v.push.Families[i].Name] = int32(i)
+		}
+	}
+	return v.last[v.push.Families[family].Name] != family
+}
+
+// payer is where the jobs of an entry are billed together: by the entry's
+// name, which another policy keeps where it means the same jobs.
+func payer(entry *policy.Entry) int { return int(xxhash.Sum64String(entry.Name)) }
+
+// printed is the label behind one of the values.
+func (p *print) printed(value int) labels.Label {
+	for _, l := range p.labels {
+		if l.Value == "" {
+			continue
+		}
+		if value == 0 {
+			return l
+		}
+		value--
+	}
+	return labels.Label{}
+}

@@ -1,0 +1,202 @@
+package proxy
+
+import (
+	"slices"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/wire"
+	"github.com/pushguard/pushguard/rules"
+	"github.com/pushguard/pushguard/rules/finding"
+)
+
+// classify finds out what of the push adds up and what only says when that
+// began, and takes it out of the snapshot, where the policy is enforced.
+func (g *Guard) classify(v *passage) {
+	n := &v.counts
+	if v.entry.Mode == policy.Open || v.refused() {
+		return
+	}
+	v.classes()
+	n.ways = append(n.ways, make([]leaves, len(v.push.Metrics))...)
+	n.stays = append(n.stays, make([]bool, len(n.classes))...)
+	n.taken = append(n.taken, make([]bool, len(n.classes))...)
+	routed := v.entry.Counters.Route != policy.RouteSnapshot
+	for i := range n.classes {
+		switch isCounter := n.classes[i].Class == rules.ClassCounter; {
+		case v.push.Families[i].Metrics == 0, v.superseded(int32(i)):
+		case isCounter && routed:
+			n.stays[i] = !g.mayCount(v, i)
+		default:
+			n.stays[i] = isCounter
+			n.taken[i] = g.isTotal(v, i)
+		}
+	}
+	v.keepFaults()
+	n.keepTogether()
+	v.readValues()
+	for i := range v.push.Metrics {
+		v.leave(i)
+	}
+	for i := range v.push.Metrics {
+		family := v.push.Metrics[i].Family
+		switch class := n.classes[family].Class; {
+		case v.superseded(family):
+			n.ways[i] = leftOut // lest it takes the place of one that leaves
+		case class == rules.ClassEvidence && n.any:
+			n.ways[i] = leftOut
+		case n.taken[family] && n.ways[i] == 0:
+			n.ways[i] = conflict
+			v.changed = true
+		}
+		if n.ways[i] != 0 {
+			v.fates[i] = wire.Fate{Act: wire.LeaveOut}
+		}
+	}
+	v.noteClasses()
+	v.traceClasses(g)
+	if g.route(v.entry) == toSnapshot {
+		v.noteSharedCounters()
+	}
+}
+
+// classes asks the policy for the class of each family.
+func (v *passage) classes() {
+	n := &v.counts
+	buckets := false
+	for i := range v.push.Families {
+		f := &v.push.Families[i]
+		n.families = append(n.families, rules.Family{Name: f.Name, Type: f.Type})
+		buckets = buckets || f.Type == dto.MetricType_UNTYPED && strings.HasSuffix(f.Name, "_bucket")
+	}
+	if buckets {
+		for i := range v.push.Metrics {
+			f := &n.families[v.push.Metrics[i].Family]
+			f.Le = f.Le || f.Type == dto.MetricType_UNTYPED && slices.ContainsFunc(v.verdicts[i].labels(), isLe)
+		}
+	}
+	n.classes = v.entry.Counters.Classes.Push(n.families, n.classes)
+}
+
+func isLe(l labels.Label) bool { return l.Name == labels.BucketLabel }
+
+// labels are those of the metric as it was pushed; none of one that safety has
+// decided about.
+func (v *verdict) labels() []labels.Label {
+	if v == nil {
+		return nil
+	}
+	return v.pushed.labels
+}
+
+// keepFaults keeps families in the snapshot for which the upstream refuses the
+// push: with a series that came twice, or a timestamp. They are not to slip by.
+func (v *passage) keepFaults() {
+	n := &v.counts
+	n.seen = n.seen[:0]
+	for i := range v.push.Metrics {
+		m := &v.push.Metrics[i]
+		if n.classes[m.Family].Class != rules.ClassCounter || v.verdicts[i] == nil {
+			continue
+		}
+		if m.Stamped() {
+			n.stays[m.Family] = true
+		}
+		n.seen = append(n.seen, v.seriesHash(i))
+	}
+	slices.Sort(n.seen)
+	for i := 1; i < len(n.seen); i++ {
+		if n.seen[i] == n.seen[i-1] {
+			v.keepTwice(n.seen[i])
+		}
+	}
+}
+
+// seriesHash tells the series of a push, as pushed, from one another.
+func (v *passage) seriesHash(metric int) uint64 {
+	const golden = 0x9e3779b97f4a7c15
+	return v.verdicts[metric].pushed.fingerprint + golden*uint64(v.push.Metrics[metric].Family)
+}
+
+func (v *passage) keepTwice(series uint64) {
+	for i := range v.push.Metrics {
+		if v.verdicts[i] != nil && v.seriesHash(i) == series {
+			v.counts.stays[v.push.Metrics[i].Family] = true
+		}
+	}
+}
+
+// readValues reads what may be counted, and what says when that began.
+func (v *passage) readValues() {
+	n := &v.counts
+	n.values.Read(&v.push, func(i int) bool {
+		class := n.classes[v.push.Metrics[i].Family].Class
+		return class == rules.ClassCounter || class == rules.ClassEvidence
+	})
+}
+
+// leave decides whether a metric leaves by its own class.
+func (v *passage) leave(i int) {
+	n := &v.counts
+	family := v.push.Metrics[i].Family
+	switch n.classes[family].Class {
+	case rules.ClassEvent, rules.ClassDrop:
+		n.ways[i] = leftOut
+	case rules.ClassCounter:
+		value := &n.values.All[i]
+		if n.stays[family] || v.superseded(family) || v.verdicts[i] == nil || v.verdicts[i].fate.Act == wire.LeaveOut {
+			return
+		}
+		if value.Native && len(value.Buckets) == 0 {
+			return // native buckets are nothing that increments could carry
+		}
+		n.ways[i], n.any = counted, true
+	}
+}
+
+// keepTogether has all parts of a histogram stay in the snapshot where one does.
+func (n *counting) keepTogether() {
+	for i := range n.classes {
+		unit := n.classes[i].Unit
+		if unit == "" || !n.stays[i] {
+			continue
+		}
+		for j := range n.classes {
+			n.stays[j] = n.stays[j] || n.classes[j].Unit == unit
+		}
+	}
+}
+
+func (v *passage) noteFamily(id, family, fix string) {
+	for _, f := range v.findings.All() {
+		if f.ID == id && f.Metric == family {
+			return
+		}
+	}
+	v.note([]finding.Finding{{ID: id, Metric: strings.Clone(family), Count: 1, Fix: fix}}, false)
+}
+
+// noteClasses says which families leave for another reason than to be added up.
+func (v *passage) noteClasses() {
+	n := &v.counts
+	for i := range n.classes {
+		f := &v.push.Families[i]
+		if f.Metrics == 0 {
+			continue
+		}
+		c := &n.classes[i]
+		switch {
+		case c.Class == rules.ClassEvent:
+			v.changed = true
+			v.noteFamily(finding.EventFamily, f.Name, "the policy takes it for an event: what happened once belongs into a log")
+		case c.Class == rules.ClassDrop:
+			v.changed = true
+			v.noteFamily(finding.DroppedFamily, f.Name, "the policy leaves this family out")
+		case c.Lint == finding.GaugeNamedTotal:
+			v.noteFamily(finding.GaugeNamedTotal, f.Name, "declare it a counter if it counts, or name it otherwise: a gauge is not added up")
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/audit"
+	"github.com/pushguard/pushguard/proxy/counter"
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/ledger"
+)
+
+// Caps are hard limits of one push. They hold in every mode of the policy and
+// bound the memory a push can take. Every one must be positive.
+type Caps struct {
+	Body       int64 // bytes as received
+	Decoded    int64 // bytes after Content-Encoding is undone
+	Samples    int   // series, histograms and summaries expanded
+	Labels     int   // labels of one series
+	LabelValue int   // bytes of one label value
+	// Series is how many the upstream may hold, the guard's own totals included; a
+	// push that brings more is refused. 0 is no cap, and the only one that may be.
+	Series int
+}
+
+// Config is what a Guard is made of.
+type Config struct {
+	// Policy decides about pushes, until Reload or SetPolicy. Required.
+	Policy *policy.Policy
+	// LoadPolicy reads the policy again for Reload, one call at a time. With nil
+	// there is nothing to reload.
+	LoadPolicy func() (*policy.Policy, error)
+	// Upstream is the Pushgateway behind. Required.
+	Upstream Upstream
+	// Audit gets a record of each push that was refused or changed, with AuditAll
+	// of every push. Nil writes none.
+	Audit    *audit.Log
+	AuditAll bool
+	// Logger is told what an operator should know. Nil is told nothing.
+	Logger *slog.Logger
+	// Metrics counts what the guard does. Required.
+	Metrics *Metrics
+	// RoutePrefix is the path below which everything is served, such as /push;
+	// empty for the root.
+	RoutePrefix string
+	// EnableLifecycle permits /-/reload and forwards /-/quit, EnableAdminAPI
+	// forwards /api/v1/admin/wipe.
+	EnableLifecycle, EnableAdminAPI bool
+	// AdminApart keeps what AdminHandler serves out of Handler.
+	AdminApart bool
+	// TrustedProxies are the peers whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// UTF8Names must be what the upstream's --push.enable-utf8-names is.
+	UTF8Names bool
+	Caps      Caps
+	// Counters keep the baselines of what is added up, and Totals the sums, unless
+	// StatsD is set, which then gets the increments of every entry that does not
+	// ask for totals. Nil Counters and Totals are kept in memory.
+	Counters *counter.Book
+	Totals   *counter.Totals
+	StatsD   counter.Sink
+	// Book is the ledger of what the upstream holds, and Secret what its
+	// fingerprints and the identities of counters are keyed by: both are of one
+	// state. A nil Book and a zero Secret are kept in memory.
+	Book   *ledger.Book
+	Secret [32]byte
+	// Restored says that the Book knows the upstream from before: pushes go on
+	// while Run finds out what others have changed since.
+	Restored bool
+	// Rhythm is how often Run looks after the upstream.
+	Rhythm Rhythm
+	// Product is how the guard names itself to clients, such as pushguard/1.0.
+	Product string
+	// GroupWait bounds how long a push waits for another of the same group, and
+	// for the upstream to say which groups it holds; for that at least a second.
+	GroupWait time.Duration
+	// Trace is told how each write went. It is called from many goroutines. Nil
+	// costs nothing.
+	Trace func(Trace)
+}
+
+// Upstream is the Pushgateway behind, as the guard needs it. *gateway.Upstream
+// is one.
+type Upstream interface {
+	// Do sends a push or a delete, Forward a request to a listed endpoint.
+	Do(ctx context.Context, r gateway.Request) (gateway.Answer, error)
+	Forward(ctx context.Context, escapedPath string, r gateway.Request) (gateway.Answer, error)
+	// Groups lists what it holds; the seed is that of the fingerprints.
+	Groups(ctx context.Context, seed uint64) ([]gateway.Group, error)
+	// Started says when it started.
+	Started(ctx context.Context) (time.Time, error)
+	// Proxy serves reads.
+	Proxy() http.Handler
+}
+
+// withMemory fills in what is kept in memory where no state is given.
+func withMemory(cfg Config) Config {
+	if cfg.Book == nil {
+		cfg.Book = ledger.NewBook(ledger.Config{Wait: cfg.GroupWait})
+	}
+	if cfg.Secret == [32]byte{} {
+		_, _ = rand.Read(cfg.Secret[:]) // never fails
+	}
+	if cfg.Counters == nil {
+		cfg.Counters = counter.NewBook(counter.Config{})
+	}
+	if cfg.Totals == nil {
+		cfg.Totals = counter.NewTotals(counter.TotalsConfig{})
+	}
+	return cfg
+}
