@@ -287,8 +287,9 @@ func TestRestartDuringAListing(t *testing.T) {
 	collision.Go(func() { g.do(http.MethodPut, groupPath(map[string]string{"job": "a", "zone": ""}), "rows 1\n") })
 	defer collision.Wait()
 	<-begun
-	restart()
+	// Who has noticed the restart asks no more until the listing is over.
 	now := asked.Load()
+	restart()
 	eventually(t, func() error {
 		if asked.Load() == now {
 			return errors.New("it is not asked when it started")
