@@ -1,6 +1,10 @@
 package counter
 
-import "time"
+import (
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/state"
+)
 
 // restorer applies units to a book and totals that nobody uses yet.
 type restorer struct {
@@ -13,38 +17,38 @@ type restorer struct {
 
 func (r *restorer) apply(unit []byte) error {
 	r.units++
-	in := reader{rest: unit}
-	for len(in.rest) > 0 && in.err == nil {
-		switch in.byte() {
+	in := reader{state.NewReader(unit, errUnit)}
+	for in.Len() > 0 {
+		switch in.Byte() {
 		case recordBaseline:
 			r.baseline(&in)
 		case recordForgotten:
-			group := in.word()
+			group := in.Word()
 			r.book.shardOf(group).forgetGroup(group)
 		case recordAnew:
 			r.book.anew(nil)
 		case recordKey:
-			key, until := in.identity(), in.varint()
+			key, until := in.identity(), in.Varint()
 			r.book.retries.remember(key, until)
 		case recordWatermark:
-			r.book.raise(in.varint())
+			r.book.raise(in.Varint())
 		case recordBirth:
 			r.birth(&in)
 		case recordTotal:
 			r.total(&in)
 		case recordGone:
-			r.gone(in.uvarint())
+			r.gone(in.Uvarint())
 		default:
 			return errUnit
 		}
 	}
-	return in.err
+	return in.Err()
 }
 
 func (r *restorer) baseline(in *reader) {
-	key, group, seen, last := in.identity(), in.word(), uint32(in.uvarint()), in.float()
+	key, group, seen, last := in.identity(), in.Word(), uint32(in.Uvarint()), in.float()
 	r.floats = in.floats(r.floats[:0])
-	if in.err == nil {
+	if in.Err() == nil {
 		s := r.book.shardOf(group)
 		s.assign(key, group, seen, last, r.floats)
 		s.settle()
@@ -52,11 +56,11 @@ func (r *restorer) baseline(in *reader) {
 }
 
 func (r *restorer) birth(in *reader) {
-	born, created, other := in.uvarint(), in.varint(), in.byte()
-	kind, name, help := Kind(in.byte()), in.string(), in.string()
+	born, created, other := in.Uvarint(), in.Varint(), in.Byte()
+	kind, name, help := Kind(in.Byte()), in.Text(), in.Text()
 	ls, bounds := in.labels(), in.floats(nil)
-	if in.err != nil || kind < Counter || kind > Summary {
-		in.rest, in.err = nil, errUnit
+	if in.Err() != nil || kind < Counter || kind > Summary {
+		in.Fail()
 		return
 	}
 	t := r.totals
@@ -76,9 +80,9 @@ func (r *restorer) birth(in *reader) {
 }
 
 func (r *restorer) total(in *reader) {
-	born, value, sum, buckets := in.uvarint(), in.float(), in.float(), in.floats(nil)
+	born, value, sum, buckets := in.Uvarint(), in.float(), in.float(), in.floats(nil)
 	to := r.births[born]
-	if in.err != nil || to == nil || len(buckets) != len(to.bounds) {
+	if in.Err() != nil || to == nil || len(buckets) != len(to.bounds) {
 		return // what it was is in a damaged part of the log, if it is not itself
 	}
 	to.value, to.sum, to.buckets = value, sum, buckets

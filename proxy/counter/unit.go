@@ -6,6 +6,8 @@ import (
 	"math"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/proxy/state"
 )
 
 // A unit is what one commit changes, as it is kept: records that say what is,
@@ -101,84 +103,25 @@ func (to *total) appendGone(dst []byte) []byte {
 	return binary.AppendUvarint(append(dst, recordGone), to.born)
 }
 
-// reader reads records. Once one is damaged, all it reads is nothing.
-type reader struct {
-	rest []byte
-	err  error
-}
+// reader reads records.
+type reader struct{ state.Reader }
 
-func (r *reader) take(n uint64) []byte {
-	if n > uint64(len(r.rest)) {
-		r.rest, r.err = nil, errUnit
-		return nil
-	}
-	b := r.rest[:n]
-	r.rest = r.rest[n:]
-	return b
-}
+func (r *reader) identity() Identity { return Identity{hi: r.Word(), lo: r.Word()} }
 
-func (r *reader) byte() byte {
-	if b := r.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (r *reader) word() uint64 {
-	if b := r.take(8); b != nil {
-		return binary.LittleEndian.Uint64(b)
-	}
-	return 0
-}
-
-func (r *reader) identity() Identity { return Identity{hi: r.word(), lo: r.word()} }
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.rest)
-	if n <= 0 {
-		r.rest, r.err = nil, errUnit
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.rest)
-	if n <= 0 {
-		r.rest, r.err = nil, errUnit
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
-
-func (r *reader) string() string { return string(r.take(r.uvarint())) }
-
-func (r *reader) float() float64 { return math.Float64frombits(r.word()) }
+func (r *reader) float() float64 { return math.Float64frombits(r.Word()) }
 
 // floats reads floats into memory of dst.
 func (r *reader) floats(dst []float64) []float64 {
-	n := r.uvarint()
-	if n > uint64(len(r.rest))/8 {
-		r.rest, r.err = nil, errUnit
-		return nil
-	}
-	for range n {
+	for range r.Count(8) {
 		dst = append(dst, r.float())
 	}
 	return dst
 }
 
 func (r *reader) labels() []labels.Label {
-	n := r.uvarint()
-	if n > uint64(len(r.rest))/2 {
-		r.rest, r.err = nil, errUnit
-		return nil
-	}
-	ls := make([]labels.Label, n)
+	ls := make([]labels.Label, r.Count(2))
 	for i := range ls {
-		ls[i] = labels.Label{Name: r.string(), Value: r.string()}
+		ls[i] = labels.Label{Name: r.Text(), Value: r.Text()}
 	}
 	return ls
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+
+	"github.com/pushguard/pushguard/proxy/state"
 )
 
 // What is kept of a book are records that say what is, so that one may be applied
@@ -141,88 +143,27 @@ func appendTicks(dst []byte, ticks []tick) []byte {
 	return dst
 }
 
-// reader reads records. Once one is damaged, all it reads is nothing.
-type reader struct {
-	rest []byte
-	err  error
-}
-
-func (r *reader) fail() { r.rest, r.err = nil, errRecord }
-
-func (r *reader) take(n uint64) []byte {
-	if n > uint64(len(r.rest)) {
-		r.fail()
-		return nil
-	}
-	b := r.rest[:n]
-	r.rest = r.rest[n:]
-	return b
-}
-
-func (r *reader) byte() byte {
-	if b := r.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (r *reader) word() uint64 {
-	if b := r.take(8); b != nil {
-		return binary.LittleEndian.Uint64(b)
-	}
-	return 0
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.rest)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
+// reader reads records.
+type reader struct{ state.Reader }
 
 func (r *reader) uint32() uint32 {
-	v := r.uvarint()
+	v := r.Uvarint()
 	if v > 1<<32-1 {
-		r.fail()
+		r.Fail()
 	}
 	return uint32(v)
 }
 
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.rest)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
-
-func (r *reader) string() string { return string(r.take(r.uvarint())) }
-
 func (r *reader) words() []uint64 {
-	n := r.uvarint()
-	if n > uint64(len(r.rest))/8 {
-		r.fail()
-		return nil
-	}
-	words := make([]uint64, n)
+	words := make([]uint64, r.Count(8))
 	for i := range words {
-		words[i] = r.word()
+		words[i] = r.Word()
 	}
 	return words
 }
 
 func (r *reader) ticks() []tick {
-	n := r.uvarint()
-	if n > uint64(len(r.rest))/2 {
-		r.fail()
-		return nil
-	}
-	ticks := make([]tick, n)
+	ticks := make([]tick, r.Count(2))
 	for i := range ticks {
 		ticks[i] = tick{step: r.uint32(), n: r.uint32()}
 	}
@@ -236,13 +177,13 @@ func (r *reader) holdings() holdings {
 	name, first := uint64(0), true
 	for rest := h; len(rest) > 0; first = false {
 		if len(rest) < 2 || !first && rest[0] <= name || first && rest[1]&again != 0 {
-			r.fail()
+			r.Fail()
 			return nil
 		}
 		name = rest[0]
 		n := recordLen(rest[1])
 		if n > uint64(len(rest)) {
-			r.fail()
+			r.Fail()
 			return nil
 		}
 		rest = rest[n:]

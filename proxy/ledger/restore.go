@@ -49,33 +49,33 @@ type restorer struct {
 }
 
 func (r *restorer) apply(record []byte) error {
-	in := reader{rest: record}
-	for len(in.rest) > 0 && in.err == nil {
-		switch in.byte() {
+	in := reader{state.NewReader(record, errRecord)}
+	for in.Len() > 0 {
+		switch in.Byte() {
 		case recordKey:
-			r.key(in.word())
+			r.key(in.Word())
 		case recordGroup:
 			r.group(&in, false)
 		case recordTotals:
 			r.group(&in, true)
 		case recordTouched:
-			r.touched(in.string(), second(in.uint32()))
+			r.touched(in.Text(), second(in.uint32()))
 		case recordGone:
-			r.gone(in.string(), in.varint(), false)
+			r.gone(in.Text(), in.Varint(), false)
 		case recordTotalsGone:
-			r.gone(in.string(), in.varint(), true)
+			r.gone(in.Text(), in.Varint(), true)
 		case recordWiped:
-			r.wiped(in.varint())
+			r.wiped(in.Varint())
 		case recordAccount:
 			r.account(&in)
 		case recordEntry:
-			id, days := int(in.varint()), in.ticks()
+			id, days := int(in.Varint()), in.ticks()
 			r.assign(&r.book.entry(id).newJobs, day, days)
 		default:
 			return errRecord
 		}
 	}
-	return in.err
+	return in.Err()
 }
 
 // pass has the book's clock be no earlier than what was kept.
@@ -93,11 +93,11 @@ func (r *restorer) key(check uint64) {
 }
 
 func (r *restorer) group(in *reader, totals bool) {
-	id, job, last := in.string(), in.string(), writer(in.word())
-	at, flags, slack := second(in.uint32()), in.uvarint(), in.uint32()
+	id, job, last := in.Text(), in.Text(), writer(in.Word())
+	at, flags, slack := second(in.uint32()), in.Uvarint(), in.uint32()
 	content := in.holdings()
 	values := in.values(content)
-	if in.err != nil {
+	if in.Err() != nil {
 		return
 	}
 	if !r.ours {
@@ -171,9 +171,9 @@ func (r *restorer) wiped(at int64) {
 }
 
 func (r *restorer) account(in *reader) {
-	name, seen := in.string(), in.varint()
+	name, seen := in.Text(), in.Varint()
 	hours, days := in.ticks(), in.ticks()
-	if in.err != nil {
+	if in.Err() != nil {
 		return
 	}
 	b := r.book
@@ -227,9 +227,9 @@ func (r *reader) values(h holdings) []wire.LabelValue {
 	var out []wire.LabelValue
 	h.values(func(values []uint64) {
 		for _, v := range values {
-			i := r.uvarint()
+			i := r.Uvarint()
 			if i >= uint64(len(labels)) {
-				r.fail()
+				r.Fail()
 				return
 			}
 			out = append(out, wire.LabelValue{Label: labels[i], Value: v})
