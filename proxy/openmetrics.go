@@ -135,7 +135,11 @@ type piped struct {
 func (p *piped) Header() http.Header { return p.header }
 
 // WriteHeader is part of http.ResponseWriter.
-func (p *piped) WriteHeader(status int) { p.begin(status) }
+func (p *piped) WriteHeader(status int) {
+	if status >= 200 { // what comes before is no answer yet
+		p.begin(status)
+	}
+}
 
 // Write is part of http.ResponseWriter.
 func (p *piped) Write(b []byte) (int, error) {

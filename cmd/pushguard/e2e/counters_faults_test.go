@@ -131,7 +131,7 @@ func TestExporterKilledUnderLoad(t *testing.T) {
 			before := c.sum(t, "work_total", "load")
 			c.exporter.Kill()
 			killed := time.Now()
-			time.Sleep(4 * time.Second)
+			time.Sleep(20 * time.Second)
 			c.exporter.Again(t)
 			time.Sleep(2 * time.Second)
 			truth := load.stop()
