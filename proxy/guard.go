@@ -121,6 +121,7 @@ func (g *Guard) take(ctx context.Context, r Request, reply func(Answer) bool) {
 		answer = g.refusal(v, err)
 	}
 	g.account(v, e, answer)
+	g.overtaken(v, e)
 	answer.counted = v.counts.committed && v.enforced()
 	if !reply(answer) && answer.counted {
 		g.cfg.Counters.Lost(v.counts.push)

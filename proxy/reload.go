@@ -37,6 +37,17 @@ func (g *Guard) setPolicy(p *policy.Policy) {
 	}
 }
 
+// overtaken gives the job of a push that was judged by a policy of before the terms
+// of the one in force: the push may have been booked after the reload.
+func (g *Guard) overtaken(v *passage, judged *epoch) {
+	e := g.epoch.Load()
+	if e == judged || v.entry == nil {
+		return
+	}
+	entry := e.policy.Entry(v.job)
+	g.book.RegovernJob(v.job, payer(entry), e.terms(entry, time.Now()))
+}
+
 // errNoReload says that there is nothing to read a policy from.
 var errNoReload = errors.New("there is no policy file to read again")
 

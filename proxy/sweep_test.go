@@ -731,3 +731,43 @@ func TestSweepGivesUpOnAnUpstreamThatIsSilent(t *testing.T) {
 		return nil
 	})
 }
+
+// TestAReloadHoldsForPushesUnderWay: a push that was judged before a reload and
+// booked after it does not bring back when its job's groups end.
+func TestAReloadHoldsForPushesUnderWay(t *testing.T) {
+	t.Parallel()
+	upstream := gatewaytest.Start(t)
+	front := newFront(t, upstream)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	front.set(func() {
+		front.deny = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodPut {
+				first.Do(func() { close(arrived); <-release })
+			}
+			return false
+		}
+	})
+	g := newLiving(t, front.url, staleHour, func(c *proxy.Config) { c.Rhythm.Sweep = 200 * time.Millisecond })
+	forever, err := policy.Parse("policy.yml", []byte("version: v1\ndefault: {mode: enforce}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.run(t)
+	g.awaitSweep(t) // what lists the groups again, brings the policy in force
+	g.inThePast(3*time.Hour, func() {
+		var pushes sync.WaitGroup
+		defer pushes.Wait()
+		put := func() { g.do(http.MethodPut, "/metrics/job/a", "rows 1\n") }
+		pushes.Go(put)
+		<-arrived
+		pushes.Go(put)
+		time.Sleep(100 * time.Millisecond) // the second waits for the group
+		g.SetPolicy(forever)
+		close(release)
+	})
+	g.awaitSweep(t)
+	if left := keysHeld(t, upstream); len(left) != 1 {
+		t.Errorf("left are %v: the group was swept by a policy that is not in force", left)
+	}
+}

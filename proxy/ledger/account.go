@@ -282,6 +282,16 @@ func (b *Book) Regovern(terms func(job string) (entry int, budget Budget)) {
 	b.dropEntries()
 }
 
+// RegovernJob gives one job new terms, as Regovern does all: for a claim of before
+// that was decided after it. A job that the book does not know has none.
+func (b *Book) RegovernJob(job string, entry int, budget Budget) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if j := b.jobs[job]; j != nil {
+		b.setTerms(j, entry, &budget)
+	}
+}
+
 // Held returns how many series a job holds: those of its groups, the upstream's
 // own two of each among them, and what is booked for pushes under way.
 func (b *Book) Held(job string) int {
