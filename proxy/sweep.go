@@ -162,6 +162,8 @@ func (g *Guard) removeGroup(ctx context.Context, claim ledger.Claim, s ledger.St
 		grant.Settle(ledger.Untouched)
 		return r
 	}
+	ctx, cancel := lingering(ctx, lastLook) // what was begun is to have an end
+	defer cancel()
 	answer, err := g.cfg.Upstream.Do(ctx, gateway.Request{Method: http.MethodDelete, Key: s.Key})
 	outcome := settlement(answer, err)
 	grant.Settle(outcome)
@@ -173,6 +175,16 @@ func (g *Guard) removeGroup(ctx context.Context, claim ledger.Claim, s ledger.St
 		g.logger.Warn("A group was not deleted", "group", s.Key.String(), "reason", string(why), "status", answer.Status, "err", err)
 	}
 	return r
+}
+
+// lingering returns a context that ends a while after ctx does.
+func lingering(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
+	return out, func() {
+		stop()
+		cancel()
+	}
 }
 
 // tell writes down what became of a group.
