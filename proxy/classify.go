@@ -105,26 +105,12 @@ func (v *passage) keepFaults() {
 		if m.Stamped() {
 			n.stays[m.Family] = true
 		}
-		n.seen = append(n.seen, v.seriesHash(i))
+		n.seen = append(n.seen, familySeries{m.Family, v.verdicts[i].pushed.fingerprint})
 	}
-	slices.Sort(n.seen)
+	slices.SortFunc(n.seen, familySeries.compare)
 	for i := 1; i < len(n.seen); i++ {
 		if n.seen[i] == n.seen[i-1] {
-			v.keepTwice(n.seen[i])
-		}
-	}
-}
-
-// seriesHash tells the series of a push, as pushed, from one another.
-func (v *passage) seriesHash(metric int) uint64 {
-	const golden = 0x9e3779b97f4a7c15
-	return v.verdicts[metric].pushed.fingerprint + golden*uint64(v.push.Metrics[metric].Family)
-}
-
-func (v *passage) keepTwice(series uint64) {
-	for i := range v.push.Metrics {
-		if v.verdicts[i] != nil && v.seriesHash(i) == series {
-			v.counts.stays[v.push.Metrics[i].Family] = true
+			n.stays[n.seen[i].family] = true
 		}
 	}
 }
@@ -159,14 +145,17 @@ func (v *passage) leave(i int) {
 
 // keepTogether has all parts of a histogram stay in the snapshot where one does.
 func (n *counting) keepTogether() {
+	var stay map[string]bool
 	for i := range n.classes {
-		unit := n.classes[i].Unit
-		if unit == "" || !n.stays[i] {
-			continue
+		if unit := n.classes[i].Unit; unit != "" && n.stays[i] {
+			if stay == nil {
+				stay = map[string]bool{}
+			}
+			stay[unit] = true
 		}
-		for j := range n.classes {
-			n.stays[j] = n.stays[j] || n.classes[j].Unit == unit
-		}
+	}
+	for i := range n.classes {
+		n.stays[i] = n.stays[i] || stay[n.classes[i].Unit]
 	}
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -37,7 +38,7 @@ type counting struct {
 	any      bool               // some metric is counted
 
 	values  wire.Readings
-	created map[createdAt]int64
+	created map[familySeries]int64
 	byName  map[string]int32
 	raw     counter.GroupHash // as the client sent it
 	output  counter.GroupHash // as the policy made it
@@ -47,8 +48,8 @@ type counting struct {
 	claims   []int32 // indices into claim.Metrics, one for each reading
 	buckets  []float64
 	claim    claim
-	claimed  map[claimedAt]int32
-	seen     []uint64 // series as pushed, see seriesHash
+	claimed  map[familySeries]int32
+	seen     []familySeries // of the families that may count
 	added    counter.Increments
 	push     counter.Push
 
@@ -57,16 +58,14 @@ type counting struct {
 	forgets   bool // a client deletes its group
 }
 
-// createdAt is a metric of which another says when it was created.
-type createdAt struct {
+// familySeries is a series of a family of the push, by its fingerprint.
+type familySeries struct {
 	family int32
 	print  uint64
 }
 
-// claimedAt is an output series of the push.
-type claimedAt struct {
-	family int32
-	print  uint64
+func (s familySeries) compare(o familySeries) int {
+	return cmp.Or(cmp.Compare(s.family, o.family), cmp.Compare(s.print, o.print))
 }
 
 func (n *counting) reset() {
@@ -122,10 +121,14 @@ func (v *passage) noteCounters(c *claim, r ledger.Ruling) {
 	for _, i := range r.Trimmed {
 		instead[int32(i)] = nil
 	}
+	first := make([]int32, len(c.Metrics)) // reading of each claim
+	for i := len(n.claims) - 1; i >= 0; i-- {
+		first[n.claims[i]] = int32(i)
+	}
 	collapsed := map[string]int{}
 	for _, x := range r.Collapsed {
 		i := int32(x.Metric)
-		s := *n.readings[slices.Index(n.claims, i)].Output
+		s := *n.readings[first[i]].Output
 		s.Labels = slices.Clone(s.Labels)
 		for _, value := range x.Values {
 			name := v.labelNamed(c.metrics[i], c.Metrics[i].Values[value]).Name

@@ -46,7 +46,7 @@ func (g *Guard) read(v *passage, e *epoch) {
 		value := &n.values.All[i]
 		evidence := counter.Evidence{Created: value.Created, Process: process, Run: run || h.namesRun}
 		if evidence.Created == 0 && len(n.created) > 0 {
-			evidence.Created = n.created[createdAt{family, said.pushed.fingerprint}]
+			evidence.Created = n.created[familySeries{family, said.pushed.fingerprint}]
 		}
 		r := counter.Reading{Identity: n.raw.Of(&h.raw), Semantics: semantics(n.classes[family].Semantics)}
 		r.Source, r.Began = evidence.Source(v.started)
@@ -125,7 +125,7 @@ func (v *passage) outputLabels(ls []labels.Label) []labels.Label {
 func (v *passage) claimOutput(e *epoch, metric int, family int32) int32 {
 	n := &v.counts
 	fingerprint, values := v.verdicts[metric].output.in(v.group, e.verdicts.secret)
-	at := claimedAt{family, fingerprint}
+	at := familySeries{family, fingerprint}
 	if i, ok := n.claimed[at]; ok {
 		return i
 	}
@@ -136,7 +136,7 @@ func (v *passage) claimOutput(e *epoch, metric int, family int32) int32 {
 	return n.claimSeries(at, v.push.Families[family].Name, values, samples, int32(metric))
 }
 
-func (n *counting) claimSeries(at claimedAt, family string, values []wire.LabelValue, samples, metric int32) int32 {
+func (n *counting) claimSeries(at familySeries, family string, values []wire.LabelValue, samples, metric int32) int32 {
 	i := int32(len(n.claim.Metrics))
 	c := &n.claim
 	c.Metrics = append(c.Metrics, ledger.MetricClaim{
@@ -144,7 +144,7 @@ func (n *counting) claimSeries(at claimedAt, family string, values []wire.LabelV
 	})
 	c.metrics = append(c.metrics, metric)
 	if n.claimed == nil {
-		n.claimed = map[claimedAt]int32{}
+		n.claimed = map[familySeries]int32{}
 	}
 	n.claimed[at] = i
 	return i
@@ -175,7 +175,7 @@ func (v *passage) began() int64 {
 func (v *passage) noteCreated(base string, fingerprint uint64, at int64) {
 	n := &v.counts
 	if n.created == nil {
-		n.created, n.byName = map[createdAt]int64{}, map[string]int32{}
+		n.created, n.byName = map[familySeries]int64{}, map[string]int32{}
 	}
 	if len(n.byName) == 0 {
 		for i := range v.push.Families {
@@ -184,7 +184,7 @@ func (v *passage) noteCreated(base string, fingerprint uint64, at int64) {
 	}
 	for _, name := range [...]string{base, base + "_total"} {
 		if family, ok := n.byName[name]; ok {
-			n.created[createdAt{family, fingerprint}] = at
+			n.created[familySeries{family, fingerprint}] = at
 		}
 	}
 }

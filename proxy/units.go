@@ -11,7 +11,6 @@ import (
 
 	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/wire"
-	"github.com/pushguard/pushguard/rules"
 )
 
 // unit is a histogram whose parts were pushed as families without a type.
@@ -90,17 +89,12 @@ func (g *Guard) readUnit(v *passage, e *epoch, u *unit, evidence counter.Evidenc
 	}, shape{counter.Histogram, u.value.Buckets})
 	n.fill(&r, &u.value)
 	fingerprint, values := wire.Print(e.verdicts.secret, v.group, u.labels, nil)
-	at := claimedAt{n.unitFamily(name), fingerprint}
+	at := familySeries{-1 - n.claim.family(name), fingerprint} // a unit is no one family of the push
 	claim, ok := n.claimed[at]
 	if !ok {
 		claim = n.claimSeries(at, name, values, u.samples, u.first)
 	}
 	n.add(r, u.first, claim)
-}
-
-// unitFamily is where the claims of a unit are kept: at its first family.
-func (n *counting) unitFamily(name string) int32 {
-	return int32(slices.IndexFunc(n.classes, func(c rules.Classified) bool { return c.Unit == name }))
 }
 
 // cutLe returns the labels without le, and its value.
