@@ -266,6 +266,7 @@ func TestRestartDuringAListing(t *testing.T) {
 	answer := sync.OnceFunc(func() { close(answered) })
 	t.Cleanup(answer)
 	var listings, asked atomic.Int32
+	var silent atomic.Bool
 	front.set(func() {
 		front.listing = func(body []byte) []byte {
 			if listings.Add(1) == 1 {
@@ -274,28 +275,42 @@ func TestRestartDuringAListing(t *testing.T) {
 			}
 			return body
 		}
-		front.deny = func(_ http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path == "/api/v1/status" {
-				asked.Add(1)
+		front.deny = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/api/v1/status" {
+				return false
 			}
-			return false
+			defer asked.Add(1)
+			if !silent.Load() {
+				return false
+			}
+			http.Error(w, "not now", http.StatusServiceUnavailable)
+			return true
 		}
 	})
+	askedAgain := func() {
+		t.Helper()
+		now := asked.Load()
+		eventually(t, func() error {
+			if asked.Load() == now {
+				return errors.New("it is not asked when it started")
+			}
+			return nil
+		})
+	}
 	// A collision of groups is looked at, more than a second after the last listing.
 	time.Sleep(1100 * time.Millisecond)
 	var collision sync.WaitGroup
 	collision.Go(func() { g.do(http.MethodPut, groupPath(map[string]string{"job": "a", "zone": ""}), "rows 1\n") })
 	defer collision.Wait()
 	<-begun
-	// Who has noticed the restart asks no more until the listing is over.
-	now := asked.Load()
+	// Who has noticed the restart asks no more until the listing is over. So that it
+	// is noticed by who is seen to ask, nobody is told of it while it happens.
+	silent.Store(true)
+	askedAgain()
+	askedAgain() // the first may have been under way before
 	restart()
-	eventually(t, func() error {
-		if asked.Load() == now {
-			return errors.New("it is not asked when it started")
-		}
-		return nil
-	})
+	silent.Store(false)
+	askedAgain()
 	// Whoever notices the restart waits for the listing, and lists anew.
 	time.Sleep(50 * time.Millisecond)
 	answer()
