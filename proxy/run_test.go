@@ -268,13 +268,6 @@ func TestRestartDuringAListing(t *testing.T) {
 	var listings, asked atomic.Int32
 	var silent atomic.Bool
 	front.set(func() {
-		front.listing = func(body []byte) []byte {
-			if listings.Add(1) == 1 {
-				close(begun)
-				<-answered
-			}
-			return body
-		}
 		front.deny = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path != "/api/v1/status" {
 				return false
@@ -297,6 +290,18 @@ func TestRestartDuringAListing(t *testing.T) {
 			return nil
 		})
 	}
+	for range 3 { // until the guard is past its start, and lists no more by itself
+		askedAgain()
+	}
+	front.set(func() {
+		front.listing = func(body []byte) []byte {
+			if listings.Add(1) == 1 {
+				close(begun)
+				<-answered
+			}
+			return body
+		}
+	})
 	// A collision of groups is looked at, more than a second after the last listing.
 	time.Sleep(1100 * time.Millisecond)
 	var collision sync.WaitGroup
