@@ -32,6 +32,9 @@ func listenTCP(t testing.TB) (net.Listener, *url.URL) {
 
 func accept(t testing.TB, l net.Listener) *net.TCPConn {
 	t.Helper()
+	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -120,8 +123,12 @@ func TestAnotherConnectionIsTriedAfterManyTimeouts(t *testing.T) {
 	s := newSender(t, Config{Address: u, WriteTimeout: time.Millisecond})
 	t.Cleanup(func() { s.link.close() })
 	ctx := context.Background()
-	s.flush(ctx)
-	_ = accept(t, l)
+	// A millisecond may be too short to connect in, too.
+	for deadline := time.Now().Add(30 * time.Second); s.link.conn == nil; s.flush(ctx) {
+		if time.Now().After(deadline) {
+			t.Fatal("no connection")
+		}
+	}
 	for n := 0; s.link.conn != nil; n++ {
 		if n > 5000 {
 			t.Fatal("the connection is kept for ever")
