@@ -119,7 +119,7 @@ func TestLinesAreNotTorn(t *testing.T) {
 }
 
 func TestAnotherConnectionIsTriedAfterManyTimeouts(t *testing.T) {
-	l, u := listenTCP(t)
+	_, u := listenTCP(t)
 	s := newSender(t, Config{Address: u, WriteTimeout: time.Millisecond})
 	t.Cleanup(func() { s.link.close() })
 	ctx := context.Background()
