@@ -15,6 +15,7 @@ need curl command -v curl
 if [ "${1:-all}" = all ]; then
   need prometheus test -x /usr/bin/prometheus -a -x /usr/bin/promtool
   # By its path: another Python may come first on PATH, without Debian's modules.
+  need clickhouse-server test -x /usr/sbin/clickhouse-server
   need python3-prometheus-client /usr/bin/python3 -c 'import prometheus_client'
   need nodejs command -v node
   need npm command -v npm

@@ -1,0 +1,105 @@
+package event
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var (
+	bySink       = []string{"sink"}
+	queuedDesc   = prometheus.NewDesc("pushguard_events_queued", "Records that wait for the event log.", bySink, nil)
+	bytesDesc    = prometheus.NewDesc("pushguard_events_queued_bytes", "Bytes of the records that wait, in memory or in the files of the state directory.", bySink, nil)
+	sentDesc     = prometheus.NewDesc("pushguard_events_sent_total", "Records that the event log took.", bySink, nil)
+	sentSizeDesc = prometheus.NewDesc("pushguard_events_sent_bytes_total", "Bytes of the records that the event log took, uncompressed.", bySink, nil)
+	batchesDesc  = prometheus.NewDesc("pushguard_events_batches_total", "Batches that the event log took.", bySink, nil)
+	halvedDesc   = prometheus.NewDesc("pushguard_events_batches_halved_total", "Batches that the event log did not want as a whole, and that were sent again in halves.", bySink, nil)
+	errorsDesc   = prometheus.NewDesc("pushguard_events_errors_total", "Tries to deliver a batch that failed, and that are made again.", bySink, nil)
+	droppedDesc  = prometheus.NewDesc("pushguard_events_dropped_total", "Records that never reach the event log, by reason: queue_full, rejected by the event log, closed while the guard ends, too_large.", []string{"sink", "reason"}, nil)
+	upDesc       = prometheus.NewDesc("pushguard_events_up", "Whether the event log took the last batch.", bySink, nil)
+	spoolDesc    = prometheus.NewDesc("pushguard_events_spool_written", "Whether records are written to the state directory; 0 means that they are kept in memory alone until the disk takes them again.", bySink, nil)
+	lastDesc     = prometheus.NewDesc("pushguard_events_last_success_timestamp_seconds", "When the event log last took a batch; 0 is never.", bySink, nil)
+)
+
+// reasons for which records are dropped.
+var reasons = []string{full, "rejected", "closed", "too_large"}
+
+// stats are what became of the records for one sink.
+type stats struct {
+	sent, sentBytes, batches, halved, errors atomic.Uint64
+
+	drops    map[string]*atomic.Uint64 // by reason; not changed
+	down     atomic.Bool
+	last     atomic.Int64 // Unix nanoseconds
+	inFlight atomic.Int64 // that were given up at the end
+}
+
+func newStats() *stats {
+	s := &stats{drops: map[string]*atomic.Uint64{}}
+	for _, r := range reasons {
+		s.drops[r] = &atomic.Uint64{}
+	}
+	return s
+}
+
+func (s *stats) took(records, bytes int) {
+	s.sent.Add(uint64(records))
+	s.sentBytes.Add(uint64(bytes))
+	s.batches.Add(1)
+	s.last.Store(time.Now().UnixNano())
+}
+
+func (s *stats) dropped(reason string, n int) { s.drops[reason].Add(uint64(n)) }
+
+// Describe is part of prometheus.Collector.
+func (l *Log) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		queuedDesc, bytesDesc, sentDesc, sentSizeDesc, batchesDesc, halvedDesc, errorsDesc, droppedDesc, upDesc, spoolDesc, lastDesc,
+	} {
+		out <- d
+	}
+}
+
+// Collect is part of prometheus.Collector.
+func (l *Log) Collect(out chan<- prometheus.Metric) {
+	for _, s := range l.shippers {
+		s.collect(out)
+	}
+}
+
+func (s *shipper) collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, s.name)
+	}
+	count := func(d *prometheus.Desc, v *atomic.Uint64, more ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v.Load()), append([]string{s.name}, more...)...)
+	}
+	records, bytes := s.queue.size()
+	gauge(queuedDesc, float64(records))
+	gauge(bytesDesc, float64(bytes))
+	count(sentDesc, &s.stats.sent)
+	count(sentSizeDesc, &s.stats.sentBytes)
+	count(batchesDesc, &s.stats.batches)
+	count(halvedDesc, &s.stats.halved)
+	count(errorsDesc, &s.stats.errors)
+	for _, reason := range reasons {
+		count(droppedDesc, s.stats.drops[reason], reason)
+	}
+	gauge(upDesc, truth(!s.stats.down.Load()))
+	if s.queue.spool != nil {
+		gauge(spoolDesc, truth(s.queue.spool.err() == nil))
+	}
+	last := 0.0
+	if t := s.stats.last.Load(); t != 0 {
+		last = float64(t) / 1e9
+	}
+	gauge(lastDesc, last)
+}
+
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}

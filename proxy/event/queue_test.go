@@ -1,0 +1,320 @@
+package event
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// drops collects what a queue dropped.
+type drops struct {
+	mu sync.Mutex
+	of map[lane]int
+}
+
+func (d *drops) note(l lane, _ string, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.of == nil {
+		d.of = map[lane]int{}
+	}
+	d.of[l] += n
+}
+
+func (d *drops) all() map[lane]int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.of
+}
+
+func TestFullQueueDropsTheLeastFirst(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		add  string // s snapshot, f fact, r refusal
+		want string
+	}{
+		"under":                           {"sfr", "s0 f1 r2"},
+		"at":                              {"sfrs", "s0 f1 r2 s3"},
+		"over: the oldest snapshot":       {"sfrsf", "f1 r2 s3 f4"},
+		"facts where there is none":       {"ffrrr", "f1 r2 r3 r4"},
+		"the new one, if it is the least": {"ffrrs", "f0 f1 r2 r3"},
+		"refusals at last":                {"rrrrr", "r1 r2 r3 r4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var d drops
+			q := newQueue(Limits{Records: 4}, nil, d.note)
+			for i, kind := range tc.add {
+				q.add(map[rune]lane{'s': snapshots, 'f': facts, 'r': refusals}[kind], fmt.Appendf(nil, "%c%d", kind, i))
+			}
+			if got := strings.Join(drained(t, q, true), " "); got != tc.want {
+				t.Errorf("left are %s", got)
+			}
+		})
+	}
+}
+
+func TestMemoryOfAQueueIsBounded(t *testing.T) {
+	t.Parallel()
+	var d drops
+	record := bytes.Repeat([]byte{'x'}, 1000-itemOverhead)
+	q := newQueue(Limits{Memory: 5000}, nil, d.note)
+	for range 5 {
+		q.add(facts, record)
+	}
+	if n, size := q.size(); n != 5 || size != 5000 {
+		t.Fatalf("%d records of %d bytes", n, size)
+	}
+	q.add(facts, record)
+	if n, size := q.size(); n != 5 || size != 5000 || d.all()[facts] != 1 {
+		t.Errorf("%d records of %d bytes, dropped are %v", n, size, d.all())
+	}
+}
+
+func TestBatchesAreBounded(t *testing.T) {
+	t.Parallel()
+	q := newQueue(Limits{}, nil, new(drops).note)
+	for i := range 5 {
+		q.add(lane(i%3), fmt.Appendf(nil, "record %d", i))
+	}
+	q.add(facts, make([]byte, 100))
+	sizes := func(most, size int) (out []int) {
+		for n, _ := q.size(); n > 0; n, _ = q.size() {
+			items, err := q.next(t.Context(), batchLimits{records: 1, most: most, bytes: size})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, len(items))
+		}
+		return out
+	}
+	// Records of 8 bytes, and each its end; the last is larger than a batch.
+	if got := sizes(4, 27); !cmp.Equal(got, []int{3, 2, 1}) {
+		t.Errorf("batches of %v", got)
+	}
+}
+
+func TestClosedQueueIsEmptied(t *testing.T) {
+	t.Parallel()
+	var d drops
+	q := newQueue(Limits{}, nil, d.note)
+	q.add(facts, []byte("a"))
+	q.close()
+	q.add(facts, []byte("b"))
+	limits := batchLimits{records: 100, most: 100, bytes: 100, wait: time.Hour}
+	items, err := q.next(t.Context(), limits)
+	if err != nil || len(items) != 1 {
+		t.Fatalf("%d items: %v", len(items), err)
+	}
+	if _, err := q.next(t.Context(), limits); !errors.Is(err, errClosed) {
+		t.Error(err)
+	}
+	if d.all()[facts] != 1 {
+		t.Errorf("dropped are %v", d.all())
+	}
+}
+
+// TestSpoolModel holds a queue on disk to a model: whatever is added, taken,
+// delivered and opened again comes in its order, and what was delivered not again.
+func TestSpoolModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		dir, err := os.MkdirTemp("", "spool")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		var q *queue
+		open := func() {
+			s, err := openSpool(dir, 1<<30, func(what string) { t.Fatal(what) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.segment = 300
+			q = newQueue(Limits{}, s, func(l lane, reason string, n int) { t.Fatalf("%d of %v dropped: %s", n, l, reason) })
+		}
+		open()
+		defer func() { _ = q.spool.close() }()
+		var waiting []string // in order
+		taken := 0           // of them, not delivered
+		number := 0
+		t.Repeat(map[string]func(*rapid.T){
+			"add": func(t *rapid.T) {
+				for range rapid.IntRange(1, 20).Draw(t, "records") {
+					number++
+					r := fmt.Sprintf("%d %s", number, strings.Repeat("x", rapid.IntRange(0, 60).Draw(t, "size")))
+					q.add(lane(rapid.IntRange(0, 2).Draw(t, "lane")), []byte(r))
+					waiting = append(waiting, r)
+				}
+				if err := q.spool.commit(context.Background(), q.spool.position()); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"deliver": func(t *rapid.T) {
+				if len(waiting) == taken {
+					t.Skip()
+				}
+				items, err := q.next(context.Background(), batchLimits{records: 1, most: rapid.IntRange(1, 15).Draw(t, "most"), bytes: 1 << 20})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range items {
+					if string(items[i].json) != waiting[i] {
+						t.Fatalf("%q comes for %q", items[i].json, waiting[i])
+					}
+				}
+				if err := q.done(items); err != nil {
+					t.Fatal(err)
+				}
+				waiting = waiting[len(items):]
+			},
+			"take and open again": func(t *rapid.T) {
+				if len(waiting) > 0 {
+					if _, err := q.next(context.Background(), batchLimits{records: 1, most: 5, bytes: 1 << 20}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := q.spool.close(); err != nil {
+					t.Fatal(err)
+				}
+				open()
+			},
+			"": func(t *rapid.T) {
+				if n, _ := q.size(); n != len(waiting) {
+					t.Fatalf("%d wait, want %d", n, len(waiting))
+				}
+			},
+		})
+	})
+}
+
+func TestFullSpoolDropsTheLeastFirst(t *testing.T) {
+	t.Parallel()
+	var d drops
+	s := openedSpool(t, t.TempDir(), 4*leastSegment)
+	q := newQueue(Limits{}, s, d.note)
+	defer s.close()
+	record := bytes.Repeat([]byte{'x'}, 1000)
+	for range 100 {
+		for l := range laneCount {
+			q.add(l, record)
+		}
+		settle(t, s)
+	}
+	got := d.all()
+	if _, size := q.size(); size > 4*leastSegment {
+		t.Errorf("%d bytes on disk, limit %d", size, 4*leastSegment)
+	}
+	if got[snapshots] == 0 || got[refusals] != 0 {
+		t.Errorf("dropped are %v", got)
+	}
+	n, _ := q.size()
+	if lost := got[snapshots] + got[facts] + got[refusals]; lost+n != 300 {
+		t.Errorf("%d dropped and %d left of 300", lost, n)
+	}
+	if left := len(drained(t, q, true)); left != n {
+		t.Errorf("%d come, want %d", left, n)
+	}
+}
+
+func TestSpoolWithoutADiskKeepsRecordsInMemory(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "spool")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := openedSpool(t, dir, 1<<20)
+	var d drops
+	q := newQueue(Limits{}, s, d.note)
+	defer s.close()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	q.add(facts, []byte("a"))
+	if err := s.commit(t.Context(), s.position()); !errors.Is(err, errSpool) {
+		t.Errorf("committed: %v", err)
+	}
+	q.add(facts, []byte("b"))
+	if s.err() == nil {
+		t.Error("the spool does not say that it takes nothing")
+	}
+	if got := drained(t, q, false); !cmp.Equal(got, []string{"a", "b"}) || len(d.all()) != 0 {
+		t.Errorf("%q come, dropped are %v", got, d.all())
+	}
+}
+
+func TestWhatIsTornOrCorruptCostsNothingElse(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		harm    func(b []byte) []byte
+		want    []string
+		damaged bool
+	}{
+		"torn in a frame":       {func(b []byte) []byte { return b[:len(b)-1] }, []string{"a", "b"}, false},
+		"torn in a header":      {func(b []byte) []byte { return b[:len(b)-len("c")-3] }, []string{"a", "b"}, false},
+		"a corrupt record":      {func(b []byte) []byte { b[len(b)-1]++; return b }, []string{"a", "b"}, true},
+		"bytes behind":          {func(b []byte) []byte { return append(b, make([]byte, 100)...) }, []string{"a", "b", "c"}, true},
+		"no segment":            {func([]byte) []byte { return []byte("something else altogether") }, nil, true},
+		"its making was broken": {func(b []byte) []byte { return b[:3] }, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := openedSpool(t, dir, 1<<20)
+			q := newQueue(Limits{}, s, new(drops).note)
+			for _, r := range []string{"a", "b", "c"} {
+				q.add(facts, []byte(r))
+			}
+			settle(t, s)
+			if err := s.close(); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, "facts-1"+segmentExt)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, tc.harm(b), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			told := ""
+			s, err = openSpool(dir, 1<<20, func(what string) { told = what })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.close()
+			q = newQueue(Limits{}, s, new(drops).note)
+			if got := drained(t, q, true); !cmp.Equal(got, tc.want) {
+				t.Errorf("%q come", got)
+			}
+			_, err = os.Stat(path + damagedExt)
+			if (err == nil) != tc.damaged || (told != "") != tc.damaged {
+				t.Errorf("set aside: %v, told: %q", err, told)
+			}
+		})
+	}
+}
+
+func FuzzParseFrame(f *testing.F) {
+	f.Add(appendFrame(nil, &item{seq: 7, json: []byte(`{"a":1}`)}))
+	f.Add(appendFrame(nil, &item{})[:15])
+	f.Add([]byte{0xff, 0xff, 0xff, 0x7f})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		seq, record, n, err := parseFrame(b)
+		if err != nil {
+			return
+		}
+		if again := appendFrame(nil, &item{seq: seq, json: record}); !bytes.Equal(again, b[:n]) {
+			t.Errorf("%x is read of %x", again, b[:n])
+		}
+	})
+}

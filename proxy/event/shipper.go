@@ -1,0 +1,143 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 30 * time.Second
+	toldEvery  = time.Minute // of rejections
+)
+
+// shipper brings what is in a queue to a sink, a batch at a time.
+type shipper struct {
+	name   string
+	sink   sink
+	queue  *queue
+	limits batchLimits
+	stats  *stats
+	logger *slog.Logger
+	pause  func(context.Context, time.Duration) error // not to be woken
+
+	told time.Time // of records that were rejected
+}
+
+// run ships until ctx ends, or until the queue is closed and empty.
+func (s *shipper) run(ctx context.Context) {
+	for {
+		items, err := s.queue.next(ctx, s.limits)
+		if err != nil && !errors.Is(err, errClosed) && ctx.Err() == nil {
+			s.logger.Error("Events on disk cannot be read: what cannot is skipped", "sink", s.name, "err", err)
+			s.stats.errors.Add(1)
+		}
+		if len(items) > 0 {
+			if s.deliver(ctx, items) != nil {
+				s.stats.inFlight.Store(int64(len(items)))
+				return // what is on disk comes again
+			}
+			if err := s.queue.done(items); err != nil {
+				s.logger.Warn("What was delivered is not marked so, and may be sent again", "sink", s.name, "err", err)
+			}
+			continue
+		}
+		if errors.Is(err, errClosed) || ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// deliver tries until every record was taken or rejected. Its error is that of ctx.
+func (s *shipper) deliver(ctx context.Context, items []item) error {
+	for wait := firstRetry; len(items) > 0; wait = min(2*wait, lastRetry) {
+		records := make([][]byte, len(items))
+		for i := range items {
+			records[i] = items[i].json
+		}
+		d, err := s.sink.send(ctx, records)
+		var refused *refusedError
+		switch {
+		case err == nil:
+			s.took(items, d)
+			if items = pick(items, d.again); len(items) == 0 {
+				return nil
+			}
+		case errors.As(err, &refused) && len(items) > 1:
+			s.stats.halved.Add(1)
+			if err := s.deliver(ctx, items[:len(items)/2]); err != nil {
+				return err
+			}
+			return s.deliver(ctx, items[len(items)/2:])
+		case errors.As(err, &refused):
+			s.reject(1, refused)
+			return nil
+		default:
+			s.failed(err)
+		}
+		if err := s.pause(ctx, max(laterOf(err), jitter(wait))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// took counts what became of a batch that was answered.
+func (s *shipper) took(items []item, d delivery) {
+	bytes := 0
+	for i := range items {
+		bytes += len(items[i].json)
+	}
+	lost := len(d.rejected) + d.lost
+	s.stats.took(len(items)-len(d.again)-lost, bytes)
+	if lost > 0 {
+		s.reject(lost, d.why)
+	}
+	if s.stats.down.Swap(false) {
+		s.logger.Info("The event log takes records again", "sink", s.name)
+	}
+}
+
+func (s *shipper) reject(n int, why error) {
+	s.stats.dropped("rejected", n)
+	if now := time.Now(); now.Sub(s.told) >= toldEvery {
+		s.told = now
+		s.logger.Warn("The event log does not want records: they are dropped", "sink", s.name, "records", n, "err", why)
+	}
+}
+
+func (s *shipper) failed(err error) {
+	s.stats.errors.Add(1)
+	if !s.stats.down.Swap(true) {
+		s.logger.Warn("The event log takes no records: they wait", "sink", s.name, "err", err)
+	}
+}
+
+// pick returns the items of these indices.
+func pick(items []item, indices []int) []item {
+	out := make([]item, 0, len(indices))
+	for _, i := range indices {
+		out = append(out, items[i])
+	}
+	return out
+}
+
+// jitter is a time between half of d and d, so that guards do not come together.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d/2)
+}
+
+// pause waits, unless ctx ends before.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

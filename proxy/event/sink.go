@@ -1,0 +1,51 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// sink is one event log. It is for one goroutine.
+type sink interface {
+	// send delivers records, each as Record.encode made it. With a nil error all
+	// were taken but those that the delivery names; with any other none is known to
+	// be. It may be asked to deliver the same again.
+	send(ctx context.Context, records [][]byte) (delivery, error)
+	close() error
+}
+
+// delivery names the records of a batch that were not taken.
+type delivery struct {
+	again    []int // by their index: to be sent again
+	rejected []int // not wanted, however often they come
+	why      error // of one of them
+	// lost counts those that were not wanted and that the sink does not name.
+	lost int
+}
+
+// refusedError says that a sink does not want a batch for what is in it: parts of
+// it may do.
+type refusedError struct{ err error }
+
+func (e *refusedError) Error() string { return e.err.Error() }
+func (e *refusedError) Unwrap() error { return e.err }
+
+// laterError says when a sink wants to be asked again.
+type laterError struct {
+	err   error
+	after time.Duration
+}
+
+func (e *laterError) Error() string { return fmt.Sprintf("%v, again in %v", e.err, e.after) }
+func (e *laterError) Unwrap() error { return e.err }
+
+// laterOf is the time that an error asks for, 0 if it does not.
+func laterOf(err error) time.Duration {
+	var later *laterError
+	if errors.As(err, &later) {
+		return later.after
+	}
+	return 0
+}

@@ -1,0 +1,289 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	leastSegment = 64 << 10
+	mostSegment  = 4 << 20
+	maxPending   = 8 << 20 // bytes that wait for the disk
+	spoolRetry   = 5 * time.Second
+)
+
+var errSpool = errors.New("the spool does not take records: they are kept in memory")
+
+// spool is a queue on disk: for each lane a chain of segments, which are written at
+// one end and deleted at the other. It is safe for concurrent use, but load and
+// done are for one goroutine.
+type spool struct {
+	dir     string
+	limit   int64 // bytes of all segments
+	segment int64 // bytes after which a segment is full
+	lastSeq uint64
+
+	wake    chan struct{} // the writer's; holds one
+	ended   chan struct{}
+	written func()                             // tells that records can be read
+	spill   func([]item)                       // takes what cannot be written
+	drop    func(l lane, reason string, n int) // is told what was dropped
+
+	mu      sync.Mutex
+	chains  [laneCount]chain
+	pending [laneCount][]item
+	waiting int64  // bytes pending
+	added   uint64 // records
+	settled uint64 // of them, as many as were written or given up
+	spilled uint64 // the last that was given up
+	changed chan struct{}
+	failed  error
+	retry   time.Time
+	closed  bool
+	started bool
+}
+
+// openSpool opens the directory, which must be there and is the spool's alone.
+// damaged is told what could not be read and was set aside.
+func openSpool(dir string, limit int64, damaged func(string)) (*spool, error) {
+	s := &spool{
+		dir: dir, limit: limit, segment: min(max(limit/64, leastSegment), mostSegment),
+		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	for l := range s.chains {
+		c := &s.chains[l]
+		c.lane, c.dir = lane(l), dir
+		last, err := c.restore(damaged)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("events in %s: %w", dir, err), s.closeFiles())
+		}
+		s.lastSeq = max(s.lastSeq, last)
+	}
+	return s, nil
+}
+
+// start begins to write.
+func (s *spool) start(written func(), spill func([]item), drop func(l lane, reason string, n int)) {
+	s.written, s.spill, s.drop, s.started = written, spill, drop, true
+	s.mu.Lock()
+	s.makeRoom()
+	s.mu.Unlock()
+	go s.write()
+}
+
+// append takes a record to be written, unless the disk does not take any. It does
+// not wait.
+func (s *spool) append(i item) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.waiting+i.size() > maxPending || s.failed != nil && time.Now().Before(s.retry) {
+		return false
+	}
+	s.pending[i.lane] = append(s.pending[i.lane], i)
+	s.waiting += i.size()
+	s.added++
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// position is behind what was appended so far.
+func (s *spool) position() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.added
+}
+
+// write is the writer: what was appended since its last write goes together.
+func (s *spool) write() {
+	defer close(s.ended)
+	for range s.wake {
+		s.flush()
+	}
+	s.flush()
+}
+
+func (s *spool) flush() {
+	s.mu.Lock()
+	pending, upto := s.pending, s.added
+	s.pending = [laneCount][]item{}
+	s.mu.Unlock()
+	var spilled []item
+	var failure error
+	n := int64(0)
+	for l, items := range pending {
+		for i := range items {
+			n += items[i].size()
+		}
+		if err := s.chains[l].write(&s.mu, items, s.segment); err != nil {
+			failure = err
+			spilled = append(spilled, items...)
+		}
+	}
+	if len(spilled) > 0 {
+		s.spill(spilled)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting -= n
+	s.settled = upto
+	if s.failed = failure; failure != nil {
+		s.spilled, s.retry = upto, time.Now().Add(spoolRetry)
+	}
+	s.makeRoom()
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+	s.written()
+}
+
+// commit waits until what was appended up to the position will be there after the
+// death of the process.
+func (s *spool) commit(ctx context.Context, position uint64) error {
+	for {
+		s.mu.Lock()
+		settled, spilled := s.settled >= position, s.spilled >= position
+		if s.changed == nil {
+			s.changed = make(chan struct{})
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		switch {
+		case settled && spilled:
+			return errSpool
+		case settled:
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-s.ended:
+			return errClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// makeRoom deletes the oldest segments, those of the least worth first. s.mu is
+// held.
+func (s *spool) makeRoom() {
+	for l := range s.chains {
+		c := &s.chains[l]
+		for s.used() > s.limit && len(c.segments) > 0 {
+			if lost := c.dropOldest(); lost > 0 {
+				s.drop(c.lane, full, lost)
+			}
+		}
+	}
+}
+
+func (s *spool) used() (n int64) {
+	for l := range s.chains {
+		n += s.chains[l].used()
+	}
+	return n
+}
+
+// size is how many records can be read, and the bytes of the files.
+func (s *spool) size() (records int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range s.chains {
+		records += s.chains[l].unread()
+	}
+	return records, s.used()
+}
+
+// err is not nil while the disk takes nothing.
+func (s *spool) err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+// load reads ahead, so that oldest knows the first record of every lane.
+func (s *spool) load() error {
+	for l := range s.chains {
+		if err := s.chains[l].load(&s.mu); err != nil {
+			return fmt.Errorf("events in %s: %w", s.dir, err)
+		}
+	}
+	return nil
+}
+
+// oldest is the oldest record that was read and not taken; nil if there is none.
+func (s *spool) oldest() *item {
+	var first *item
+	for l := range s.chains {
+		if a := &s.chains[l].ahead; a.len() > 0 && (first == nil || a.front().seq < first.seq) {
+			first = a.front()
+		}
+	}
+	return first
+}
+
+// pop takes the oldest record of a lane.
+func (s *spool) pop(l lane) item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.chains[l].buffered--
+	return s.chains[l].ahead.pop()
+}
+
+// done deletes what of the segments was delivered, and remembers how far that is.
+func (s *spool) done(items []item) error {
+	var last [laneCount]place
+	for _, i := range items {
+		if last[i.lane].before(i.end) {
+			last[i.lane] = i.end
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for l := range s.chains {
+		if last[l] != (place{}) {
+			errs = append(errs, s.chains[l].done(last[l]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// close writes what is pending and closes the files.
+func (s *spool) close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	if s.started {
+		close(s.wake)
+		<-s.ended
+	}
+	return s.closeFiles()
+}
+
+func (s *spool) closeFiles() error {
+	var errs []error
+	for l := range s.chains {
+		errs = append(errs, s.chains[l].close())
+	}
+	return errors.Join(errs...)
+}
+
+// removeFile removes a file, which may be gone.
+func removeFile(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
