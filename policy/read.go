@@ -133,7 +133,7 @@ func (d *decoder) noting(fields []field, faulty map[string]bool) {
 func actions() []string {
 	return []string{
 		string(rules.Drop), string(rules.Template), string(rules.Bucket), string(rules.Truncate),
-		string(rules.Replace), string(rules.Reject), string(rules.Keep),
+		string(rules.Replace), string(rules.Event), string(rules.Reject), string(rules.Keep),
 	}
 }
 

@@ -304,7 +304,7 @@ type family struct {
 	// `untyped`, which is a family without one. Left out: every type.
 	types words `key:"types" want:"types"`
 	// What becomes of them. `counter`: they are added up. `snapshot`: they are
-	// forwarded as they came. `event`: they leave as records for an event log.
+	// forwarded as they came. `event`: they leave as records for an [event log](events.md).
 	// `drop`: they are left out. Required.
 	as word `key:"as" want:"required"`
 	// How their values become increments, as in [counters](#counters). For `as:

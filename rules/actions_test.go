@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -70,5 +71,38 @@ func TestGaugesAreTheFirstRulesWord(t *testing.T) {
 		if got := s.Judge(nil, "m", tc.in).Gauges; got != tc.want {
 			t.Errorf("%v: %q, want %q", tc.in, got, tc.want)
 		}
+	}
+}
+
+func TestEvent(t *testing.T) {
+	t.Parallel()
+	s := compile(t, rules.Config{Rules: []rules.Rule{
+		{ID: "runs", Labels: []string{"run_id", "try"}, Action: rules.Event},
+		{ID: "ids", Labels: []string{"id"}, Action: rules.Drop},
+	}})
+	for name, tc := range map[string]struct {
+		in, left, events []string
+	}{
+		"a label leaves":       {[]string{"a", "1", "run_id", "r"}, []string{"a", "1"}, []string{"runs"}},
+		"two by one rule":      {[]string{"run_id", "r", "try", "2"}, nil, []string{"runs"}},
+		"a label is dropped":   {[]string{"a", "1", "id", "x"}, []string{"a", "1"}, nil},
+		"one leaves, one goes": {[]string{"id", "x", "try", "2"}, nil, []string{"runs"}},
+		"neither":              {[]string{"a", "1"}, []string{"a", "1"}, nil},
+	} {
+		var in []labels.Label
+		for i := 0; i < len(tc.in); i += 2 {
+			in = append(in, labels.Label{Name: tc.in[i], Value: tc.in[i+1]})
+		}
+		said := s.Judge(nil, "m", in)
+		var left []string
+		for _, l := range said.Labels {
+			left = append(left, l.Name, l.Value)
+		}
+		if !slices.Equal(left, tc.left) || !slices.Equal(said.Events, tc.events) {
+			t.Errorf("%s: left are %q, events of %q", name, left, said.Events)
+		}
+	}
+	if !s.FoldsKeys() {
+		t.Error("it does not fold keys")
 	}
 }

@@ -108,9 +108,9 @@ func (c *compiler) id(id string, seen map[string]int) {
 func isAlphanumeric(c byte) bool { return classes[c]&(digits|hexLower|lower|hexUpper|upper) != 0 }
 
 func (c *compiler) action(r Rule) {
-	const want = "want drop, template, bucket, truncate, replace, reject or keep"
+	const want = "want drop, template, bucket, truncate, replace, event, reject or keep"
 	switch r.Action {
-	case Drop, Template, Bucket, Truncate, Replace, Reject, Keep:
+	case Drop, Template, Bucket, Truncate, Replace, Event, Reject, Keep:
 		c.options(r)
 	case "":
 		c.fault("action", -1, "action is missing: %s", want)

@@ -38,7 +38,7 @@ func TestCompileFaults(t *testing.T) {
 		{"an id twice", rules.Config{Rules: []rules.Rule{
 			{ID: "a", Labels: []string{"a"}, Action: rules.Drop}, {ID: "a", Labels: []string{"b"}, Action: rules.Drop},
 		}}, []string{`rules[1]: id: duplicate rule id "a": rule 1 has it`}},
-		{"no action", one(rules.Rule{ID: "r", Labels: []string{"a"}}), []string{"rules[0]: action: action is missing: want drop, template, bucket, truncate, replace, reject or keep"}},
+		{"no action", one(rules.Rule{ID: "r", Labels: []string{"a"}}), []string{"rules[0]: action: action is missing: want drop, template, bucket, truncate, replace, event, reject or keep"}},
 		{"unknown action", one(rules.Rule{ID: "r", Labels: []string{"a"}, Action: "Drop"}), []string{`rules[0]: action: unknown action "Drop": want drop`}},
 		{"misspelt shape", one(rules.Rule{ID: "r", Shapes: []string{"uuid", "uid"}, Action: rules.Drop}), []string{`rules[0]: shapes[1]: unknown shape "uid" (did you mean uuid?)`}},
 		{"shape unlike any", one(rules.Rule{ID: "r", Shapes: []string{"credit_card"}, Action: rules.Drop}), []string{`rules[0]: shapes[0]: unknown shape "credit_card": want all or some of airflow_run_id, uuid`}},

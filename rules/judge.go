@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/cespare/xxhash/v2"
@@ -25,7 +26,7 @@ func (s *Set) FoldsKeys() bool {
 	}
 	for i := range s.rules {
 		switch s.rules[i].Action {
-		case Drop, Template, Bucket, Truncate, Replace:
+		case Drop, Template, Bucket, Truncate, Replace, Event:
 			return true
 		}
 	}
@@ -75,6 +76,9 @@ func (s *Set) judge(metric string, v Verdict) Verdict {
 				v.Labels = append(make([]labels.Label, 0, len(in)), in[:i]...)
 			}
 			v.Findings = append(v.Findings, d.finding(metric, l))
+			if d.rule != nil && d.rule.Action == Event && !slices.Contains(v.Events, d.rule.ID) {
+				v.Events = append(v.Events, d.rule.ID)
+			}
 			if d.rule != nil && d.rule.Gauges != "" && d.rule.index < gauges {
 				gauges, v.Gauges = d.rule.index, d.rule.Gauges
 			}
@@ -145,6 +149,8 @@ func (r *rule) apply(value, normal string) (Action, string) {
 		return Drop, ""
 	case Replace:
 		return Replace, r.Replacement
+	case Event:
+		return Drop, ""
 	}
 	return r.Action, value
 }

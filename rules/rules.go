@@ -28,6 +28,7 @@ const (
 	Bucket   Action = "bucket"   // the value becomes one of Rule.Buckets names
 	Truncate Action = "truncate" // the value keeps its first Rule.Length bytes
 	Replace  Action = "replace"  // the value becomes Rule.Replacement
+	Event    Action = "event"    // the label goes, and the metric leaves a record with it in the event log
 	Reject   Action = "reject"   // the push is refused
 	Keep     Action = "keep"     // the value stays and no later rule sees it
 )
@@ -119,6 +120,8 @@ type Verdict struct {
 	// Gauges is the word of the first rule, in the policy's order, that changed a
 	// label and has one; empty if none has.
 	Gauges Gauges
+	// Events are the ids of the rules of that action that took a label away.
+	Events []string
 }
 
 // isProtected reports whether no rule ever touches the label: it carries the

@@ -9,6 +9,8 @@ import (
 const (
 	// maxSample is the longest sample in bytes.
 	maxSample = 40
+	// maxText is the longest text that Scrub leaves, in bytes.
+	maxText = 4 << 10
 	// maxLook is how much of a value Redact reads. What it shows comes from far
 	// nearer the front; the rest serves only to recognise what a word is.
 	maxLook = 512
@@ -39,11 +41,17 @@ const (
 //
 // When in doubt it hides. It is a help against spilling data into logs, not a
 // proof: a short secret that looks like a word is shown.
-func Redact(value string) string {
-	look := value[:min(len(value), maxLook)]
-	out := make([]byte, 0, 2*maxSample)
+func Redact(value string) string { return redact(value, maxSample, maxLook, false) }
+
+// Scrub is Redact for what is kept whole, in an event log: UUIDs stay, by which
+// people look for things, and text stays up to 4 KiB.
+func Scrub(value string) string { return redact(value, maxText, 2*maxText, true) }
+
+func redact(value string, most, reads int, uuids bool) string {
+	look := value[:min(len(value), reads)]
+	out := make([]byte, 0, min(2*most, 2*len(value)))
 	hide := false // the next word is a secret by what stands before it
-	for len(look) > 0 && len(out) <= maxSample {
+	for len(look) > 0 && len(out) <= most {
 		word := look[:wordLen(look)]
 		if n := phoneLen(look); n > 0 && !hide && !isUUID(word) {
 			out = appendPrintable(out, look[:shownOfSecret])
@@ -65,6 +73,8 @@ func Redact(value string) string {
 			out, hide = append(out, word...), true
 		case hide:
 			out, hide = append(out, ellipsis...), false
+		case uuids && isUUID(word):
+			out = append(out, word...)
 		case isScheme(word) && strings.HasPrefix(look, "://"):
 			end := urlLen(look)
 			out = appendURL(out, word, look[:end])
@@ -78,7 +88,7 @@ func Redact(value string) string {
 			hide = namesSecret(word, look)
 		}
 	}
-	return string(cut(out, maxSample, len(look) > 0 || len(value) > maxLook))
+	return string(cut(out, most, len(look) > 0 || len(value) > reads))
 }
 
 // wordLen returns the length of the word that s begins with; 0 if it begins

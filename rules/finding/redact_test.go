@@ -73,6 +73,23 @@ func TestRedact(t *testing.T) {
 
 var emails = regexp.MustCompile(`[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+`)
 
+func TestScrub(t *testing.T) {
+	for _, tc := range []struct{ name, in, want string }{
+		{"a uuid stays", "run 3f2b8c1e-9d4a-4c55-8a11-0f9e8d7c6b5a", "run 3f2b8c1e-9d4a-4c55-8a11-0f9e8d7c6b5a"},
+		{"text stays", strings.Repeat("ab ", 1000), strings.Repeat("ab ", 1000)},
+		{"at the cap", strings.Repeat("ab ", 1365) + "a", strings.Repeat("ab ", 1365) + "a"},
+		{"over the cap", strings.Repeat("ab ", 1365) + "ab", strings.Repeat("ab ", 1364) + "a…"},
+		{"an e-mail address goes", "mail to alice@example.com failed", "mail to a…@… failed"},
+		{"a password goes", "login failed: password=hunter2, retry", "login failed: password=…, retry"},
+		{"a password in a URL goes", "postgres://bob:hunter2@db.local/orders", "postgres://db.local/…"},
+		{"a token goes, wherever it stands", strings.Repeat("ab ", 500) + "ghp_16C7e42F292c6912E7710c838347Ae178B4a", strings.Repeat("ab ", 500) + "ghp_…"},
+	} {
+		if got := finding.Scrub(tc.in); got != tc.want {
+			t.Errorf("%s: %.80q, want %.80q", tc.name, got, tc.want)
+		}
+	}
+}
+
 func FuzzRedact(f *testing.F) {
 	for _, s := range []string{
 		"", "alice@example.com", "x alice@example.com,bob@example.org", "https://alice@example.com:80/x?y=bob@example.com",
