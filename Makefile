@@ -26,6 +26,13 @@ test: ## install what the tests need and run them all, end to end too
 	go test -race $(UNIT)
 	go test -count=1 ./cmd/pushguard/e2e/...
 
+test-loki: loki ## events against a real Loki, too: a million of them
+	PUSHGUARD_LOKI=1 go test -count=1 -timeout 30m -run Loki -v ./proxy/event ./cmd/pushguard/e2e
+
+loki: ## build .cache/loki, which takes a quarter of an hour
+	@mkdir -p .cache
+	cd testdata/loki && go build -o ../../.cache/loki github.com/grafana/loki/v3/cmd/loki
+
 lint: ## formatting, vet, staticcheck, module files, private registries
 	@unformatted=$$(git ls-files '*.go' | xargs $(TOOL) gofumpt -l); [ -z "$$unformatted" ] || { echo "not gofumpt-ed: $$unformatted"; exit 1; }
 	go vet ./...
@@ -43,4 +50,4 @@ fuzz: ## every fuzz test for FUZZTIME (30s)
 	@go test -list '^Fuzz' $(UNIT) | awk '/^Fuzz/ {f[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, f[i]; n = 0}' | \
 	while read -r pkg name; do echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; done
 
-.PHONY: help build run demo test lint bench bench-explosion fuzz
+.PHONY: help build run demo test test-loki loki lint bench bench-explosion fuzz

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"time"
 
 	"github.com/pushguard/pushguard/policy"
@@ -9,13 +10,14 @@ import (
 )
 
 // account writes down what became of a push.
-func (g *Guard) account(v *passage, e *epoch, a Answer) {
+func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
 	outcome := a.outcome
 	if outcome == 0 {
 		outcome = v.carriedOut(a)
 	}
 	g.cfg.Metrics.pushed(v, outcome)
 	g.found.note(v.job, v.findings.All())
+	g.tellEvents(ctx, v, e, a, outcome)
 	if v.trace != nil {
 		v.traced(g, e, a, outcome)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/audit"
 	"github.com/pushguard/pushguard/proxy/counter"
+	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/ledger"
 )
@@ -41,6 +42,9 @@ type Config struct {
 	// of every push. Nil writes none.
 	Audit    *audit.Log
 	AuditAll bool
+	// Events gets what Prometheus does not: what the policy takes for an event, and
+	// what the guard takes away, refuses or deletes. Nil gets nothing.
+	Events *event.Log
 	// Logger is told what an operator should know. Nil is told nothing.
 	Logger *slog.Logger
 	// Metrics counts what the guard does. Required.

@@ -120,7 +120,7 @@ func (g *Guard) take(ctx context.Context, r Request, reply func(Answer) bool) {
 	if err != nil {
 		answer = g.refusal(v, err)
 	}
-	g.account(v, e, answer)
+	g.account(ctx, v, e, answer)
 	g.overtaken(v, e)
 	answer.counted = v.counts.committed && v.enforced()
 	if !reply(answer) && answer.counted {

@@ -190,7 +190,9 @@ func lingering(ctx context.Context, d time.Duration) (context.Context, context.C
 // tell writes down what became of a group.
 func (g *Guard) tell(r removal) {
 	g.cfg.Metrics.removed(r.Job, r.why, r.done)
-	g.cfg.Audit.Write(g.removalRecord(g.epoch.Load(), r))
+	e := g.epoch.Load()
+	g.cfg.Audit.Write(g.removalRecord(e, r))
+	g.tellRemoval(e, r)
 }
 
 func (g *Guard) removalRecord(e *epoch, r removal) audit.Record {

@@ -1,6 +1,9 @@
 package proxy
 
-import "github.com/pushguard/pushguard/rules/finding"
+import (
+	"github.com/pushguard/pushguard/proxy/event"
+	"github.com/pushguard/pushguard/rules/finding"
+)
 
 // Trace is how one write went through the guard, step by step, for people who
 // want to know why. A step that was not reached is absent. Its JSON is part of
@@ -28,6 +31,9 @@ type Trace struct {
 	Ledger  *TraceLedger  `json:"ledger,omitempty"`
 	// Budget is what the ledger said of the job's budget under enforcement.
 	Budget *TraceBudget `json:"budget,omitempty"`
+	// Events are the records of the metrics that leave for the event log, without
+	// their ids and time.
+	Events []event.Record `json:"events,omitempty"`
 	// Findings are all findings of the push, as the audit log has them.
 	Findings     []finding.Finding `json:"findings,omitempty"`
 	MoreFindings int               `json:"more_findings,omitempty"`

@@ -3,10 +3,12 @@ package proxy
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/ledger"
 	"github.com/pushguard/pushguard/proxy/wire"
 	"github.com/pushguard/pushguard/rules/finding"
@@ -254,4 +256,20 @@ func keyMap(k wire.Key) map[string]string {
 		out[strings.Clone(l.Name)] = strings.Clone(l.Value)
 	}
 	return out
+}
+
+// traceEvents keeps copies of the records of metrics: their text is the push's.
+func (v *passage) traceEvents(records []event.Record) {
+	if v.trace == nil {
+		return
+	}
+	for _, r := range records {
+		if r.Labels == nil {
+			continue
+		}
+		r.ID, r.PushID, r.Time = event.ID{}, "", time.Time{}
+		if c, err := r.Clone(); err == nil {
+			v.trace.Events = append(v.trace.Events, c)
+		}
+	}
 }

@@ -35,6 +35,7 @@ type verdict struct {
 	fate     wire.Fate
 	findings []finding.Finding
 	rejected bool
+	events   []string // the rules for which it leaves a record
 	// pushed and output are the metric before and after the rules as a ledger
 	// counts it.
 	pushed, output print
@@ -186,7 +187,7 @@ func judge(entry *policy.Entry, group wire.Key, secret uint64, p *wire.Push, met
 		return v
 	}
 	said := entry.Rules.Judge(group.Labels(), v.family, ls)
-	v.findings = said.Findings
+	v.findings, v.events = said.Findings, said.Events
 	v.fate = wire.Fate{Act: wire.Pass, Labels: said.Labels, Output: wire.Fingerprint(secret, said.Labels)}
 	switch said.Outcome {
 	case rules.Permitted:

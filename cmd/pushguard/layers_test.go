@@ -32,9 +32,10 @@ var layers = []layer{
 	{"proxy/statsd", []string{"proxy/counter"}},
 	{"proxy/gateway", []string{"proxy/wire"}},
 	{"proxy/audit", []string{"rules/finding"}},
-	{"proxy", []string{"policy", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/wire", "rules", "rules/finding"}},
+	{"proxy/event", []string{"proxy/state"}},
+	{"proxy", []string{"policy", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/wire", "rules", "rules/finding"}},
 	{"proxy/trial", []string{"policy", "proxy", "proxy/counter", "proxy/gateway", "proxy/wire"}},
-	{"cmd/pushguard", []string{"policy", "proxy", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/wire", "rules", "rules/finding"}},
+	{"cmd/pushguard", []string{"policy", "proxy", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/wire", "rules", "rules/finding"}},
 }
 
 // testOnly are modules that the product must not carry.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 	"github.com/pushguard/pushguard/proxy/state"
@@ -90,6 +92,16 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 		t.Fatal(err)
 	}
 	registry.MustRegister(sender)
+	events, err := event.Open(event.Config{Dir: known.dir, Targets: []event.Target{{URL: "stdout:"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = events.Run(ended)
+	})
+	registry.MustRegister(events)
 	metrics := proxy.NewMetrics(registry)
 	upstream, err := gateway.New(gateway.Config{URL: gatewaytest.Start(t), Timeout: 20 * time.Second, Observe: metrics.ObserveUpstream})
 	if err != nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/audit"
+	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/statsd"
 )
@@ -56,6 +57,7 @@ type serveCommand struct {
 	limits  limitFlags
 	state   stateFlags
 	statsd  statsdFlags
+	events  eventFlags
 	rhythms rhythmFlags
 }
 
@@ -80,6 +82,7 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 	s.limits.add(cmd)
 	s.state.add(cmd)
 	s.statsd.add(cmd)
+	s.events.add(cmd)
 	s.rhythms.add(cmd)
 	return s
 }
@@ -173,6 +176,10 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	}
 	defer func() { err = errors.Join(err, known.close()) }()
 
+	events, err := s.events.open(known.dir, s.shutdownTimeout, logger)
+	if err != nil {
+		return err
+	}
 	cfg := s.guardConfig(rules, upstream, metrics, log, logger)
 	cfg.Secret, cfg.Book = known.secret, known.book
 	cfg.Restored = known.book != nil && known.book.Len() > 0
@@ -183,12 +190,15 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 		cfg.StatsD = sender
 		registry.MustRegister(sender)
 	}
+	if cfg.Events = events; events != nil {
+		registry.MustRegister(events)
+	}
 	registry.MustRegister(known.metrics()...)
 	guard, err := proxy.New(cfg)
 	if err != nil {
 		return err
 	}
-	return s.live(ctx, logger, guard, upstream, sender, &known)
+	return s.live(ctx, logger, guard, upstream, sender, events, &known)
 }
 
 func (s *serveCommand) openUpstream(metrics *proxy.Metrics, logger *slog.Logger) (*gateway.Upstream, error) {
@@ -263,7 +273,7 @@ func (s *serveCommand) openAudit(logger *slog.Logger) (*audit.Log, func() error,
 }
 
 // live runs the lifecycles: the first that ends ends all, and all are awaited.
-func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, upstream *gateway.Upstream, sender *statsd.Sender, known *memory) error {
+func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, upstream *gateway.Upstream, sender *statsd.Sender, events *event.Log, known *memory) error {
 	var group oklogrun.Group
 	var unfinished error
 	group.Add(oklogrun.SignalHandler(ctx, os.Interrupt, syscall.SIGTERM))
@@ -288,6 +298,9 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 	// What comes below is interrupted once no request is left.
 	if sender != nil {
 		group.Add(runSender(ctx, sender))
+	}
+	if events != nil {
+		group.Add(runEvents(ctx, events))
 	}
 	if known.dir != nil {
 		group.Add(known.run(logger))

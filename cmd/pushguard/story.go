@@ -74,6 +74,7 @@ func (s *story) tell(e *trial.Explanation) string {
 	s.body(e.Body)
 	s.changes(e)
 	s.families(e)
+	s.events(e)
 	s.merges(e)
 	s.noticed(e)
 	s.left(e)

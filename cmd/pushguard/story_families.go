@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -207,4 +208,26 @@ func (s *story) left(e *trial.Explanation) {
 		return
 	}
 	s.step("snapshot", plain, "%d of %s %s on", goOn, counted(e.Body.Metrics, "metric", "metrics"), would(e, ofOne(goOn == 1, "goes", "go"), "would go"))
+}
+
+// maxEvents is how many records are shown.
+const maxEvents = 3
+
+// events shows the records that leave for the event log.
+func (s *story) events(e *trial.Explanation) {
+	for i := range e.Events {
+		if i == maxEvents {
+			s.more(plain, "and %s more", counted(len(e.Events)-i, "record", "records"))
+			return
+		}
+		name := ""
+		if i == 0 {
+			name = "events"
+		}
+		record, err := json.Marshal(e.Events[i])
+		if err != nil {
+			return // cannot be: it was made of JSON
+		}
+		s.step(name, plain, "%s", record)
+	}
 }
