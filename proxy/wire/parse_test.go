@@ -336,7 +336,7 @@ func TestRelabelText(t *testing.T) {
 	body := "# TYPE h histogram\n" +
 		"h_bucket{run=\"1\",le=\"1\"} 1 \nh_sum{run=\"1\"} 3\n"
 	body = strings.ReplaceAll(body, " \n", "\n") + "a{run=\"1\",x=\"q\\\"\"} 5 # no\n"
-	body = strings.ReplaceAll(body, " # no", "")
+	body = strings.ReplaceAll(body, " # no", "") + "b{run=\"1\"}7\n"
 	p := mustParse(t, body, Text)
 	fates := make([]Fate, len(p.Metrics))
 	for i := range fates {
@@ -346,7 +346,7 @@ func TestRelabelText(t *testing.T) {
 	if err := Merge(p, fates); err != nil {
 		t.Fatal(err)
 	}
-	want := "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_sum 3\na{x=\"q\\\"\"} 5\n"
+	want := "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_sum 3\na{x=\"q\\\"\"} 5\nb 7\n"
 	if got := string(Render(nil, p, fates)); got != want {
 		t.Errorf("got %q\nwant %q", got, want)
 	}

@@ -105,8 +105,11 @@ func renderText(dst []byte, p *Push, fates []Fate) []byte {
 			continue
 		case fate.Act == Relabel && fate.merged == nil:
 			dst = append(dst, p.Body[copied:s.Block.Start]...)
+			before := len(dst)
 			dst = appendBlock(dst, fate.Block, p.bytes(s.BoundLabel))
-			copied = s.Block.End
+			if copied = s.Block.End; len(dst) == before && !isBlank(p.Body[copied]) {
+				dst = append(dst, ' ') // the block kept the name and the value apart
+			}
 		default:
 			dst = append(dst, p.Body[copied:s.Line.Start]...)
 			if fate.Act == Relabel && latest < s.Metric {
