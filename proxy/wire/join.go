@@ -124,6 +124,8 @@ func (p *Push) join(set []int32, fates []Fate, values map[int32]*dto.Metric, unt
 	}
 	fate.Act = Relabel
 	if p.Encoding == Text {
+		merged.Label = nil
+		fate.sum = merged
 		fate.merged = appendTextMetric(nil, family.Name, AppendLabels(nil, Text, fate.Labels), family.Type, merged)
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -33,8 +34,10 @@ type Fate struct {
 	// Gauges is how Merge joins this metric with others, if it is a gauge.
 	Gauges Joining
 
-	// merged is the metric that this one and others were merged into, rendered.
+	// merged is the metric that this one and others were merged into, rendered;
+	// sum is the same of a text push, its labels left out.
 	merged []byte
+	sum    *dto.Metric
 }
 
 // AppendLabels renders labels as the inside of a text line's braces, or as the

@@ -89,17 +89,18 @@ func (w *textWalk) comment(line []byte) error {
 	case len(rest) == 0:
 		return nil
 	case isHelp:
-		return f.declareHelp(rest)
+		return w.declareHelp(f, rest)
 	default:
 		return f.declareType(rest)
 	}
 }
 
-func (f *Family) declareHelp(text []byte) error {
+func (w *textWalk) declareHelp(f *Family, text []byte) error {
 	if f.helped || !escapesKnown(text) || !utf8.Valid(text) {
 		return errDoubt
 	}
-	f.helped = true
+	start := uint32(offset(w.Body, text))
+	f.helped, f.Help = true, Span{start, start + uint32(len(text))}
 	return nil
 }
 
