@@ -61,15 +61,18 @@ const (
 func BenchmarkPush(b *testing.B) {
 	text, protobuf := body200(b)
 	for _, bm := range []struct {
-		name   string
-		policy string
-		body   []byte
-		enc    wire.Encoding
+		name       string
+		policy     string
+		body       []byte
+		enc        wire.Encoding
+		asProtobuf bool
 	}{
-		{"text/known", permitAll, text, wire.Text},
-		{"text/label-dropped", dropRunID, text, wire.Text},
-		{"protobuf/known", permitAll, protobuf, wire.Protobuf},
-		{"protobuf/label-dropped", dropRunID, protobuf, wire.Protobuf},
+		{"text/known", permitAll, text, wire.Text, false},
+		{"text/label-dropped", dropRunID, text, wire.Text, false},
+		{"text-as-protobuf/known", permitAll, text, wire.Text, true},
+		{"text-as-protobuf/label-dropped", dropRunID, text, wire.Text, true},
+		{"protobuf/known", permitAll, protobuf, wire.Protobuf, true},
+		{"protobuf/label-dropped", dropRunID, protobuf, wire.Protobuf, true},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			rules, err := policy.Parse("bench", []byte(bm.policy))
@@ -96,7 +99,7 @@ func BenchmarkPush(b *testing.B) {
 				if v.refused() {
 					b.Fatal(v.findings.All())
 				}
-				v.outgoing()
+				v.outgoing(bm.asProtobuf)
 			}
 		})
 	}

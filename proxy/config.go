@@ -38,6 +38,10 @@ type Config struct {
 	LoadPolicy func() (*policy.Policy, error)
 	// Upstream is the Pushgateway behind. Required.
 	Upstream Upstream
+	// TextAsProtobuf has a text push that is enforced go on as delimited protobuf,
+	// which costs a Pushgateway half, where that is the same push. Every other goes on
+	// in the encoding in which it came.
+	TextAsProtobuf bool
 	// Audit gets a record of each push that was refused or changed, with AuditAll
 	// of every push. Nil writes none.
 	Audit    *audit.Log

@@ -186,7 +186,7 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 	if counters != nil {
 		defer counters.Settle(ledger.Untouched)
 	}
-	out := v.outgoing()
+	out := v.outgoing(g.cfg.TextAsProtobuf)
 	out.Method, out.Key = grant.Method, c.Group
 	answer, outcome, err := g.send(ctx, v, grant, counters, out)
 	g.forecast(ctx, v, e, outcome == ledger.Applied)

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"net/http"
@@ -103,4 +104,64 @@ func TestConcurrentPushesDoNotMix(t *testing.T) {
 		})
 	}
 	pushing.Wait()
+}
+
+// TestTextGoesOnAsProtobuf says which pushes do, and that the others go on as they
+// came.
+func TestTextGoesOnAsProtobuf(t *testing.T) {
+	const body, packed = "# TYPE rows counter\nrows{run_id=\"7\",table=\"a\"} 1\n", "rows{table=\"a\"} 1\n"
+	const report = "version: v1\ndefault: {mode: report, rules: [{id: ids, labels: [run_id], action: drop}]}\n"
+	const keeping = "version: v1\ndefault: {mode: enforce, counters: {route: snapshot}}\n"
+	for name, tc := range map[string]struct {
+		policy   string
+		received bool // --pushgateway.encoding=received
+		body     string
+		headers  []string
+		want     string // the body that is text; empty is protobuf
+	}{
+		"a label dropped":    {policy: dropping, body: body},
+		"nothing changed":    {policy: keeping, body: body},
+		"gzip":               {policy: keeping, body: gzipped(t, packed), headers: []string{"Content-Encoding", "gzip"}},
+		"text, as received":  {policy: dropping, received: true, body: body, want: "# TYPE rows counter\nrows{table=\"a\"} 1\n"},
+		"report":             {policy: report, body: body, want: body},
+		"GZIP":               {policy: keeping, body: gzipped(t, packed), headers: []string{"Content-Encoding", "GZIP"}, want: gzipped(t, packed)},
+		"a timestamp":        {policy: keeping, body: "a 1 2\n", want: "a 1 2\n"},
+		"fractional buckets": {policy: keeping, body: "# TYPE h histogram\nh_bucket{le=\"1\"} 0.5\n", want: "# TYPE h histogram\nh_bucket{le=\"1\"} 0.5\n"},
+		"nothing":            {policy: keeping},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got *http.Request
+			var sent []byte
+			up := upstreamFunc(t, func(_ http.ResponseWriter, r *http.Request) {
+				got = r
+				sent, _ = io.ReadAll(r.Body)
+			})
+			g := newGuard(t, up, setup{policy: tc.policy, asProtobuf: !tc.received})
+			if a := g.do(http.MethodPut, "/metrics/job/a", tc.body, tc.headers...); a.Status != 200 {
+				t.Fatalf("%d %s", a.Status, a.Body)
+			}
+			isProtobuf := got.Header.Get("Content-Type") == delimited
+			switch {
+			case tc.body == "" && (isProtobuf || len(sent) > 0), tc.body != "" && isProtobuf != (tc.want == ""):
+				t.Errorf("sent as %q: %q", got.Header.Get("Content-Type"), sent)
+			case !isProtobuf && string(sent) != tc.want:
+				t.Errorf("sent %q, want %q", sent, tc.want)
+			case isProtobuf && (got.Header.Get("Content-Encoding") != "" || !bytes.Contains(sent, []byte("\x12\x01a")) || len(sent) > len(body)):
+				t.Errorf("sent %q %q", got.Header, sent)
+			}
+		})
+	}
+}
+
+func gzipped(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }

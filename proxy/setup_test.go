@@ -39,7 +39,9 @@ type setup struct {
 	audit    io.Writer     // in place of the guard's own buffer
 	sparing  bool          // no record of pushes that pass
 	adminAPI bool
-	prefix   string
+	// asProtobuf has text go on as protobuf.
+	asProtobuf bool
+	prefix     string
 }
 
 // guard is a real guard in front of an upstream, called without a network.
@@ -75,7 +77,7 @@ func newGuard(t tb, upstream *url.URL, s setup) *guard {
 	}
 	g.Guard, err = proxy.New(proxy.Config{
 		Policy: rules, Upstream: behind, Audit: audit.New(s.audit, nil), AuditAll: !s.sparing, Metrics: metrics,
-		EnableAdminAPI: s.adminAPI, RoutePrefix: s.prefix, Caps: s.caps, GroupWait: s.wait,
+		EnableAdminAPI: s.adminAPI, TextAsProtobuf: s.asProtobuf, RoutePrefix: s.prefix, Caps: s.caps, GroupWait: s.wait,
 	})
 	if err != nil {
 		t.Fatalf("guard: %v", err)

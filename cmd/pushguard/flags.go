@@ -59,6 +59,18 @@ func parseTimeout(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// parseEncoding reports whether text may go on as protobuf.
+func parseEncoding(s string) (bool, error) {
+	switch s {
+	case "auto":
+		return true, nil
+	case "received":
+		return false, nil
+	default:
+		return false, errors.New("want auto or received")
+	}
+}
+
 func parseCount(s string) (int, error) {
 	n, err := strconv.ParseInt(s, 10, 32)
 	if err != nil || n <= 0 {

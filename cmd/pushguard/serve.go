@@ -48,6 +48,7 @@ type serveCommand struct {
 	gatewayURL        *url.URL
 	gatewayConfigFile string
 	gatewayTimeout    time.Duration
+	textAsProtobuf    bool
 
 	policyFile string
 	auditFile  string
@@ -72,6 +73,8 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 		PlaceHolder("FILE").StringVar(&s.policyFile)
 	flag(cmd, "pushgateway.timeout", "How long the Pushgateway may take to answer one request.", &s.gatewayTimeout, parseTimeout).
 		Default("30s")
+	flag(cmd, "pushgateway.encoding", "How pushes go on. auto: a text push that is enforced as protobuf, which costs the Pushgateway half, where that is the same push. received: each as it came.", &s.textAsProtobuf, parseEncoding).
+		Default("auto")
 	cmd.Flag("audit.file", "File to which one JSON line is appended for every push that was refused or changed. No such file by default.").
 		PlaceHolder("FILE").StringVar(&s.auditFile)
 	cmd.Flag("audit.all", "Write a line for every push, not only for those refused or changed.").
@@ -238,6 +241,7 @@ func (s *serveCommand) guardConfig(rules *policy.Policy, upstream *gateway.Upstr
 		AdminApart:      s.adminAddress != "",
 		TrustedProxies:  s.trustedProxies,
 		UTF8Names:       s.utf8Names,
+		TextAsProtobuf:  s.textAsProtobuf,
 		Caps:            s.limits.caps(),
 		Rhythm:          s.rhythms.rhythm(),
 		Product:         commonversion.ComponentUserAgent("pushguard"),
