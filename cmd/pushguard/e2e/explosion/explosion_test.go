@@ -101,7 +101,7 @@ func TestNeighbourTellsRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.stop()
-	n := &neighbour{url: s.gateway.url + "/nowhere", every: o.every}
+	n := &neighbour{url: s.gateway.URL + "/nowhere", every: o.every}
 	client := newClient()
 	defer client.CloseIdleConnections()
 	n.push(t.Context(), client, time.Now())
@@ -125,7 +125,7 @@ func TestServerThatEndsEndsTheRun(t *testing.T) {
 	a := attack{name: "a push that kills", begin: func(int) func(int) request {
 		return func(i int) request {
 			if i == 10 {
-				_ = s.gateway.cmd.Process.Kill()
+				s.gateway.Kill()
 			}
 			return request{"/metrics/job/load", oneSample}
 		}

@@ -29,6 +29,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/pushguard/pushguard/cmd/pushguard/e2e/server"
 )
 
 func main() {
@@ -89,11 +91,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer os.RemoveAll(dir)
 	if o.guard == "" {
-		if o.guard, err = build(ctx, dir); err != nil {
+		if o.guard, err = server.Build(ctx, dir); err != nil {
 			return err
 		}
 	}
-	m, err := describe(ctx, o)
+	m, err := server.Describe(ctx, o.guard)
 	if err != nil {
 		return err
 	}
@@ -124,7 +126,7 @@ func measureAll(ctx context.Context, o options, stderr io.Writer) ([]result, err
 	return results, nil
 }
 
-func writeFiles(o options, m machine, results []result) error {
+func writeFiles(o options, m server.Machine, results []result) error {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pushguard/pushguard/cmd/pushguard/e2e/server"
 )
 
 func TestEveryPushIsNew(t *testing.T) {
@@ -119,7 +121,6 @@ func TestWords(t *testing.T) {
 		short(1500 * time.Microsecond): "1.5 ms", short(50 * time.Millisecond): "50 ms", short(2100 * time.Millisecond): "2.1 s",
 		answers(map[int]int{422: 1, 200: 1000, 0: 2}): "none: 2, 200: 1,000, 422: 1",
 		fromTo(12<<20, 1<<30):                         "12 → 1,024", fromTo(0, 0): "-",
-		modelName("processor\t: 0\nmodel name\t: A CPU\n"): "A CPU", modelName(""): "unknown",
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -166,7 +167,7 @@ func TestPlotTellsStops(t *testing.T) {
 			result{attack: a, rows: []row{{}, ends}, pushes: 1234, took: time.Minute, stopped: true, fate: fate{pushes: 10, refused: 2, lost: true}},
 			result{attack: a, guarded: true, rows: []row{{}, ends}, pushes: 5000, fate: fate{pushes: 10}})
 	}
-	words := wellFormed(t, plot(options{pushes: 5000, pushers: 2, every: time.Second}, machine{model: `<b> & "c"`}, results))
+	words := wellFormed(t, plot(options{pushes: 5000, pushers: 2, every: time.Second}, server.Machine{Model: `<b> & "c"`}, results))
 	for _, want := range []string{"stopped after 60.0 s at 1,234 pushes", "lost 3 of 10", "lost 0 of 10", `<b> & "c"`, "bare 1,024 MiB"} {
 		if !strings.Contains(words, want) {
 			t.Errorf("the plot does not say %q:\n%s", want, words)

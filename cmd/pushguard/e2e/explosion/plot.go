@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"slices"
+
+	"github.com/pushguard/pushguard/cmd/pushguard/e2e/server"
 )
 
 // The quantities of the plot, in pixels of an 860 wide picture.
@@ -92,7 +94,7 @@ func pairs(results []result) []pair {
 
 // plot draws series and memory against pushes, a column for each attack, as an
 // SVG that carries its own background: it is readable whatever lies around it.
-func plot(o options, m machine, results []result) []byte {
+func plot(o options, m server.Machine, results []result) []byte {
 	d := newDrawing(width, height,
 		"Series and memory of a Pushgateway under three attacks",
 		"Bare, series and memory grow with every push. Behind pushguard, both stay flat, and so does pushguard.")
@@ -103,8 +105,8 @@ func plot(o options, m machine, results []result) []byte {
 		drawRow(d, o, of, columns)
 	}
 	drawFates(d, o, columns)
-	d.text("small", 20, height-36, m.ran(o))
-	d.text("small", 20, height-20, m.versions()+"; the bare Pushgateway with --push.disable-consistency-check, the guarded one with its check")
+	d.text("small", 20, height-36, ran(m, o))
+	d.text("small", 20, height-20, m.Versions()+"; the bare Pushgateway with --push.disable-consistency-check, the guarded one with its check")
 	return d.end()
 }
 

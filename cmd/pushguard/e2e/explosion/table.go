@@ -10,11 +10,13 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/pushguard/pushguard/cmd/pushguard/e2e/server"
 )
 
 // writeTable writes what ran where, and two lines for each attack.
-func writeTable(out io.Writer, o options, m machine, results []result) error {
-	fmt.Fprintf(out, "%s\n%s; load averages before: %s\n", m.ran(o), m.versions(), m.load)
+func writeTable(out io.Writer, o options, m server.Machine, results []result) error {
+	fmt.Fprintf(out, "%s\n%s; load averages before: %s\n", ran(m, o), m.Versions(), m.Load)
 	fmt.Fprint(out, "The bare Pushgateway runs with --push.disable-consistency-check, the guarded one as it comes.\n\n")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "attack\t\tpushes\ttook\tanswers\tseries\tgateway MiB\tguard MiB")

@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// readingTime bounds how long a page is read until it shows a push.
+const readingTime = 20 * time.Second
+
 // witness reads the /metrics that Prometheus would scrape during a run, and what the servers hold.
 //
 // It reads as often as it can in a tenth of the time, so that reading a page that
@@ -86,7 +89,7 @@ func (w *witness) read(ctx context.Context) (p page, shown bool, err error) {
 // await reads until the page shows it, as long as a Pushgateway that answers
 // before it applies a push may take.
 func (w *witness) await(ctx context.Context) (p page, shown bool, err error) {
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(readingTime); ; {
 		if p, shown, err = w.read(ctx); err != nil || shown || time.Now().After(deadline) {
 			return p, shown, err
 		}
@@ -97,11 +100,11 @@ func (w *witness) await(ctx context.Context) (p page, shown bool, err error) {
 // note appends a row: a page, and how many pushes had been answered when it was
 // asked for.
 func (w *witness) note(p page, attacked int) error {
-	gateway, err := w.stage.gateway.memory()
+	gateway, err := w.stage.gateway.Memory()
 	if err != nil {
 		return err
 	}
-	guard, err := w.stage.guard.memory()
+	guard, err := w.stage.guard.Memory()
 	if err != nil {
 		return err
 	}

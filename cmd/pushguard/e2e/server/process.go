@@ -1,0 +1,152 @@
+// Package server runs the servers of measurements: a Pushgateway, a pushguard, and
+// what else may stand between them, and asks Linux what they use.
+//
+// It is of the programs below e2e alone, and needs /proc.
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Pushgateway is the command of a Pushgateway, to be found in PATH.
+const Pushgateway = "prometheus-pushgateway"
+
+const (
+	product    = "github.com/pushguard/pushguard/cmd/pushguard"
+	versionVar = "github.com/prometheus/common/version.Version"
+	patience   = time.Minute // for a start and for an end
+)
+
+// Build builds pushguard into dir and returns its path.
+func Build(ctx context.Context, dir string) (string, error) {
+	version, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output()
+	if err != nil {
+		version = []byte("unknown")
+	}
+	path := filepath.Join(dir, "pushguard")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath",
+		"-ldflags", "-s -w -X "+versionVar+"="+strings.TrimSpace(string(version)), "-o", path, product)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build %s: %w\n%s", product, err, out)
+	}
+	return path, nil
+}
+
+// Process is a server that answers on URL. Its methods may be called at any time, also
+// of one that has ended.
+type Process struct {
+	Name string
+	URL  string        // without a final slash
+	Done chan struct{} // closed when the process has ended
+
+	cmd  *exec.Cmd
+	logs *bytes.Buffer // not read before Done
+}
+
+// Start runs a server of the Prometheus family on a free port of 127.0.0.1 and waits
+// until it is ready.
+func Start(ctx context.Context, name, path string, args ...string) (*Process, error) {
+	address, err := FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	return StartAt(ctx, address, name, path, append(args, "--web.listen-address="+address)...)
+}
+
+// StartAt runs a server that its arguments tell to listen on the address.
+func StartAt(ctx context.Context, address, name, path string, args ...string) (*Process, error) {
+	p := &Process{Name: name, URL: "http://" + address, logs: new(bytes.Buffer), Done: make(chan struct{})}
+	p.cmd = exec.Command(path, args...)
+	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(p.Done)
+		_ = p.cmd.Wait()
+	}()
+	if err := p.ready(ctx); err != nil {
+		p.Stop()
+		return nil, fmt.Errorf("%s is not ready: %w\n%s", name, err, p.logs)
+	}
+	return p, nil
+}
+
+// FreeAddress is an address on which nothing listens at the moment.
+func FreeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+func (p *Process) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for {
+		if p.answersReady(ctx, &client) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.Done:
+			return errors.New("it ended")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (p *Process) answersReady(ctx context.Context, client *http.Client) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/-/ready", http.NoBody)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// Stop ends the process, by force if it does not end when it is asked to.
+func (p *Process) Stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.Done:
+	case <-time.After(patience):
+		p.Kill()
+		<-p.Done
+	}
+}
+
+// Kill ends the process by force and does not wait for it.
+func (p *Process) Kill() { _ = p.cmd.Process.Kill() }
+
+// Ended says how the process ended, and what it logged. It waits for the end.
+func (p *Process) Ended() error {
+	<-p.Done
+	return fmt.Errorf("%s ended (%s):\n%s", p.Name, p.cmd.ProcessState, p.logs)
+}
+
+// proc reads a file of the process below /proc.
+func (p *Process) proc(file string) (string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, file))
+	return string(text), err
+}
