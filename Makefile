@@ -46,8 +46,12 @@ bench: ## the speed of the push path
 bench-explosion: ## 100,000 new run_ids, bare and guarded: the plot in docs, in about an hour
 	go run ./cmd/pushguard/e2e/explosion
 
+bench-gateway: ## pushguard beside the Pushgateway and haproxy, a table in a quarter of an hour
+	@testdata/install.sh haproxy
+	go run ./cmd/pushguard/e2e/gateways
+
 fuzz: ## every fuzz test for FUZZTIME (30s)
 	@go test -list '^Fuzz' $(UNIT) | awk '/^Fuzz/ {f[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, f[i]; n = 0}' | \
 	while read -r pkg name; do echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; done
 
-.PHONY: help build run demo test test-loki loki lint bench bench-explosion fuzz
+.PHONY: help build run demo test test-loki loki lint bench bench-explosion bench-gateway fuzz

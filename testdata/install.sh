@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the end-to-end tests run against, as root on a Debian, and only
 # what is missing. With the argument pushgateway it is no more than a Pushgateway
-# and curl, which make run needs.
+# and curl, which make run needs; with haproxy that and a haproxy, which only make
+# bench-gateway needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,6 +13,9 @@ need() { # need PACKAGE COMMAND...: the package is missing unless the command su
 
 need prometheus-pushgateway test -x /usr/bin/prometheus-pushgateway
 need curl command -v curl
+if [ "${1:-all}" = haproxy ]; then
+  need haproxy command -v haproxy
+fi
 if [ "${1:-all}" = all ]; then
   need prometheus test -x /usr/bin/prometheus -a -x /usr/bin/promtool
   # By its path: another Python may come first on PATH, without Debian's modules.
