@@ -36,14 +36,14 @@ func (v *passage) noteUnmergeable(err error) {
 // changed, spliced otherwise; or as protobuf, which costs a Pushgateway half of what
 // text does, where the guard enforces and that is the same push.
 func (v *passage) outgoing(asProtobuf bool) gateway.Request {
-	out := gateway.Request{Header: v.request.Header, RemoteAddr: v.request.Peer, Body: v.received}
-	if asProtobuf && v.transcoded() {
-		out.Body, out.ContentType = v.rendered, wire.ProtobufType
-		return out
-	}
 	fates := v.fates
 	if !v.enforced() {
 		fates = v.safety
+	}
+	out := gateway.Request{Header: v.request.Header, RemoteAddr: v.request.Peer, Body: v.received, Push: &v.push, Fates: fates}
+	if asProtobuf && v.transcoded() {
+		out.Body, out.ContentType = v.rendered, wire.ProtobufType
+		return out
 	}
 	if !slices.ContainsFunc(fates, func(f wire.Fate) bool { return f.Act != wire.Pass }) {
 		return out

@@ -31,11 +31,13 @@ var layers = []layer{
 	{"proxy/counter", []string{"proxy/wire", "proxy/state", "rules/finding"}},
 	{"proxy/statsd", []string{"proxy/counter"}},
 	{"proxy/gateway", []string{"proxy/wire"}},
+	{"proxy/store", []string{"proxy/gateway", "proxy/state", "proxy/wire"}},
+	{"proxy/consistency", []string{"proxy/gateway", "proxy/store", "proxy/wire"}},
 	{"proxy/audit", []string{"rules/finding"}},
 	{"proxy/event", []string{"proxy/state"}},
 	{"proxy", []string{"policy", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/wire", "rules", "rules/finding"}},
 	{"proxy/trial", []string{"policy", "proxy", "proxy/counter", "proxy/gateway", "proxy/wire"}},
-	{"cmd/pushguard", []string{"policy", "proxy", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/wire", "rules", "rules/finding"}},
+	{"cmd/pushguard", []string{"policy", "proxy", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/wire", "rules", "rules/finding"}},
 }
 
 // testOnly are modules that the product must not carry.

@@ -49,6 +49,7 @@ type serveCommand struct {
 	gatewayConfigFile string
 	gatewayTimeout    time.Duration
 	textAsProtobuf    bool
+	unchecked         bool
 
 	policyFile string
 	auditFile  string
@@ -75,6 +76,8 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 		Default("30s")
 	flag(cmd, "pushgateway.encoding", "How pushes go on. auto: a text push that is enforced as protobuf, which costs the Pushgateway half, where that is the same push. received: each as it came.", &s.textAsProtobuf, parseEncoding).
 		Default("auto")
+	cmd.Flag("pushgateway.unchecked", "Check here what a Pushgateway with --push.disable-consistency-check does not: that a push contradicts nothing it holds. Set it if, and only if, the one behind has that set; nobody else may write to it.").
+		BoolVar(&s.unchecked)
 	cmd.Flag("audit.file", "File to which one JSON line is appended for every push that was refused or changed. No such file by default.").
 		PlaceHolder("FILE").StringVar(&s.auditFile)
 	cmd.Flag("audit.all", "Write a line for every push, not only for those refused or changed.").
@@ -185,7 +188,8 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	}
 	cfg := s.guardConfig(rules, upstream, metrics, log, logger)
 	cfg.Secret, cfg.Book = known.secret, known.book
-	cfg.Restored = known.book != nil && known.book.Len() > 0
+	// Who checks every push has to know what there is, before the first.
+	cfg.Restored = known.book != nil && known.book.Len() > 0 && !s.unchecked
 	if known.store != nil {
 		cfg.Counters, cfg.Totals = known.store.Book, known.store.Totals
 	}
@@ -230,7 +234,7 @@ func (s *serveCommand) guardConfig(rules *policy.Policy, upstream *gateway.Upstr
 	return proxy.Config{
 		Policy:          rules,
 		LoadPolicy:      func() (*policy.Policy, error) { return policy.Load(s.policyFile) },
-		Upstream:        upstream,
+		Upstream:        s.checked(upstream, logger),
 		Audit:           log,
 		AuditAll:        s.auditAll,
 		Logger:          logger,
@@ -298,6 +302,7 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 	}
 	group.Add(reloadOnSIGHUP(ctx, guard))
 	group.Add(s.utf8Check(ctx, logger, upstream))
+	group.Add(s.uncheckedCheck(ctx, logger, upstream))
 	group.Add(inContext(ctx, guard.Run))
 	// What comes below is interrupted once no request is left.
 	if sender != nil {

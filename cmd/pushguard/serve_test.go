@@ -402,3 +402,41 @@ func get(t *testing.T, url string) string {
 	}
 	return string(body)
 }
+
+func TestCheckUnlikeTheUpstreams(t *testing.T) {
+	const neither, both = "a push that contradicts another breaks its scrape", "The Pushgateway behind checks every push itself"
+	for _, tc := range []struct {
+		name, upstream string
+		flags          []string
+		warning        string
+	}{
+		{"the guard checks", "true", []string{"--pushgateway.unchecked"}, ""},
+		{"the upstream checks", "false", nil, ""},
+		{"neither", "true", nil, neither},
+		{"both", "false", []string{"--pushgateway.unchecked"}, both},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			asked := make(chan struct{}, 1)
+			upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprintf(w, `{"status":"success","data":{"flags":{"push.disable-consistency-check":%q}}}`, tc.upstream)
+				select {
+				case asked <- struct{}{}:
+				default: // it is asked for more than this
+				}
+			}))
+			defer upstream.Close()
+			s := start(t, upstream.URL, tc.flags...)
+			<-asked
+			if tc.warning != "" {
+				s.log.await(t, tc.warning)
+			}
+			s.stop()
+			s.exit(t)
+			for _, warning := range []string{neither, both} {
+				if strings.Contains(s.log.String(), warning) != (warning == tc.warning) {
+					t.Errorf("warned otherwise:\n%s", s.log)
+				}
+			}
+		})
+	}
+}

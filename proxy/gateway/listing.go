@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/proxy/wire"
@@ -146,14 +147,31 @@ func readGroup(dec *json.Decoder, seed uint64, at clock) (g Group, ok bool, err 
 	return g, g.Key.Job() != "", err
 }
 
-// readFamily reads {"metrics":[{…}, …], …}. What is anything else has no metrics.
+// readFamily reads {"type":…,"metrics":[{…}, …], …}. What is anything else has no
+// metrics.
 func readFamily(dec *json.Decoder, prints *wire.GroupPrinter) error {
 	return members(dec, func(name string) error {
-		if name != "metrics" {
+		switch name {
+		case "type":
+			return readType(dec, prints)
+		case "metrics":
+			return elements(dec, func() error { return readMetric(dec, prints) })
+		default:
 			return skip(dec)
 		}
-		return elements(dec, func() error { return readMetric(dec, prints) })
 	})
+}
+
+// readType reads a type such as "GAUGE". A word that is none leaves it unknown.
+func readType(dec *json.Decoder, prints *wire.GroupPrinter) error {
+	t, err := dec.Token()
+	if err != nil {
+		return err
+	}
+	if word, ok := t.(string); ok {
+		prints.Type(dto.MetricType(dto.MetricType_value[word]))
+	}
+	return closing(dec, t)
 }
 
 // readMetric reads {"labels":{…},"value":…}, or instead of the value the buckets

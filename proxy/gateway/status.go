@@ -22,6 +22,14 @@ func (u *Upstream) UTF8Names(ctx context.Context) (bool, error) {
 	return s.Flags["push.enable-utf8-names"] == "true", err
 }
 
+// Unchecked reports whether the upstream runs with --push.disable-consistency-check;
+// known is false of one that does not tell.
+func (u *Upstream) Unchecked(ctx context.Context) (unchecked, known bool, err error) {
+	s, err := u.status(ctx)
+	word, known := s.Flags["push.disable-consistency-check"]
+	return word == "true", known, err
+}
+
 // Started returns when the upstream was started, by its own clock. Another time
 // than before says that it was started again since.
 func (u *Upstream) Started(ctx context.Context) (time.Time, error) {

@@ -115,3 +115,16 @@ func TestStatusOfARealPushgateway(t *testing.T) {
 		t.Errorf("another Pushgateway started at %v, too, %v", second, err)
 	}
 }
+
+func TestUnchecked(t *testing.T) {
+	for flag, want := range map[string]bool{"--push.disable-consistency-check": true, "--no-push.disable-consistency-check": false} {
+		u := open(t, Config{URL: gatewaytest.Start(t, flag)})
+		if got, known, err := u.Unchecked(t.Context()); got != want || !known || err != nil {
+			t.Errorf("%s: %v %v %v", flag, got, known, err)
+		}
+	}
+	u := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"data":{"flags":{}}}`) })
+	if _, known, err := u.Unchecked(t.Context()); known || err != nil {
+		t.Errorf("one that does not tell: %v %v", known, err)
+	}
+}

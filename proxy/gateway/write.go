@@ -47,6 +47,11 @@ type Request struct {
 	// ContentType is that of a body which is not the client's: its
 	// Content-Encoding and digests then go. Empty is the client's own body.
 	ContentType string
+	// Push is what the body was parsed to, and Fates what becomes of its metrics, nil
+	// if all pass: for a sink that wants no bytes. Both are nil for a DELETE, and
+	// valid until Do returns.
+	Push  *wire.Push
+	Fates []wire.Fate
 }
 
 // Answer is what the upstream said to a write.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -23,7 +24,9 @@ type MetricPrint struct {
 
 // FamilyPrint is a family of a group as a ledger counts it.
 type FamilyPrint struct {
-	Name    string
+	Name string
+	// Type is what the family was listed as; not known of others.
+	Type    dto.MetricType
 	Metrics []MetricPrint
 	// Values are those that Print gives for the metrics, each once, in no order.
 	Values []LabelValue
@@ -74,6 +77,9 @@ func (p *GroupPrinter) Family(name string) {
 	p.families = append(p.families, FamilyPrint{Name: name})
 	p.seen = make(map[LabelValue]struct{})
 }
+
+// Type says of which type the last family is.
+func (p *GroupPrinter) Type(t dto.MetricType) { p.families[len(p.families)-1].Type = t }
 
 // Metric adds a metric, with all its labels, to the last family.
 func (p *GroupPrinter) Metric(ls []labels.Label, samples int32) {

@@ -1,0 +1,406 @@
+package consistency
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/store"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// book is what the upstream holds, as far as a push can contradict it.
+type book struct {
+	index  *store.Index
+	groups map[string]*group // by their labels with a value
+	clock  uint64            // counts what changes
+	// unsure are the families of which a group may hold one type or another; the index
+	// knows one.
+	unsure map[string]*group
+	// removed are the groups that were removed while a listing is under way, and when.
+	removed map[string]uint64
+}
+
+// group is a group of the upstream.
+type group struct {
+	key   wire.Key
+	names []string // of its labels with a value, without job, sorted
+	// families are what it holds, and next what it is being pushed to hold, both in the
+	// order of their names.
+	families, next []family
+	pushing        bool
+	doubtful       bool           // a push got no answer: some of the families may not be there
+	taken          []store.Family // what the index counts for it
+	changed        uint64         // by the clock
+}
+
+func newBook() *book {
+	return &book{index: store.NewIndex(), groups: map[string]*group{}, unsure: map[string]*group{}}
+}
+
+func (b *book) find(key wire.Key) *group { return b.groups[key.Canonical().ID()] }
+
+// enter returns the group, a new one if there is none.
+func (b *book) enter(key wire.Key) *group {
+	if g := b.find(key); g != nil {
+		b.tick(g)
+		return g
+	}
+	key = wire.KeyOf(strings.Clone(key.Canonical().ID()))
+	g := &group{key: key}
+	for _, l := range key.Labels() {
+		if l.Name != model.JobLabel {
+			g.names = append(g.names, l.Name)
+		}
+	}
+	b.groups[key.ID()] = g
+	b.index.Enter(key.Job(), g.names)
+	b.tick(g)
+	return g
+}
+
+func (b *book) tick(g *group) {
+	b.clock++
+	g.changed = b.clock
+}
+
+// reserve has a group be about to hold families: besides those it holds of other names,
+// or, if it replaces all, in their place. The error says what contradicts that.
+func (b *book) reserve(key wire.Key, pushed []family, all bool, seed uint64) error {
+	g := b.enter(key)
+	for _, f := range pushed {
+		if other := b.unsure[f.Name]; other != nil && other != g {
+			return fmt.Errorf("%w: metric %.100q: %w", gateway.ErrUnreachable, f.Name, errUnsure)
+		}
+	}
+	if err := b.own(g, pushed, seed); err != nil {
+		return err
+	}
+	next := pushed
+	if !all {
+		next = join(g.families, pushed)
+	}
+	if g.doubtful { // what it may hold stays until it is listed
+		next = either(g.families, next)
+	}
+	give, take := differ(g.taken, namesOf(next))
+	if err := b.index.Take(take, give); err != nil {
+		return clash(err, pushed)
+	}
+	g.next, g.pushing = kept(next), true
+	g.taken = append(slices.Clip(g.taken), take...)
+	return nil
+}
+
+// apply has the group hold what it was pushed, withdraw what it held before, and doubt
+// the one or the other.
+func (b *book) apply(key wire.Key) {
+	b.end(key, func(g *group) { g.families = g.next })
+}
+
+func (b *book) withdraw(key wire.Key) {
+	b.end(key, func(*group) {})
+}
+
+func (b *book) doubt(key wire.Key) {
+	b.end(key, func(g *group) {
+		g.families, g.doubtful = either(g.families, g.next), true
+		b.noteUnsure(g)
+	})
+}
+
+// errUnsure says why a push must wait for a listing.
+var errUnsure = errors.New("another group was pushed the family as another type than before, and got no answer")
+
+func (b *book) noteUnsure(g *group) {
+	for i := 1; i < len(g.families); i++ {
+		if f, before := g.families[i], g.families[i-1]; f.Name == before.Name && f.Type != before.Type {
+			b.unsure[f.Name] = g
+		}
+	}
+}
+
+// end ends a push of a group, if there is one; what it holds then is all that the index
+// counts for it.
+func (b *book) end(key wire.Key, decide func(*group)) {
+	g := b.find(key)
+	if g == nil || !g.pushing {
+		return
+	}
+	decide(g)
+	g.next, g.pushing = nil, false
+	stay := namesOf(g.families)
+	gone, _ := differ(g.taken, stay)
+	b.index.Drop(gone)
+	g.taken, _ = differ(g.taken, gone)
+	for i := range g.taken { // the name was a part of the push
+		g.taken[i].Name = strings.Clone(g.taken[i].Name)
+	}
+	b.retype(g, gone)
+	b.tick(g)
+}
+
+// retype has the index know the types of what a group kept of other types: it knows one
+// for each name.
+func (b *book) retype(g *group, gone []store.Family) {
+	for _, f := range gone {
+		i := slices.IndexFunc(g.taken, func(o store.Family) bool { return o.Name == f.Name })
+		if i < 0 {
+			continue
+		}
+		is := g.taken[i : i+1 : i+1]
+		if b.index.Drop(is); b.index.Take(is, nil) != nil {
+			g.taken = slices.Delete(g.taken, i, i+1) // another has taken it meanwhile; a listing tells
+		}
+	}
+}
+
+// touch keeps a listing that was asked for before from deciding about a group.
+func (b *book) touch(key wire.Key) {
+	if g := b.find(key); g != nil {
+		b.tick(g)
+	}
+}
+
+// remove forgets a group. For a listing that was asked for before it is remembered that
+// it is gone.
+func (b *book) remove(key wire.Key) {
+	g := b.find(key)
+	if g == nil {
+		return
+	}
+	maps.DeleteFunc(b.unsure, func(_ string, of *group) bool { return of == g })
+	b.index.Drop(g.taken)
+	b.index.Leave(g.key.Job(), g.names)
+	delete(b.groups, g.key.ID())
+	if b.clock++; b.removed != nil {
+		b.removed[g.key.ID()] = b.clock
+	}
+}
+
+func (b *book) wipe() {
+	for _, g := range b.groups {
+		b.remove(g.key)
+	}
+}
+
+// own holds the series of a push to being those of no other group.
+func (b *book) own(g *group, pushed []family, seed uint64) error {
+	if !b.index.Mixed(g.key.Job()) {
+		return nil
+	}
+	for i := range pushed {
+		f := &pushed[i]
+		for _, m := range f.metrics {
+			if b.held(g, f, whole(f.push.Key, labelsOf(*f.push, int(m))), seed) {
+				return f.twice(int(m))
+			}
+		}
+	}
+	return nil
+}
+
+// held reports whether another group has a series of the family with these labels.
+func (b *book) held(g *group, f *family, ls []labels.Label, seed uint64) bool {
+	names := make([]string, 0, len(ls))
+	for _, l := range ls {
+		if l.Value != "" && l.Name != model.JobLabel {
+			names = append(names, l.Name)
+		}
+	}
+	for _, set := range b.index.Others(g.key.Job(), g.names, names) {
+		key := wire.NewKey(slices.DeleteFunc(slices.Clone(ls), func(l labels.Label) bool {
+			return l.Name != model.JobLabel && !slices.Contains(set, l.Name)
+		})...)
+		other := b.groups[key.ID()]
+		if other == nil || other == g {
+			continue
+		}
+		fp, _ := wire.Print(seed, key, ls, nil)
+		if has(other.families, f.Name, fp) || has(other.next, f.Name, fp) {
+			return true
+		}
+	}
+	return false
+}
+
+// has reports whether one of the families, which are in the order of their names, is of
+// that name and has that metric.
+func has(families []family, name string, print uint64) bool {
+	i, _ := slices.BinarySearchFunc(families, name, func(f family, name string) int { return strings.Compare(f.Name, name) })
+	for ; i < len(families) && families[i].Name == name; i++ {
+		if _, ok := slices.BinarySearch(families[i].prints, print); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// hold counts families that no group holds, and nobody gives up.
+func (b *book) hold(own map[string]dto.MetricType) {
+	for name, typ := range own {
+		_ = b.index.Take([]store.Family{{Name: name, Type: typ}}, nil) // those of one process agree
+	}
+}
+
+// list takes over what the upstream lists, and returns how many families contradict
+// others of it.
+func (b *book) list(groups []gateway.Group) (contradictions int) {
+	for _, listed := range groups {
+		g := b.enter(listed.Key)
+		for _, f := range listed.Families {
+			own := family{Family: store.Family{Name: f.Name, Type: f.Type}}
+			for _, m := range f.Metrics {
+				own.prints = append(own.prints, m.Fingerprint)
+			}
+			slices.Sort(own.prints)
+			g.families = append(g.families, own)
+		}
+		slices.SortFunc(g.families, func(a, b family) int { return strings.Compare(a.Name, b.Name) })
+		contradictions += b.count(g)
+		g.changed = 0
+	}
+	b.clock = 0
+	return contradictions
+}
+
+// keep takes over from the book before what has changed since its clock said so.
+func (b *book) keep(before *book, since uint64) (contradictions int) {
+	b.clock = before.clock
+	for id, old := range before.groups {
+		if !old.pushing && old.changed <= since {
+			continue
+		}
+		if g := b.groups[id]; g != nil {
+			b.remove(g.key)
+		}
+		g := b.enter(old.key)
+		g.families, g.next, g.pushing, g.doubtful, g.changed = old.families, old.next, old.pushing, old.doubtful, old.changed
+		contradictions += b.count(g)
+		if g.doubtful {
+			b.noteUnsure(g)
+		}
+	}
+	for id, at := range before.removed {
+		if g := b.groups[id]; g != nil && before.groups[id] == nil && at > since {
+			b.remove(g.key)
+		}
+	}
+	return contradictions
+}
+
+// count has the index count what a group holds, or is about to, and returns how much of
+// that contradicts others.
+func (b *book) count(g *group) (contradictions int) {
+	for _, f := range namesOf(either(g.families, g.next)) {
+		if slices.Contains(g.taken, f) {
+			continue
+		}
+		if b.index.Take([]store.Family{f}, nil) != nil {
+			contradictions++
+			continue
+		}
+		g.taken = append(g.taken, f)
+	}
+	return contradictions
+}
+
+// join is what a group holds after a push that adds to it, both in the order of their
+// names.
+func join(before, pushed []family) []family {
+	out := make([]family, 0, len(before)+len(pushed))
+	for _, f := range before {
+		for len(pushed) > 0 && pushed[0].Name < f.Name {
+			out, pushed = append(out, pushed[0]), pushed[1:]
+		}
+		if len(pushed) == 0 || pushed[0].Name != f.Name {
+			out = append(out, f)
+		}
+	}
+	return append(out, pushed...)
+}
+
+// either is what a group may hold that holds the one or the other, in the order of the
+// names: a name may come twice.
+func either(a, b []family) []family {
+	same := func(f, o family) bool { return f.Family == o.Family && slices.Equal(f.prints, o.prints) }
+	out := slices.Clone(b)
+	for _, f := range a {
+		if !slices.ContainsFunc(b, func(o family) bool { return same(f, o) }) {
+			out = append(out, f)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b family) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// kept are families without what is valid only while they are being pushed.
+func kept(pushed []family) []family {
+	out := make([]family, len(pushed))
+	for i, f := range pushed {
+		if f.push != nil {
+			f.Name = strings.Clone(f.Name)
+		}
+		f.push, f.metrics = nil, nil
+		out[i] = f
+	}
+	return out
+}
+
+// namesOf are the families by name and type, each once; they are in the order of their
+// names.
+func namesOf(families []family) []store.Family {
+	out := make([]store.Family, 0, len(families))
+	for _, f := range families {
+		known := false
+		for i := len(out) - 1; i >= 0 && out[i].Name == f.Name; i-- {
+			known = known || out[i] == f.Family
+		}
+		if !known {
+			out = append(out, f.Family)
+		}
+	}
+	return out
+}
+
+// clash says in a Pushgateway's words which metric stands in the way of what is held.
+func clash(err error, pushed []family) error {
+	var c *store.Clash
+	if !errors.As(err, &c) || c.Family.Name != c.Other.Name {
+		return err
+	}
+	for _, f := range pushed {
+		if f.Name == c.Family.Name && len(f.metrics) > 0 {
+			return fmt.Errorf("collected metric %q { %s} is not a %s", f.Name, f.words(int(f.metrics[0])), c.Other.Type)
+		}
+	}
+	return err
+}
+
+// differ splits two sets of families: what only the first has, and what only the second.
+func differ(a, b []store.Family) (onlyA, onlyB []store.Family) {
+	in := make(map[store.Family]bool, len(a))
+	for _, f := range a {
+		in[f] = true
+	}
+	for _, f := range b {
+		if in[f] {
+			delete(in, f)
+		} else {
+			onlyB = append(onlyB, f)
+		}
+	}
+	for _, f := range a {
+		if in[f] {
+			onlyA = append(onlyA, f)
+		}
+	}
+	return onlyA, onlyB
+}

@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+)
+
+// OwnFamilies returns the families that the upstream exposes of itself, such as
+// go_goroutines, with their types: those with a sample that has no label job, which
+// every pushed one has. It costs the upstream a scrape; ctx is its only limit.
+func (u *Upstream) OwnFamilies(ctx context.Context) (map[string]dto.MetricType, error) {
+	resp, err := u.get(ctx, "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return readOwn(resp.Body)
+}
+
+// readOwn reads a page in the text format, as a Pushgateway writes it.
+func readOwn(page io.Reader) (map[string]dto.MetricType, error) {
+	own := map[string]dto.MetricType{}
+	r := bufio.NewReaderSize(page, 64<<10)
+	name, typ := "", dto.MetricType_UNTYPED
+	for {
+		line, err := r.ReadSlice('\n')
+		switch {
+		case bytes.HasPrefix(line, []byte("# TYPE ")):
+			var word string
+			name, word, _ = strings.Cut(strings.TrimSpace(string(line[len("# TYPE "):])), " ")
+			typ = dto.MetricType(dto.MetricType_value[strings.ToUpper(word)])
+		case err == nil && line[0] != '#' && name != "" && !hasJob(line):
+			own[name] = typ
+		}
+		for errors.Is(err, bufio.ErrBufferFull) { // the rest of a line that is pushed: own ones are short
+			_, err = r.ReadSlice('\n')
+		}
+		if errors.Is(err, io.EOF) {
+			return own, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// hasJob reports whether a sample has a label job. A value may hold the same text, but
+// then it is escaped.
+func hasJob(sample []byte) bool {
+	return bytes.Contains(sample, []byte(`{job="`)) || bytes.Contains(sample, []byte(`,job="`))
+}
