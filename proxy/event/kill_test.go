@@ -19,7 +19,7 @@ const nowhere = "loki+http://127.0.0.1:1"
 
 // addForEver is a guard that adds records, delivers them, and says of each how far
 // they are kept.
-func addForEver(dir, target, first string) {
+func addForEver(dir, target, first, begun string) {
 	d, err := state.Open(context.Background(), dir, state.Options{Wait: within})
 	if err != nil {
 		panic(err)
@@ -33,9 +33,13 @@ func addForEver(dir, target, first string) {
 	if err != nil {
 		panic(err)
 	}
+	since, err := strconv.ParseInt(begun, 10, 64)
+	if err != nil {
+		panic(err)
+	}
 	for ; ; n++ {
 		kind := []Kind{Snapshot, TaskState, Rejected}[n%3]
-		l.Add(Record{ID: id(n), Time: time.Now(), Kind: kind, Job: "a"})
+		l.Add(Record{ID: id(n), Time: time.Unix(0, since+int64(n)), Kind: kind, Job: "a"})
 		if err := l.Commit(context.Background()); err != nil {
 			panic(err)
 		}
@@ -50,10 +54,10 @@ type child struct {
 	added int // as far as it says
 }
 
-func startChild(t testing.TB, dir, target string, first int) *child {
+func startChild(t testing.TB, dir, target string, begun time.Time, first int) *child {
 	t.Helper()
 	c := &child{cmd: exec.Command(os.Args[0])}
-	c.cmd.Env = append(os.Environ(), childEnv+"="+dir, targetEnv+"="+target, firstEnv+"="+strconv.Itoa(first))
+	c.cmd.Env = append(os.Environ(), childEnv+"="+dir, targetEnv+"="+target, firstEnv+"="+strconv.Itoa(first), begunEnv+"="+strconv.FormatInt(begun.UnixNano(), 10))
 	c.cmd.Stderr = os.Stderr
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -93,7 +97,7 @@ func TestKilled(t *testing.T) {
 	t.Parallel()
 	dir, kept := t.TempDir(), 0
 	for range 5 {
-		c := startChild(t, dir, nowhere, 1)
+		c := startChild(t, dir, nowhere, noon, 1)
 		c.until(t, 200)
 		kept += c.kill()
 	}

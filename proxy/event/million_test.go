@@ -33,10 +33,9 @@ func million(t testing.TB) int {
 // deliver has a guard add n records, which is killed in their midst, to a server
 // that is killed a quarter and three quarters of the way. It returns how many there
 // are, or a few more.
-func deliver(t *testing.T, target string, server *eventtest.Server, n int) int {
+func deliver(t *testing.T, target string, server *eventtest.Server, begun time.Time, n int) int {
 	dir := t.TempDir()
-	begun := time.Now()
-	c := startChild(t, dir, target, 1)
+	c := startChild(t, dir, target, begun, 1)
 	c.until(t, n/4)
 	server.Kill()
 	c.until(t, n/4+n/20)
@@ -44,7 +43,7 @@ func deliver(t *testing.T, target string, server *eventtest.Server, n int) int {
 	c.until(t, n/2)
 	added := c.kill()
 	// The record after the last that it told of may be kept, too: it comes again.
-	c = startChild(t, dir, target, added+1)
+	c = startChild(t, dir, target, begun, added+1)
 	c.until(t, 3*n/4)
 	server.Kill()
 	c.until(t, 3*n/4+n/20)
@@ -53,7 +52,7 @@ func deliver(t *testing.T, target string, server *eventtest.Server, n int) int {
 	added = c.kill()
 	t.Logf("%d records added in %v, one commit each", added, time.Since(begun))
 
-	c = startChild(t, dir, target, added+1) // to deliver what is left, and a little more
+	c = startChild(t, dir, target, begun, added+1) // to deliver what is left, and a little more
 	t.Cleanup(func() { c.kill() })
 	go func() {
 		for c.out.Scan() {
@@ -67,7 +66,7 @@ func deliver(t *testing.T, target string, server *eventtest.Server, n int) int {
 func TestMillionToClickhouse(t *testing.T) {
 	ch := eventtest.Clickhouse(t)
 	ch.Query(t, "CREATE TABLE default.events (event_id FixedString(32), kind String, job String) ENGINE = ReplacingMergeTree ORDER BY event_id")
-	n := deliver(t, "clickhouse+"+ch.URL+"/default/events", ch, million(t))
+	n := deliver(t, "clickhouse+"+ch.URL+"/default/events", ch, time.Now(), million(t))
 	// The numbers are the text of the ids.
 	const number = "toUInt64(unhex(toString(event_id)))"
 	counted := fmt.Sprintf("SELECT uniqExact(event_id), max(%s) FROM default.events WHERE %[1]s <= %d", number, n)
@@ -92,7 +91,7 @@ func TestMillionToLoki(t *testing.T) {
 	}
 	loki := eventtest.Loki(t)
 	begun := time.Now()
-	n := deliver(t, "loki+"+loki.URL, loki, million(t))
+	n := deliver(t, "loki+"+loki.URL, loki, begun, million(t))
 	seen := make([]int, n+1)
 	at, last := begun.UnixNano(), 0
 	for deadline := time.Now().Add(10 * time.Minute); last < n && time.Now().Before(deadline); {

@@ -11,16 +11,18 @@ import (
 )
 
 // childEnv has this binary play a guard that is killed: one with its state in that
-// directory, whose records go to the target and begin with a number.
+// directory, whose records go to the target and begin with a number. A record's time
+// is so many nanoseconds after the beginning as its number.
 const (
 	childEnv  = "PUSHGUARD_EVENT_CHILD"
 	targetEnv = "PUSHGUARD_EVENT_TARGET"
 	firstEnv  = "PUSHGUARD_EVENT_FIRST"
+	begunEnv  = "PUSHGUARD_EVENT_BEGUN"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
-		addForEver(dir, os.Getenv(targetEnv), os.Getenv(firstEnv))
+		addForEver(dir, os.Getenv(targetEnv), os.Getenv(firstEnv), os.Getenv(begunEnv))
 		return
 	}
 	goleak.VerifyTestMain(m)
