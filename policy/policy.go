@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -199,3 +200,24 @@ func (p *Policy) Digest() string { return p.digest }
 
 // Entries returns all entries in file order, default last.
 func (p *Policy) Entries() []*Entry { return slices.Clone(p.entries) }
+
+// InReport is the same policy, but that what it enforces it only reports.
+func (p *Policy) InReport() *Policy {
+	out := *p
+	out.entries, out.patterns, out.literals = slices.Clone(p.entries), slices.Clone(p.patterns), maps.Clone(p.literals)
+	for i, e := range out.entries {
+		if e.Mode != Enforce {
+			continue
+		}
+		reporting := *e
+		reporting.Mode = Report
+		out.entries[i] = &reporting
+	}
+	for i := range out.patterns {
+		out.patterns[i].entry = out.entries[out.patterns[i].entry.ID]
+	}
+	for name, e := range out.literals {
+		out.literals[name] = out.entries[e.ID]
+	}
+	return &out
+}
