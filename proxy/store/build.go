@@ -1,0 +1,314 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+var errTimestamps = errors.New("pushed metrics must not have timestamps")
+
+// parse reads a push as a Pushgateway does. The families are in the order of their
+// names.
+func parse(body []byte, enc wire.Encoding) ([]*dto.MetricFamily, error) {
+	byName := map[string]*dto.MetricFamily{}
+	if enc == wire.Protobuf {
+		for r := bytes.NewReader(body); ; {
+			mf := &dto.MetricFamily{}
+			err := protodelim.UnmarshalOptions{MaxSize: -1}.UnmarshalFrom(r, mf)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return nil, err
+			}
+			byName[mf.GetName()] = mf // the last of a name stands
+		}
+	} else {
+		parser := expfmt.NewTextParser(model.UTF8Validation) // who called has held names to what is permitted
+		var err error
+		if byName, err = parser.TextToMetricFamilies(bytes.NewReader(body)); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]*dto.MetricFamily, 0, len(byName))
+	for name, mf := range byName {
+		if !wire.Reserved(name) {
+			out = append(out, mf)
+		}
+	}
+	slices.SortFunc(out, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return out, nil
+}
+
+// builder makes the shape and the values of one family at a time.
+type builder struct {
+	key    wire.Key
+	text   []byte
+	lines  []line
+	starts []uint32
+	values []byte
+	names  []string
+	seen   map[uint64][]*dto.Metric
+	seed   maphash.Seed
+}
+
+// build returns the family in a group with this key. The error is a Pushgateway's:
+// that two of its series are one, or that one has a timestamp.
+func (b *builder) build(mf *dto.MetricFamily, pushed int64) (*family, error) {
+	b.text, b.lines, b.starts, b.values = b.text[:0], b.lines[:0], b.starts[:0], b.values[:0]
+	if b.seen == nil {
+		b.seen, b.seed = map[uint64][]*dto.Metric{}, maphash.MakeSeed()
+	}
+	clear(b.seen)
+	s := &shape{Family: Family{mf.GetName(), mf.GetType()}, help: mf.GetHelp(), plain: model.LegacyValidation.IsValidMetricName(mf.GetName())}
+	whole := false
+	for _, m := range mf.Metric {
+		if m.TimestampMs != nil {
+			return nil, errTimestamps
+		}
+		b.sanitize(m)
+		if err := b.once(mf, m); err != nil {
+			return nil, err
+		}
+		b.metric(s, m)
+		whole = whole || hasMore(m)
+	}
+	s.text, s.lines = string(b.text), slices.Clone(b.lines)
+	if len(b.starts) != len(b.lines) {
+		s.starts = slices.Clone(b.starts)
+	}
+	f := &family{shape: s, values: string(b.values), pushed: pushed}
+	if whole {
+		message, err := proto.Marshal(mf)
+		if err != nil {
+			return nil, err
+		}
+		f.whole = string(message)
+	}
+	return f, nil
+}
+
+// sanitize takes out of a metric the labels that the group overwrites, and sorts
+// the others.
+func (b *builder) sanitize(m *dto.Metric) {
+	m.Label = slices.DeleteFunc(m.Label, func(l *dto.LabelPair) bool {
+		_, overwritten := b.key.Get(l.GetName())
+		return overwritten
+	})
+	slices.SortFunc(m.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+}
+
+// once holds a metric to being the only one of its labels.
+func (b *builder) once(mf *dto.MetricFamily, m *dto.Metric) error {
+	var h maphash.Hash
+	h.SetSeed(b.seed)
+	for _, l := range m.Label {
+		_, _ = h.WriteString(l.GetName())
+		_ = h.WriteByte(0xff)
+		_, _ = h.WriteString(l.GetValue())
+		_ = h.WriteByte(0xff)
+	}
+	sum := h.Sum64()
+	for _, o := range b.seen[sum] {
+		if slices.EqualFunc(o.Label, m.Label, func(a, b *dto.LabelPair) bool {
+			return a.GetName() == b.GetName() && a.GetValue() == b.GetValue()
+		}) {
+			return fmt.Errorf("collected metric %q { %s} was collected before with the same name and label values", mf.GetName(), b.words(m))
+		}
+	}
+	b.seen[sum] = append(b.seen[sum], m)
+	return nil
+}
+
+// words is a metric with the labels of its group, as a Pushgateway's error has it.
+func (b *builder) words(m *dto.Metric) string {
+	full := proto.CloneOf(m)
+	full.Label = append(full.Label, groupPairs(b.key, m)...)
+	slices.SortFunc(full.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+	// The library varies the spaces of its text, so that nobody relies on it.
+	return strings.Join(strings.Fields(full.String()), " ")
+}
+
+// groupPairs are the labels that a metric has from its group.
+func groupPairs(key wire.Key, m *dto.Metric) []*dto.LabelPair {
+	out := make([]*dto.LabelPair, 0, len(key.Labels())+1)
+	for _, l := range key.Labels() {
+		out = append(out, &dto.LabelPair{Name: proto.String(l.Name), Value: proto.String(l.Value)})
+	}
+	_, has := key.Get(model.InstanceLabel)
+	if !has && !slices.ContainsFunc(m.Label, isInstance) {
+		out = append(out, &dto.LabelPair{Name: proto.String(model.InstanceLabel), Value: proto.String("")})
+	}
+	return out
+}
+
+func isInstance(l *dto.LabelPair) bool { return l.GetName() == model.InstanceLabel }
+
+// hasMore reports whether text cannot say all of a metric.
+func hasMore(m *dto.Metric) bool {
+	h := m.GetHistogram()
+	switch {
+	case m.GetCounter().GetExemplar() != nil, m.GetCounter().GetCreatedTimestamp() != nil, m.GetSummary().GetCreatedTimestamp() != nil:
+		return true
+	case h == nil:
+		return false
+	case h.Schema != nil || h.ZeroThreshold != nil || len(h.PositiveSpan) > 0 || len(h.NegativeSpan) > 0 ||
+		h.GetCreatedTimestamp() != nil || len(h.Exemplars) > 0:
+		return true
+	}
+	return slices.ContainsFunc(h.Bucket, func(b *dto.Bucket) bool { return b.Exemplar != nil })
+}
+
+// metric adds the lines of a metric.
+func (b *builder) metric(s *shape, m *dto.Metric) {
+	b.starts = append(b.starts, uint32(len(b.lines)))
+	b.note(s, m)
+	switch s.Type {
+	case dto.MetricType_COUNTER:
+		b.line(s, m, "", "", 0, m.GetCounter().GetValue())
+	case dto.MetricType_GAUGE:
+		b.line(s, m, "", "", 0, m.GetGauge().GetValue())
+	case dto.MetricType_SUMMARY:
+		for _, q := range m.GetSummary().GetQuantile() {
+			b.line(s, m, "", model.QuantileLabel, q.GetQuantile(), q.GetValue())
+		}
+		b.line(s, m, "_sum", "", 0, m.GetSummary().GetSampleSum())
+		b.count(s, m, "_count", "", 0, m.GetSummary().GetSampleCount(), 0)
+	case dto.MetricType_HISTOGRAM:
+		b.histogram(s, m, m.GetHistogram())
+	default:
+		b.line(s, m, "", "", 0, m.GetUntyped().GetValue())
+	}
+}
+
+func (b *builder) histogram(s *shape, m *dto.Metric, h *dto.Histogram) {
+	infinite := false
+	for _, k := range h.GetBucket() {
+		infinite = infinite || math.IsInf(k.GetUpperBound(), +1)
+		b.count(s, m, "_bucket", model.BucketLabel, k.GetUpperBound(), k.GetCumulativeCount(), k.GetCumulativeCountFloat())
+	}
+	if !infinite {
+		b.count(s, m, "_bucket", model.BucketLabel, math.Inf(+1), h.GetSampleCount(), h.GetSampleCountFloat())
+		b.lines[len(b.lines)-1].made = true
+	}
+	b.line(s, m, "_sum", "", 0, h.GetSampleSum())
+	b.count(s, m, "_count", "", 0, h.GetSampleCount(), h.GetSampleCountFloat())
+}
+
+// note keeps which label names there are, and whether all are plain.
+func (b *builder) note(s *shape, m *dto.Metric) {
+	b.names = b.names[:0]
+	for _, l := range m.Label {
+		if l.GetValue() != "" {
+			b.names = append(b.names, l.GetName())
+		}
+		s.plain = s.plain && model.LegacyValidation.IsValidLabelName(l.GetName())
+	}
+	for _, names := range s.labels {
+		if slices.Equal(names, b.names) {
+			return
+		}
+	}
+	s.labels = append(s.labels, slices.Clone(b.names))
+}
+
+func (b *builder) count(s *shape, m *dto.Metric, suffix, bound string, at float64, n uint64, f float64) {
+	b.place(s, m, suffix, bound, at)
+	if f > 0 {
+		b.value(func(dst []byte) []byte { return appendFloat(dst, f) })
+		return
+	}
+	b.value(func(dst []byte) []byte { return strconv.AppendUint(dst, n, 10) })
+}
+
+func (b *builder) line(s *shape, m *dto.Metric, suffix, bound string, at, value float64) {
+	b.place(s, m, suffix, bound, at)
+	b.value(func(dst []byte) []byte { return appendFloat(dst, value) })
+}
+
+// place adds a line without its value.
+func (b *builder) place(s *shape, m *dto.Metric, suffix, bound string, at float64) {
+	l := line{name: uint32(len(b.text)), anonymous: !slices.ContainsFunc(m.Label, isInstance)}
+	if _, ok := b.key.Get(model.InstanceLabel); ok {
+		l.anonymous = false
+	}
+	b.text = append(b.text, headOf(s.Name, suffix)...)
+	l.tail = uint32(len(b.text))
+	for _, p := range m.Label {
+		b.text = append(b.text, ',')
+		b.text = appendLabel(b.text, p.GetName(), p.GetValue())
+	}
+	if bound != "" {
+		b.text = append(b.text, ',')
+		b.text = appendLabel(b.text, bound, string(appendFloat(nil, at)))
+	}
+	b.text = append(b.text, "} "...)
+	l.end = uint32(len(b.text))
+	b.lines = append(b.lines, l)
+}
+
+// headOf is what a line begins with, up to its first label.
+func headOf(name, suffix string) string {
+	if model.LegacyValidation.IsValidMetricName(name) {
+		return name + suffix + "{"
+	}
+	return "{" + quote(name+suffix) + ","
+}
+
+func (b *builder) value(add func([]byte) []byte) {
+	at := len(b.values)
+	b.values = add(append(b.values, 0))
+	b.values[at] = byte(len(b.values) - at - 1)
+}
+
+// appendFloat appends a number as the text format has it.
+func appendFloat(dst []byte, f float64) []byte {
+	switch {
+	case f == 0 && !math.Signbit(f):
+		return append(dst, '0')
+	case math.IsInf(f, +1):
+		return append(dst, "+Inf"...)
+	}
+	return strconv.AppendFloat(dst, f, 'g', -1, 64)
+}
+
+func appendLabel(dst []byte, name, value string) []byte {
+	if model.LegacyValidation.IsValidLabelName(name) {
+		dst = append(dst, name...)
+	} else {
+		dst = append(dst, quote(name)...)
+	}
+	dst = append(dst, '=')
+	return append(dst, quote(value)...)
+}
+
+// quote escapes as the text format does, which is less than Go does.
+func quote(s string) string { return `"` + valueEscaper.Replace(s) + `"` }
+
+var valueEscaper = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
+
+// appendGroup appends the labels of a group as they stand in each of its lines.
+func appendGroup(dst []byte, key wire.Key) []byte {
+	for i, l := range key.Labels() {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendLabel(dst, l.Name, l.Value)
+	}
+	return dst
+}

@@ -1,0 +1,100 @@
+package store
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+const shardCount = 64
+
+// group is a group as it is stored. What it holds changes with its shard locked.
+type group struct {
+	key   wire.Key
+	text  string   // its labels in each of its lines
+	names []string // of those with a value, without job, sorted
+	named bool     // it has a label instance
+	plain bool     // its label names are of the legacy charset
+	// turn is held from the check of a push to its end: pushes of one group are one
+	// after the other.
+	turn sync.Mutex
+	gone bool // a push that waited for its turn begins anew
+
+	content *content // immutable
+}
+
+// content is what a group holds: families in the order of their names, and when it
+// was pushed to. It is immutable.
+type content struct {
+	families []*family
+	// pushed and failed are in Unix nanoseconds; 0 is never.
+	pushed, failed int64
+}
+
+// find returns the family of that name, nil if there is none.
+func (c *content) find(name string) *family {
+	i, ok := slices.BinarySearchFunc(c.families, name, func(f *family, name string) int { return strings.Compare(f.shape.Name, name) })
+	if !ok {
+		return nil
+	}
+	return c.families[i]
+}
+
+// member is a family of a group in the order of a page.
+type member struct {
+	group  *group
+	family *family
+}
+
+// shard holds some of the groups.
+type shard struct {
+	mu     sync.RWMutex
+	groups map[string]*group // by the ID of the key
+	// members are the families of the groups by their names: what a page needs.
+	members map[string][]member
+}
+
+// swap replaces what a group holds. The shard is locked. The families of before and
+// after are in the order of their names; one that is in both keeps its place.
+func (s *shard) swap(g *group, after *content) {
+	before := g.content.families
+	for _, f := range after.families {
+		for len(before) > 0 && before[0].shape.Name < f.shape.Name {
+			s.remove(before[0])
+			before = before[1:]
+		}
+		switch {
+		case len(before) > 0 && before[0] == f:
+			before = before[1:]
+		case len(before) > 0 && before[0].shape.Name == f.shape.Name:
+			f.place = before[0].place
+			s.members[f.shape.Name][f.place].family = f
+			before = before[1:]
+		default:
+			all := s.members[f.shape.Name]
+			f.place = int32(len(all))
+			s.members[f.shape.Name] = append(all, member{g, f})
+		}
+	}
+	for _, f := range before {
+		s.remove(f)
+	}
+	g.content = after
+}
+
+// remove takes a family out of the members; the last of them takes its place.
+func (s *shard) remove(f *family) {
+	name := f.shape.Name
+	all := s.members[name]
+	last := len(all) - 1
+	all[f.place] = all[last]
+	all[f.place].family.place = f.place
+	all[last] = member{}
+	if last == 0 {
+		delete(s.members, name)
+		return
+	}
+	s.members[name] = all[:last]
+}

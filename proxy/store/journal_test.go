@@ -1,0 +1,217 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pushguard/pushguard/proxy/state"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// pushForEver is a guard that pushes and says of each push that it was answered.
+func pushForEver(dir string) {
+	d, err := state.Open(context.Background(), dir, state.Options{Wait: time.Minute})
+	if err != nil {
+		panic(err)
+	}
+	s, err := Open(Config{Dir: d})
+	if err != nil {
+		panic(err)
+	}
+	go s.Run(func(err error) { panic(err) })
+	for n := 1; ; n++ {
+		k := key("run", fmt.Sprint(n%5))
+		method, body := http.MethodPut, fmt.Sprintf("x %d\n", n)
+		switch n % 11 {
+		case 3:
+			method, body = http.MethodPost, fmt.Sprintf("x %d\ny{t=\"%d\"} %d\n", n, n%3, n)
+		case 7:
+			method = http.MethodDelete
+		}
+		if n%100 == 0 {
+			if err := s.Compact(); err != nil {
+				panic(err)
+			}
+		}
+		if _, _, err := try(context.Background(), s, method, k, body); err != nil {
+			panic(err)
+		}
+		// What is refused must not appear.
+		if status, _, _ := try(context.Background(), s, http.MethodPost, k, "x{t=\"refused\"} 1\nx{t=\"refused\"} 1\n"); status != 400 {
+			panic(status)
+		}
+		fmt.Println(n)
+	}
+}
+
+// left is what the pushes up to n leave, of x alone.
+func left(n int) map[string]int {
+	out := map[string]int{}
+	for i := 1; i <= n; i++ {
+		if run := fmt.Sprint(i % 5); i%11 == 7 {
+			delete(out, run)
+		} else {
+			out[run] = i
+		}
+	}
+	return out
+}
+
+// kept is what a store has of x.
+func kept(t testing.TB, s *Store) map[string]int {
+	t.Helper()
+	out := map[string]int{}
+	for _, g := range s.pinGroups() {
+		run, _ := g.key.Get("run")
+		if f := g.content.find("x"); f != nil {
+			text := string(f.appendText(nil, ""))
+			n, err := strconv.Atoi(strings.TrimSpace(text[strings.LastIndexByte(text, ' '):]))
+			if err != nil || strings.Contains(text, "refused") {
+				t.Fatalf("%q: %v", text, err)
+			}
+			out[run] = n
+		}
+	}
+	return out
+}
+
+// TestKilled: what was answered before the process is killed is there after it, and
+// what was refused is not. PUSHGUARD_KILLS says how often; 100 by hand.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	kills := 10
+	if text := os.Getenv("PUSHGUARD_KILLS"); text != "" {
+		kills, _ = strconv.Atoi(text)
+	}
+	for range kills {
+		dir := t.TempDir()
+		child := exec.Command(os.Args[0])
+		child.Env, child.Stderr = append(os.Environ(), childEnv+"="+dir), os.Stderr
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		said, last := bufio.NewScanner(out), 0
+		for until := 100 + rand.IntN(500); last < until && said.Scan(); {
+			last, _ = strconv.Atoi(said.Text())
+		}
+		_ = child.Process.Kill()
+		for said.Scan() {
+			last, _ = strconv.Atoi(said.Text())
+		}
+		_ = child.Wait()
+		s, end := openedDir(t, dir)
+		got := kept(t, s)
+		// The push after the last that was told of may have been taken, too.
+		if diff := cmp.Diff(left(last), got); diff != "" && !cmp.Equal(left(last+1), got) {
+			t.Errorf("after push %d (-want +got):\n%s", last, diff)
+		}
+		end()
+	}
+}
+
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, end := openedDir(t, dir)
+	push(t, s, http.MethodPut, key("run", "1"), "# HELP h H.\n# TYPE h histogram\nh_bucket{le=\"1\",t=\"\\\"\\n\\\\\"} 2\nh_sum{t=\"\\\"\\n\\\\\"} 3\nh_count{t=\"\\\"\\n\\\\\"} 4\nx 1\n")
+	push(t, s, http.MethodPut, key("run", "1"), "# HELP h H.\n# TYPE h histogram\nh_bucket{le=\"1\",t=\"\\\"\\n\\\\\"} 3\nh_sum{t=\"\\\"\\n\\\\\"} 4\nh_count{t=\"\\\"\\n\\\\\"} 5\nx 2\n")
+	push(t, s, http.MethodPut, key("run", "2"), "x{run=\"9\"} 5\ny{t=\"a\"} 1\n")
+	push(t, s, http.MethodPost, key("run", "2"), "# TYPE x counter\nx 5\n") // refused
+	push(t, s, http.MethodPut, key("run", "3"), "x 5\n")
+	push(t, s, http.MethodDelete, key("run", "3"), "")
+	want := page(t, s)
+	end()
+	for _, compacted := range []bool{false, true} {
+		s, end := openedDir(t, dir)
+		if compacted {
+			if err := s.Compact(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(sorted(want), sorted(page(t, s))); diff != "" {
+			t.Errorf("compacted: %v (-before +after):\n%s", compacted, diff)
+		}
+		if status, _ := push(t, s, http.MethodPost, key("run", "4"), "# TYPE x counter\nx 5\n"); status != 400 {
+			t.Error("the types of families are forgotten")
+		}
+		push(t, s, http.MethodDelete, key("run", "4"), "")
+		end()
+	}
+}
+
+// sorted are the lines of a page in an order of their own.
+func sorted(page string) string {
+	all := strings.Split(page, "\n")
+	for i := range all {
+		for j := i + 1; j < len(all); j++ {
+			if all[j] < all[i] {
+				all[i], all[j] = all[j], all[i]
+			}
+		}
+	}
+	return strings.Join(all, "\n")
+}
+
+// TestWhatTheDiskDoesNotTake stays in memory, and the store says so.
+func TestWhatTheDiskDoesNotTake(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "state")
+	d, err := state.Open(t.Context(), dir, state.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s := opened(t, Config{Dir: d})
+	push(t, s, http.MethodPut, key(), "x 1\n")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); s.Err() == nil; time.Sleep(time.Millisecond) {
+		if status, body := push(t, s, http.MethodPut, key(), "x 2\n"); status != 200 {
+			t.Fatal(body)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the store does not say that the disk takes nothing")
+		}
+	}
+	if got := lines(t, s); !strings.Contains(got, "x{instance=\"\",job=\"a\"} 2\n") {
+		t.Error(got)
+	}
+}
+
+// FuzzApply: a record that was not written by a store changes nothing or what it
+// says, and never ends the process.
+func FuzzApply(f *testing.F) {
+	s := opened(f, Config{})
+	push(f, s, http.MethodPut, key("run", "1"), "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_count 4\nx{a=\"b\"} 1\n")
+	g := s.pinGroups()[0]
+	f.Add(appendWhole(nil, g.key, g.content))
+	f.Add(appendValues(nil, g.group))
+	f.Add(appendText([]byte{recordGone}, g.key.ID()))
+	f.Fuzz(func(t *testing.T, record []byte) {
+		s := opened(t, Config{})
+		s.set(wire.KeyOf(g.key.ID()), g.content)
+		s.apply(record)
+		page(t, s)
+		for _, p := range s.pinGroups() {
+			p.listed(1)
+			p.object()
+		}
+	})
+}

@@ -1,0 +1,229 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// shapeMetric is a metric of a shape: its labels without those of the group and
+// without le and quantile, and how many lines it has from which on.
+type shapeMetric struct {
+	labels       []labels.Label
+	first, lines int
+}
+
+// each tells of the metrics of a shape. The labels are valid until it returns.
+func (s *shape) each(tell func(shapeMetric)) {
+	n := len(s.starts)
+	if s.starts == nil {
+		n = len(s.lines)
+	}
+	var scratch []labels.Label
+	for i := range n {
+		m := shapeMetric{first: i, lines: 1}
+		if s.starts != nil {
+			end := len(s.lines)
+			if i+1 < n {
+				end = int(s.starts[i+1])
+			}
+			m.first, m.lines = int(s.starts[i]), end-int(s.starts[i])
+		}
+		// The last line is a count, or the only one: it has no bound.
+		last := s.lines[m.first+m.lines-1]
+		scratch = parseLabels(scratch[:0], s.text[last.tail:last.end])
+		m.labels = scratch
+		tell(m)
+	}
+}
+
+// parseLabels reads what stands behind the labels of the group.
+func parseLabels(dst []labels.Label, text string) []labels.Label {
+	for strings.HasPrefix(text, ",") {
+		text = text[1:]
+		var l labels.Label
+		if strings.HasPrefix(text, `"`) {
+			l.Name, text = unquote(text)
+		} else {
+			l.Name, text, _ = strings.Cut(text, "=")
+			text = "=" + text
+		}
+		l.Value, text = unquote(text[1:])
+		dst = append(dst, l)
+	}
+	return dst
+}
+
+// unquote reads the quoted text that s begins with, and returns what is behind it.
+func unquote(s string) (text, rest string) {
+	end := 1
+	for s[end] != '"' {
+		if s[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	text, rest = s[1:end], s[end+1:]
+	if strings.IndexByte(text, '\\') >= 0 {
+		text = valueUnescaper.Replace(text)
+	}
+	return text, rest
+}
+
+var valueUnescaper = strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\"`, `"`)
+
+// own makes sure that no other group has one of the series that a group is to hold.
+// The function it returns ends that.
+func (s *Store) own(g *group, families []*family) (unlock func(), err error) {
+	s.owners.RLock()
+	if !s.shared(g, families) {
+		return s.owners.RUnlock, nil
+	}
+	s.owners.RUnlock()
+	s.owners.Lock()
+	for _, f := range families {
+		if err := s.ownFamily(g, f); err != nil {
+			s.owners.Unlock()
+			return nil, err
+		}
+	}
+	return s.owners.Unlock, nil
+}
+
+// shared reports whether another group may have one of the series, or the group is
+// new to those of its job.
+func (s *Store) shared(g *group, families []*family) bool {
+	if g.content.pushed == 0 && s.index.Mixed(g.key.Job()) {
+		return true
+	}
+	for _, f := range families {
+		for _, names := range f.shape.labels {
+			if s.index.Others(g.key.Job(), g.names, union(g.names, names)) != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// union is the names of both, which are sorted.
+func union(a, b []string) []string {
+	if len(b) == 0 {
+		return a
+	}
+	out := append(slices.Clone(a), b...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// ownFamily looks for each series of a family in the groups that could have it.
+func (s *Store) ownFamily(g *group, f *family) error {
+	var clashing error
+	f.shape.each(func(m shapeMetric) {
+		if clashing != nil {
+			return
+		}
+		full := withoutEmpty(append(slices.Clone(m.labels), g.key.Labels()...))
+		names := make([]string, 0, len(full))
+		for _, l := range full {
+			if l.Name != model.JobLabel {
+				names = append(names, l.Name)
+			}
+		}
+		for _, others := range s.index.Others(g.key.Job(), g.names, names) {
+			if s.holds(g, others, f.shape.Name, full) {
+				clashing = fmt.Errorf("collected metric %q { %s} was collected before with the same name and label values",
+					f.shape.Name, pairsText(g.key, m.labels))
+				return
+			}
+		}
+	})
+	return clashing
+}
+
+// withoutEmpty sorts labels and leaves out those without a value.
+func withoutEmpty(ls []labels.Label) []labels.Label {
+	ls = slices.DeleteFunc(ls, func(l labels.Label) bool { return l.Value == "" })
+	slices.SortFunc(ls, func(a, b labels.Label) int { return strings.Compare(a.Name, b.Name) })
+	return ls
+}
+
+// holds reports whether a group of these label names, their values being those of
+// the series, has the series.
+func (s *Store) holds(but *group, names []string, family string, series []labels.Label) bool {
+	key := []labels.Label{{Name: model.JobLabel, Value: but.key.Job()}}
+	for _, l := range series {
+		if slices.Contains(names, l.Name) {
+			key = append(key, l)
+		}
+	}
+	for _, g := range s.named(wire.NewKey(key...)) {
+		if g == but {
+			continue
+		}
+		f := g.content.find(family)
+		if f == nil {
+			continue
+		}
+		found := false
+		f.shape.each(func(m shapeMetric) {
+			found = found || slices.Equal(withoutEmpty(append(slices.Clone(m.labels), g.key.Labels()...)), series)
+		})
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// named are the groups whose labels with a value are those of the key.
+func (s *Store) named(key wire.Key) []*group {
+	sh := s.shard(key.ID())
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	if g := sh.groups[key.ID()]; g != nil {
+		return []*group{g}
+	}
+	return nil
+}
+
+// pairsText is the labels of a metric as a Pushgateway's error has them.
+func pairsText(key wire.Key, ls []labels.Label) string {
+	m := &dto.Metric{}
+	for _, l := range ls {
+		m.Label = append(m.Label, &dto.LabelPair{Name: proto.String(l.Name), Value: proto.String(l.Value)})
+	}
+	return (&builder{key: key}).words(m)
+}
+
+// clash says in a Pushgateway's words which metric stands in the way of what is
+// stored.
+func clash(err error, families []*family, key wire.Key) error {
+	var c *Clash
+	if !errors.As(err, &c) || c.Family.Name != c.Other.Name {
+		return err
+	}
+	for _, f := range families {
+		if f.shape.Name != c.Family.Name {
+			continue
+		}
+		err = nil
+		f.shape.each(func(m shapeMetric) {
+			if err == nil {
+				err = fmt.Errorf("collected metric %q { %s} is not a %s", c.Family.Name, pairsText(key, m.labels), c.Other.Type)
+			}
+		})
+	}
+	if err == nil {
+		return c
+	}
+	return err
+}

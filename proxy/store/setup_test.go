@@ -1,0 +1,88 @@
+package store
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/goleak"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/state"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// childEnv has this binary play a guard that is killed.
+const childEnv = "PUSHGUARD_STORE_CHILD"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		pushForEver(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func opened(t testing.TB, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// openedDir is a store in a directory, and what ends it.
+func openedDir(t testing.TB, path string) (s *Store, end func()) {
+	t.Helper()
+	d, err := state.Open(t.Context(), path, state.Options{Wait: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = opened(t, Config{Dir: d})
+	return s, func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// key is a grouping key of the job a; more are pairs of a name and a value.
+func key(more ...string) wire.Key {
+	ls := []labels.Label{{Name: "job", Value: "a"}}
+	for i := 0; i < len(more); i += 2 {
+		ls = append(ls, labels.Label{Name: more[i], Value: more[i+1]})
+	}
+	return wire.NewKey(ls...)
+}
+
+// push sends a text body and returns the answer's status and body.
+func push(t testing.TB, s *Store, method string, key wire.Key, body string) (int, string) {
+	t.Helper()
+	status, text, err := try(context.Background(), s, method, key, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status, text
+}
+
+func try(ctx context.Context, s *Store, method string, key wire.Key, body string) (int, string, error) {
+	r := gateway.Request{Method: method, Key: key}
+	if method != http.MethodDelete {
+		r.Push = &wire.Push{}
+		if err := r.Push.Parse([]byte(body), wire.Text, key, wire.Options{}); err != nil {
+			return 0, "", err
+		}
+	}
+	a, err := s.Do(ctx, r)
+	return a.Status, string(a.Body), err
+}
+
+// page is the page as text.
+func page(t testing.TB, s *Store) string {
+	t.Helper()
+	return get(t, s.Proxy(), "/metrics").Body.String()
+}

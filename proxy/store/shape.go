@@ -1,0 +1,196 @@
+package store
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync"
+
+	dto "github.com/prometheus/client_model/go"
+)
+
+// shape is what of a family does not change from push to push. It is immutable.
+type shape struct {
+	Family
+	help  string
+	plain bool // all names are of the legacy charset: its text needs no escaping
+	// text holds, of each line, what stands before the group's labels, with the brace,
+	// and what stands behind them, up to the value.
+	text  string
+	lines []line
+	// starts are the first lines of the metrics, nil where each has one line.
+	starts []uint32
+	labels [][]string // the sets of label names of the metrics, each once; see Index
+
+	hash uint64
+	used int // by families; guarded by shapes
+}
+
+// line is a line of a shape by places in its text.
+type line struct {
+	name, tail, end uint32
+	// anonymous says that the metric has no label instance.
+	anonymous bool
+	// made says that the line was not pushed: a page has a bucket for +Inf in any
+	// case, a message and a listing do not.
+	made bool
+}
+
+// size is what a shape costs in memory, about.
+func (s *shape) size() int {
+	return 160 + len(s.text) + 16*len(s.lines) + 4*len(s.starts) + len(s.help) + len(s.Name)
+}
+
+// equal reports whether two shapes are one.
+func (s *shape) equal(o *shape) bool {
+	if s.Family != o.Family || s.help != o.help || s.text != o.text || len(s.lines) != len(o.lines) || len(s.starts) != len(o.starts) {
+		return false
+	}
+	for i := range s.lines {
+		if s.lines[i] != o.lines[i] {
+			return false
+		}
+	}
+	for i := range s.starts {
+		if s.starts[i] != o.starts[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// shapes are those in use, each once. Safe for concurrent use.
+type shapes struct {
+	seed maphash.Seed
+
+	mu     sync.Mutex
+	byHash map[uint64][]*shape
+}
+
+func newShapes() *shapes {
+	return &shapes{seed: maphash.MakeSeed(), byHash: map[uint64][]*shape{}}
+}
+
+// share returns the shape that equals s, which is s if it is new, and has it used
+// once more.
+func (t *shapes) share(s *shape) *shape {
+	var h maphash.Hash
+	h.SetSeed(t.seed)
+	_, _ = h.WriteString(s.Name)
+	_ = h.WriteByte(byte(s.Type))
+	_, _ = h.WriteString(s.help)
+	_ = h.WriteByte(0)
+	_, _ = h.WriteString(s.text)
+	s.hash = h.Sum64()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range t.byHash[s.hash] {
+		if o.equal(s) {
+			o.used++
+			return o
+		}
+	}
+	s.used = 1
+	t.byHash[s.hash] = append(t.byHash[s.hash], s)
+	return s
+}
+
+// again has a shape that is in use be used once more.
+func (t *shapes) again(s *shape) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.used++; s.used == 1 { // it was let go meanwhile
+		t.byHash[s.hash] = append(t.byHash[s.hash], s)
+	}
+}
+
+// release has shapes be used once less.
+func (t *shapes) release(families []*family) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range families {
+		s := f.shape
+		if s.used--; s.used > 0 {
+			continue
+		}
+		all := t.byHash[s.hash]
+		for i, o := range all {
+			if o == s {
+				all[i] = all[len(all)-1]
+				all[len(all)-1] = nil
+				all = all[:len(all)-1]
+				break
+			}
+		}
+		if len(all) == 0 {
+			delete(t.byHash, s.hash)
+		} else {
+			t.byHash[s.hash] = all
+		}
+	}
+}
+
+// family is a family of one group. It is immutable but for its place.
+type family struct {
+	shape *shape
+	// values are the texts of the lines' values, each behind its length.
+	values string
+	// whole is the family as a message without the labels of the group, where text
+	// cannot say all of it: native histograms, exemplars, created timestamps.
+	whole  string
+	pushed int64 // Unix nanoseconds
+	place  int32 // among the members of its shard; guarded by the shard
+}
+
+// appendText appends the lines of the family in a group with these labels.
+func (f *family) appendText(dst []byte, group string) []byte {
+	s, values := f.shape, f.values
+	for i := range s.lines {
+		l := &s.lines[i]
+		dst = append(dst, s.text[l.name:l.tail]...)
+		if l.anonymous {
+			dst = append(dst, noInstance...)
+		}
+		dst = append(dst, group...)
+		dst = append(dst, s.text[l.tail:l.end]...)
+		n := 1 + int(values[0])
+		dst = append(dst, values[1:n]...)
+		dst = append(dst, '\n')
+		values = values[n:]
+	}
+	return dst
+}
+
+const noInstance = `instance="",`
+
+// appendHead appends the HELP and TYPE lines.
+func (s *shape) appendHead(dst []byte, help string) []byte {
+	if help != "" {
+		dst = append(dst, "# HELP "...)
+		dst = append(dst, s.Name...)
+		dst = append(dst, ' ')
+		dst = append(dst, helpEscaper.Replace(help)...)
+		dst = append(dst, '\n')
+	}
+	dst = append(dst, "# TYPE "...)
+	dst = append(dst, s.Name...)
+	dst = append(dst, ' ')
+	dst = append(dst, typeWord(s.Type)...)
+	return append(dst, '\n')
+}
+
+var helpEscaper = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
+
+func typeWord(t dto.MetricType) string {
+	switch t {
+	case dto.MetricType_COUNTER:
+		return "counter"
+	case dto.MetricType_GAUGE:
+		return "gauge"
+	case dto.MetricType_SUMMARY:
+		return "summary"
+	case dto.MetricType_HISTOGRAM:
+		return "histogram"
+	default:
+		return "untyped"
+	}
+}

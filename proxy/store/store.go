@@ -1,0 +1,412 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/prometheus/common/model"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/state"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// Config configures a Store. The zero value keeps everything in memory.
+type Config struct {
+	// Dir is where the groups outlive the process. Nil keeps them in memory.
+	Dir *state.Dir
+	// Quit is called for a request to end the process. Nil refuses that.
+	Quit func()
+	// Flags are shown by /api/v1/status as those of the process.
+	Flags map[string]string
+	// Now is the clock. Nil is time.Now.
+	Now func() time.Time
+	// Logger is told what an operator should know. Nil is told nothing.
+	Logger *slog.Logger
+}
+
+// Store keeps groups and serves them. It is safe for concurrent use.
+type Store struct {
+	cfg     Config
+	started time.Time
+	index   *Index
+	shapes  *shapes
+	shards  [shardCount]shard
+	journal *journal // nil: in memory alone
+
+	// owners is held to read by a push from its check to its end, and to write by
+	// one that could bring a series which another group has: no two of these pass
+	// each other unseen.
+	owners   sync.RWMutex
+	builders sync.Pool
+}
+
+// Open returns a store with what its directory holds.
+func Open(cfg Config) (*Store, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{cfg: cfg, started: cfg.Now(), index: NewIndex(), shapes: newShapes()}
+	s.builders.New = func() any { return &builder{} }
+	for i := range s.shards {
+		s.shards[i].groups = map[string]*group{}
+		s.shards[i].members = map[string][]member{}
+	}
+	if cfg.Dir == nil {
+		return s, nil
+	}
+	if err := s.restore(cfg.Dir); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// inconsistent begins the answer to a push that contradicts itself or what is
+// stored.
+const inconsistent = "pushed metrics are invalid or inconsistent with existing metrics: "
+
+// Do takes a push or a delete as a Pushgateway does: 200 and 202, or 400 with its
+// words. What the request was parsed to is read, its body not; after that nothing of
+// it is kept. It waits for nothing but other pushes of the group and, if there is a
+// directory, until what it changed is in the hands of the system.
+func (s *Store) Do(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
+	var position state.Position
+	if r.Method == http.MethodDelete {
+		position = s.remove(r.Key)
+		return gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}, s.commit(ctx, position)
+	}
+	families, err := s.build(r)
+	if err == nil {
+		position, err = s.put(r.Key, families, r.Method == http.MethodPut)
+	}
+	if err != nil {
+		position = s.fail(r.Key)
+		if err := s.commit(ctx, position); err != nil {
+			return gateway.Answer{}, err
+		}
+		return refusal(err), nil
+	}
+	return gateway.Answer{Status: http.StatusOK, Header: http.Header{}}, s.commit(ctx, position)
+}
+
+func refusal(err error) gateway.Answer {
+	return gateway.Answer{
+		Status: http.StatusBadRequest,
+		Header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}},
+		Body:   []byte(inconsistent + err.Error() + "\n"),
+	}
+}
+
+// build makes the families of a push, in the order of their names.
+func (s *Store) build(r gateway.Request) ([]*family, error) {
+	if r.Push == nil {
+		return nil, nil
+	}
+	body := r.Push.Body
+	if slices.ContainsFunc(r.Fates, func(f wire.Fate) bool { return f.Act != wire.Pass }) {
+		body = wire.Render(nil, r.Push, r.Fates)
+	}
+	parsed, err := parse(body, r.Push.Encoding)
+	if err != nil {
+		return nil, err
+	}
+	b := s.builders.Get().(*builder)
+	defer s.builders.Put(b)
+	b.key = r.Key
+	now := s.cfg.Now().UnixNano()
+	families := make([]*family, len(parsed))
+	for i, mf := range parsed {
+		if families[i], err = b.build(mf, now); err != nil {
+			return nil, err
+		}
+	}
+	return families, nil
+}
+
+func (s *Store) shard(id string) *shard {
+	return &s.shards[xxhash.Sum64String(id)%shardCount]
+}
+
+// enter returns the group, its turn taken, and makes it if it is not there.
+func (s *Store) enter(key wire.Key) *group {
+	sh := s.shard(key.ID())
+	for {
+		sh.mu.Lock()
+		g := sh.groups[key.ID()]
+		if g == nil {
+			g = newGroup(key)
+			sh.groups[g.key.ID()] = g
+			s.index.Enter(g.key.Job(), g.names)
+		}
+		sh.mu.Unlock()
+		g.turn.Lock()
+		if !g.gone {
+			return g
+		}
+		g.turn.Unlock()
+	}
+}
+
+func newGroup(key wire.Key) *group {
+	key = wire.KeyOf(strings.Clone(key.ID()))
+	g := &group{key: key, text: string(appendGroup(nil, key)), content: &content{}, plain: true}
+	_, g.named = key.Get(model.InstanceLabel)
+	for _, l := range key.Labels() {
+		g.plain = g.plain && model.LegacyValidation.IsValidLabelName(l.Name)
+		if l.Value != "" && l.Name != "job" {
+			g.names = append(g.names, l.Name)
+		}
+	}
+	return g
+}
+
+// put has a group hold the families: besides those it holds of other names, or, if
+// it replaces all, in their place.
+func (s *Store) put(key wire.Key, families []*family, all bool) (state.Position, error) {
+	g := s.enter(key)
+	defer g.turn.Unlock()
+	unlock, err := s.own(g, families)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	before := g.content
+	after, kept := join(before.families, families, all)
+	take, give := difference(before.families, after)
+	if err := s.index.Take(take, give); err != nil {
+		return 0, clash(err, families, key)
+	}
+	for _, f := range families {
+		f.shape = s.shapes.share(f.shape)
+	}
+	position := s.swap(g, &content{families: after, pushed: s.cfg.Now().UnixNano(), failed: before.failed})
+	s.index.Drop(give)
+	s.shapes.release(without(before.families, kept))
+	return position, nil
+}
+
+// join is what a group holds after a push, and what it keeps of before.
+func join(before, pushed []*family, all bool) (after, kept []*family) {
+	if all {
+		return pushed, nil
+	}
+	after = make([]*family, 0, len(before)+len(pushed))
+	for _, f := range before {
+		for len(pushed) > 0 && pushed[0].shape.Name < f.shape.Name {
+			after, pushed = append(after, pushed[0]), pushed[1:]
+		}
+		if len(pushed) > 0 && pushed[0].shape.Name == f.shape.Name {
+			after, pushed = append(after, pushed[0]), pushed[1:]
+			continue
+		}
+		after, kept = append(after, f), append(kept, f)
+	}
+	return append(after, pushed...), kept
+}
+
+// difference is what of two contents, in the order of their names, only one has by
+// name and type.
+func difference(before, after []*family) (take, give []Family) {
+	for len(before) > 0 || len(after) > 0 {
+		switch {
+		case len(after) == 0 || len(before) > 0 && before[0].shape.Name < after[0].shape.Name:
+			give, before = append(give, before[0].shape.Family), before[1:]
+		case len(before) == 0 || after[0].shape.Name < before[0].shape.Name:
+			take, after = append(take, after[0].shape.Family), after[1:]
+		default:
+			if before[0].shape.Type != after[0].shape.Type {
+				take, give = append(take, after[0].shape.Family), append(give, before[0].shape.Family)
+			}
+			before, after = before[1:], after[1:]
+		}
+	}
+	return take, give
+}
+
+// without is a without the families of b, both in the order of their names.
+func without(a, b []*family) []*family {
+	out := make([]*family, 0, len(a))
+	for _, f := range a {
+		if len(b) > 0 && b[0] == f {
+			b = b[1:]
+			continue
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// swap changes what a group holds, and appends that to the journal.
+func (s *Store) swap(g *group, after *content) state.Position {
+	sh := s.shard(g.key.ID())
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	before := g.content
+	sh.swap(g, after)
+	return s.journal.record(g, before)
+}
+
+// fail notes that a push to a group was refused. It makes the group if there is
+// none.
+func (s *Store) fail(key wire.Key) state.Position {
+	g := s.enter(key)
+	defer g.turn.Unlock()
+	after := *g.content
+	after.failed = s.cfg.Now().UnixNano()
+	return s.swap(g, &after)
+}
+
+// remove forgets a group.
+func (s *Store) remove(key wire.Key) state.Position {
+	sh := s.shard(key.ID())
+	sh.mu.RLock()
+	g := sh.groups[key.ID()]
+	sh.mu.RUnlock()
+	if g == nil {
+		return 0
+	}
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	if g.gone {
+		return 0
+	}
+	s.owners.RLock()
+	defer s.owners.RUnlock()
+	before := g.content.families
+	sh.mu.Lock()
+	sh.swap(g, &content{})
+	delete(sh.groups, g.key.ID())
+	g.gone = true
+	position := s.journal.removed(g)
+	sh.mu.Unlock()
+	_, give := difference(before, nil)
+	s.index.Drop(give)
+	s.index.Leave(g.key.Job(), g.names)
+	s.shapes.release(before)
+	return position
+}
+
+// wipe forgets every group.
+func (s *Store) wipe() state.Position {
+	var last state.Position
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.RLock()
+		keys := make([]wire.Key, 0, len(sh.groups))
+		for _, g := range sh.groups {
+			keys = append(keys, g.key)
+		}
+		sh.mu.RUnlock()
+		for _, key := range keys {
+			last = max(last, s.remove(key))
+		}
+	}
+	return last
+}
+
+// Groups lists what is stored, as package gateway does for a Pushgateway.
+func (s *Store) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error) {
+	var out []gateway.Group
+	for _, g := range s.pinGroups() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		out = append(out, g.listed(seed))
+	}
+	return out, nil
+}
+
+// pinned is a group and what it held at a time.
+type pinned struct {
+	*group
+	*content
+}
+
+// pinGroups returns what all groups hold now.
+func (s *Store) pinGroups() []pinned {
+	var out []pinned
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.RLock()
+		for _, g := range sh.groups {
+			out = append(out, pinned{g, g.content})
+		}
+		sh.mu.RUnlock()
+	}
+	return out
+}
+
+func (p pinned) listed(seed uint64) gateway.Group {
+	out := gateway.Group{Key: p.key}
+	prints := wire.GroupPrinter{Seed: seed}
+	for _, f := range p.families {
+		out.Success = out.Success || strings.Contains(f.shape.Name, "last_success")
+		prints.Family(f.shape.Name)
+		f.shape.each(func(m shapeMetric) {
+			prints.Metric(append(m.labels, p.key.Labels()...), int32(m.lines))
+		})
+	}
+	out.Families = prints.Finish(p.key)
+	if p.pushed != 0 {
+		out.Pushed = time.Unix(0, p.pushed)
+		out.Stamp = float64(p.pushed) / 1e9
+	}
+	if p.failed != 0 {
+		out.Failed = time.Unix(0, p.failed)
+	}
+	if out.Stamp == 0 {
+		out.Stamp = float64(p.failed) / 1e9
+	}
+	return out
+}
+
+// Started is when the store was opened.
+func (s *Store) Started(context.Context) (time.Time, error) { return s.started, nil }
+
+// Size is how many groups there are, and how many series of how many distinct
+// shapes they hold, the two that every group has besides its own left out.
+func (s *Store) Size() (groups, series, shapes int) {
+	for _, g := range s.pinGroups() {
+		groups++
+		for _, f := range g.families {
+			series += len(f.shape.lines)
+		}
+	}
+	s.shapes.mu.Lock()
+	defer s.shapes.mu.Unlock()
+	for _, all := range s.shapes.byHash {
+		shapes += len(all)
+	}
+	return groups, series, shapes
+}
+
+var errQuit = errors.New("the process cannot be asked to end")
+
+// Forward does what the listed endpoints are for: it ends the process, or forgets
+// every group.
+func (s *Store) Forward(ctx context.Context, path string, r gateway.Request) (gateway.Answer, error) {
+	switch {
+	case path == "/-/quit" && s.cfg.Quit == nil:
+		return gateway.Answer{}, errQuit
+	case path == "/-/quit" && (r.Method == http.MethodPut || r.Method == http.MethodPost):
+		s.cfg.Quit()
+		return gateway.Answer{Status: http.StatusOK, Header: http.Header{}, Body: []byte("Requesting termination... Goodbye!")}, nil
+	case path == "/api/v1/admin/wipe" && r.Method == http.MethodPut:
+		return gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}, s.commit(ctx, s.wipe())
+	default:
+		return gateway.Answer{
+			Status: http.StatusMethodNotAllowed, Header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}},
+			Body: []byte("Method Not Allowed\n"),
+		}, nil
+	}
+}

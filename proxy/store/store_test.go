@@ -1,0 +1,226 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+func get(t testing.TB, h http.Handler, path string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+var times = regexp.MustCompile(`(?m)^(# (HELP|TYPE) )?push_(failure_)?time_seconds.*\n`)
+
+// lines are those of the page but for the times of pushes.
+func lines(t testing.TB, s *Store) string {
+	t.Helper()
+	return times.ReplaceAllString(page(t, s), "")
+}
+
+func TestGroupsOnThePage(t *testing.T) {
+	t.Parallel()
+	s := opened(t, Config{})
+	push(t, s, http.MethodPut, key("run", "r1"), "# HELP x A \\\\ and\\n more.\n# TYPE x gauge\nx{t=\"\\\"q\\\"\"} 1\nx 2\n")
+	push(t, s, http.MethodPost, key("instance", "i"), "x{instance=\"j\"} 3\ny 4\n")
+	if status, body := push(t, s, http.MethodPost, key("instance", "i"), "# TYPE x gauge\nx{run=\"r2\"} 3\n"); status != 200 {
+		t.Fatal(body)
+	}
+	const want = `# HELP x A \\ and\n more.
+# TYPE x gauge
+x{instance="i",job="a",run="r2"} 3
+x{instance="",job="a",run="r1",t="\"q\""} 1
+x{instance="",job="a",run="r1"} 2
+`
+	got := lines(t, s)
+	for line := range strings.Lines(want) {
+		if !strings.Contains(got, line) {
+			t.Errorf("%q is not on the page:\n%s", line, got)
+		}
+	}
+	if strings.Contains(got, "y") && strings.Contains(got, "instance=\"j\"") {
+		t.Errorf("the page:\n%s", got)
+	}
+	push(t, s, http.MethodDelete, key("instance", "i"), "")
+	push(t, s, http.MethodDelete, key("run", "r1"), "")
+	if got := page(t, s); got != "" {
+		t.Errorf("left is\n%s", got)
+	}
+	if groups, series, shapes := s.Size(); groups+series+shapes != 0 || len(s.index.families)+len(s.index.jobs) != 0 {
+		t.Errorf("left are %d groups, %d series, %d shapes, %d families, %d jobs", groups, series, shapes, len(s.index.families), len(s.index.jobs))
+	}
+}
+
+func TestOneShapeOfManyGroups(t *testing.T) {
+	t.Parallel()
+	s := opened(t, Config{})
+	for i := range 100 {
+		push(t, s, http.MethodPut, key("run", fmt.Sprint(i)), fmt.Sprintf("x{t=\"a\"} %d\nx{t=\"b\"} %d\n", i, 2*i))
+	}
+	if groups, series, shapes := s.Size(); groups != 100 || series != 200 || shapes != 1 {
+		t.Errorf("%d groups, %d series, %d shapes", groups, series, shapes)
+	}
+}
+
+// TestNoTwoGroupsHaveOneSeries, whichever comes first.
+func TestNoTwoGroupsHaveOneSeries(t *testing.T) {
+	t.Parallel()
+	below, above := key(), key("run", "1")
+	for name, tc := range map[string]struct {
+		first, second wire.Key
+		a, b          string
+	}{
+		"the body has the label of the group above": {above, below, "x 1\n", "x{run=\"1\"} 2\n"},
+		"the same the other way round":              {below, above, "x{run=\"1\"} 2\n", "x 1\n"},
+		"groups beside each other":                  {key("zone", "z"), above, "x{run=\"1\"} 2\n", "x{zone=\"z\"} 1\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := opened(t, Config{})
+			if status, body := push(t, s, http.MethodPost, tc.first, tc.a); status != 200 {
+				t.Fatal(body)
+			}
+			status, body := push(t, s, http.MethodPost, tc.second, tc.b)
+			if status != 400 || !strings.HasPrefix(body, inconsistent+`collected metric "x" {`) || !strings.Contains(body, "was collected before") {
+				t.Errorf("%d %s", status, body)
+			}
+			push(t, s, http.MethodDelete, tc.first, "")
+			if status, body := push(t, s, http.MethodPost, tc.second, tc.b); status != 200 {
+				t.Errorf("once the other is gone: %s", body)
+			}
+		})
+	}
+}
+
+// TestPagesAreWhole: whatever is pushed meanwhile, a page has of each group one push,
+// and Prometheus' parsers take it.
+func TestPagesAreWhole(t *testing.T) {
+	t.Parallel()
+	s := opened(t, Config{})
+	var pushing sync.WaitGroup
+	stop := make(chan struct{})
+	for w := range 4 {
+		pushing.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				k := key("run", fmt.Sprint(w), "n", fmt.Sprint(n%7))
+				switch {
+				case n%50 == 49:
+					push(t, s, http.MethodDelete, k, "")
+				case n%2 == 0:
+					push(t, s, http.MethodPut, k, fmt.Sprintf("a %d\nb %d\nc{t=\"%d\"} %d\n", n, n, n%3, n))
+				default:
+					push(t, s, http.MethodPut, k, fmt.Sprintf("a %d\nb %d\n# TYPE d gauge\nd %d\n", n, n, n))
+				}
+			}
+		})
+	}
+	for range 50 {
+		parser := expfmt.NewTextParser(model.UTF8Validation)
+		families, err := parser.TextToMetricFamilies(strings.NewReader(page(t, s)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		values := map[string]float64{}
+		for _, mf := range families {
+			if mf.GetName() != "a" && mf.GetName() != "b" {
+				continue
+			}
+			for _, m := range mf.Metric {
+				group := fmt.Sprint(m.Label)
+				if v, ok := values[group]; ok && v != m.GetUntyped().GetValue() {
+					t.Fatalf("group %s has values of two pushes", group)
+				}
+				values[group] = m.GetUntyped().GetValue()
+			}
+		}
+	}
+	close(stop)
+	pushing.Wait()
+}
+
+func TestPageInEveryFormat(t *testing.T) {
+	t.Parallel()
+	s := opened(t, Config{})
+	push(t, s, http.MethodPut, key(), "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_sum 3\nh_count 4\n# TYPE q summary\nq{quantile=\"0.5\"} 1\nq_sum 2\nq_count 3\n# TYPE c counter\nc 7\n")
+	for accept, mediaType := range map[string]string{
+		"": "text/plain; version=0.0.4; charset=utf-8; escaping=values",
+		"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited": "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=values",
+	} {
+		w := get(t, s.Proxy(), "/metrics", "Accept", accept)
+		if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, strings.Split(mediaType, ";")[0]) {
+			t.Errorf("%q: Content-Type %q", accept, got)
+		}
+		decoder := expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Header()))
+		n, err := expfmt.ExtractSamples(&expfmt.DecodeOptions{}, mustDecode(t, decoder)...)
+		if err != nil || len(n) != 2+4+3+1 {
+			t.Errorf("%q: %d samples, %v", accept, len(n), err)
+		}
+	}
+	if w := get(t, s.Proxy(), "/metrics", "Accept-Encoding", "gzip"); w.Header().Get("Content-Encoding") != "" && w.Header().Get("Content-Encoding") != "gzip" {
+		t.Error(w.Header())
+	}
+}
+
+func TestPathsThatAreNone(t *testing.T) {
+	t.Parallel()
+	h := opened(t, Config{}).Proxy()
+	for path, want := range map[string]int{
+		"/": 200, "/status": 200, "/metrics": 200, "/-/healthy": 200, "/-/ready": 200, "/api/v1/status": 200, "/api/v1/metrics": 200,
+		"/metrics/": 404, "/Metrics": 404, "/api/v1": 404, "/api/v1/": 404, "/metrics/job/a": 405, "/metrics/job@base64/YQ": 405, "/static/x": 404,
+	} {
+		if got := get(t, h, path).Code; got != want {
+			t.Errorf("%s: %d, want %d", path, got, want)
+		}
+	}
+}
+
+// TestMarkupOnThePageForPeople is text.
+func TestMarkupOnThePageForPeople(t *testing.T) {
+	t.Parallel()
+	s := opened(t, Config{})
+	push(t, s, http.MethodPut, key("run", `"><script>alert(1)</script>`), "# HELP x </pre><img src=x onerror=alert(1)>\nx{t=\"<b>\"} 1\n")
+	got := get(t, s.Proxy(), "/").Body.String()
+	if strings.Count(got, "<script>") != 1 || strings.Contains(got, "<img") || strings.Contains(got, "<b>") || !strings.Contains(got, "&lt;script&gt;") {
+		t.Error(got)
+	}
+}
+
+func mustDecode(t *testing.T, d expfmt.Decoder) (out []*dto.MetricFamily) {
+	t.Helper()
+	for {
+		mf := &dto.MetricFamily{}
+		err := d.Decode(mf)
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, mf)
+	}
+}
