@@ -99,7 +99,7 @@ func BenchmarkPush(b *testing.B) {
 				if v.refused() {
 					b.Fatal(v.findings.All())
 				}
-				v.outgoing(bm.asProtobuf)
+				v.outgoing(true, bm.asProtobuf)
 			}
 		})
 	}

@@ -41,6 +41,8 @@ type Guard struct {
 	outputs *outputs
 	leaving leaving
 
+	own pageOwner // the upstream, if it is a store of the guard's own
+
 	upstreamStarted time.Time // as it said when its groups were listed last; Run's own
 
 	reloading sync.Mutex // serialises reading the policy again
@@ -80,6 +82,7 @@ func New(cfg Config) (*Guard, error) {
 		found:  newJobFindings(time.Now), demand: demand.New(demand.Config{}), outputs: newOutputs(),
 		syncing: make(chan struct{}, 1),
 	}
+	g.own, _ = cfg.Upstream.(pageOwner)
 	g.book, g.seed = g.cfg.Book, binary.LittleEndian.Uint64(g.cfg.Secret[:])
 	g.hasher = counter.NewHasher(g.cfg.Secret[:])
 	if g.logger == nil {
@@ -186,7 +189,7 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 	if counters != nil {
 		defer counters.Settle(ledger.Untouched)
 	}
-	out := v.outgoing(g.cfg.TextAsProtobuf)
+	out := v.outgoing(g.own == nil, g.cfg.TextAsProtobuf)
 	out.Method, out.Key = grant.Method, c.Group
 	answer, outcome, err := g.send(ctx, v, grant, counters, out)
 	g.forecast(ctx, v, e, outcome == ledger.Applied)

@@ -39,7 +39,7 @@ func (g *Guard) Handler() http.Handler {
 	}
 	r.PathPrefix("/guard/").Handler(http.NotFoundHandler())
 	r.Path("/-/ready").Methods(http.MethodGet).Handler(g.serveReady(upstream))
-	r.Path("/metrics").Methods(http.MethodGet).Handler(g.scrape(upstream))
+	r.Path("/metrics").Methods(http.MethodGet).Handler(g.page(upstream))
 	r.MatcherFunc(writes).HandlerFunc(g.write)
 	r.PathPrefix("/").Handler(upstream)
 	r.NotFoundHandler = upstream // the prefix itself, without a slash

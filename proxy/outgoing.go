@@ -32,15 +32,19 @@ func (v *passage) noteUnmergeable(err error) {
 	v.note([]finding.Finding{f}, true)
 }
 
-// outgoing is the push as it goes on: the bytes that came if nothing in them is
-// changed, spliced otherwise; or as protobuf, which costs a Pushgateway half of what
-// text does, where the guard enforces and that is the same push.
-func (v *passage) outgoing(asProtobuf bool) gateway.Request {
+// outgoing is the push as it goes on: as it was parsed and judged, and, for an
+// upstream that wants bytes, the bytes that came if nothing in them is changed,
+// spliced otherwise; or as protobuf, which costs a Pushgateway half of what text
+// does, where the guard enforces and that is the same push.
+func (v *passage) outgoing(bytes, asProtobuf bool) gateway.Request {
 	fates := v.fates
 	if !v.enforced() {
 		fates = v.safety
 	}
 	out := gateway.Request{Header: v.request.Header, RemoteAddr: v.request.Peer, Body: v.received, Push: &v.push, Fates: fates}
+	if !bytes {
+		return out
+	}
 	if asProtobuf && v.transcoded() {
 		out.Body, out.ContentType = v.rendered, wire.ProtobufType
 		return out

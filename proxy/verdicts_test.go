@@ -48,7 +48,7 @@ func (j *judging) push(t *testing.T, job, body string) string {
 	}
 	j.v.judge(j.epoch)
 	j.v.merge()
-	out := string(j.v.outgoing(false).Body)
+	out := string(j.v.outgoing(true, false).Body)
 	j.v.received, j.v.decoded = nil, nil
 	return out
 }

@@ -21,6 +21,7 @@ type layer struct {
 // layers lists the rooms from the ground up: imports point downwards only, so
 // a room may import only rooms listed before it. A new room is a new line here.
 var layers = []layer{
+	{"deploy", nil},
 	{"rules/finding", nil},
 	{"rules", []string{"rules/finding"}},
 	{"policy", []string{"rules", "rules/finding"}},
@@ -35,9 +36,9 @@ var layers = []layer{
 	{"proxy/consistency", []string{"proxy/gateway", "proxy/store", "proxy/wire"}},
 	{"proxy/audit", []string{"rules/finding"}},
 	{"proxy/event", []string{"proxy/state"}},
-	{"proxy", []string{"policy", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/wire", "rules", "rules/finding"}},
+	{"proxy", []string{"policy", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
 	{"proxy/trial", []string{"policy", "proxy", "proxy/counter", "proxy/gateway", "proxy/wire"}},
-	{"cmd/pushguard", []string{"policy", "proxy", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/wire", "rules", "rules/finding"}},
+	{"cmd/pushguard", []string{"deploy", "policy", "proxy", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
 }
 
 // testOnly are modules that the product must not carry.

@@ -52,9 +52,9 @@ func TestWrongFlags(t *testing.T) {
 		{"log level", append(good, "--log.level=loud"), "unrecognized log level loud"},
 		{"log format", append(good, "--log.format=xml"), "unrecognized log format xml"},
 		{
-			"no upstream",
-			[]string{"serve", "--policy.file=" + policy},
-			"--pushgateway.url is required: the Pushgateway to stand in front of, such as http://127.0.0.1:9092",
+			"how to speak to an upstream that there is not",
+			[]string{"serve", "--policy.file=" + policy, "--pushgateway.config.file=" + policy},
+			"--pushgateway.config.file is for a Pushgateway behind: --pushgateway.url names none",
 		},
 		{
 			"upstream without a scheme",
@@ -75,10 +75,6 @@ func TestWrongFlags(t *testing.T) {
 			"upstream with a query",
 			[]string{"serve", good[2], "--pushgateway.url=http://h?a=b"},
 			`--pushgateway.url: upstream url "http://h?a=b": must hold no credentials, query or fragment`,
-		},
-		{
-			"no policy", good[:2],
-			"--policy.file is required: deploy/policy.example.yml is one to start from",
 		},
 		{
 			"a policy that is not there",

@@ -20,7 +20,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/collectors/version"
-	commonversion "github.com/prometheus/common/version"
 	"github.com/prometheus/exporter-toolkit/web"
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
@@ -34,6 +33,7 @@ import (
 
 // serveCommand is the subcommand serve: its flags, as given.
 type serveCommand struct {
+	cmd               *kingpin.CmdClause
 	web               *web.FlagConfig
 	routePrefix       string
 	enableLifecycle   bool
@@ -65,12 +65,13 @@ type serveCommand struct {
 
 func newServeCommand(app *kingpin.Application) *serveCommand {
 	s := &serveCommand{}
-	cmd := app.Command("serve", "Stand in front of a Pushgateway: take its clients' requests, hold every push to the policy, forward what it permits.")
-	flag(cmd, "pushgateway.url", "URL of the Pushgateway behind, with its route prefix if it has one. Required.", &s.gatewayURL, parseUpstream).
+	s.cmd = app.Command("serve", "Take the requests of a Pushgateway's clients and hold every push to the policy. What it permits is kept and served here, or forwarded to a Pushgateway behind.")
+	cmd := s.cmd
+	flag(cmd, "pushgateway.url", "URL of the Pushgateway behind, with its route prefix if it has one. By default there is none: the guard keeps the snapshots itself, and serves them at /metrics.", &s.gatewayURL, parseUpstream).
 		PlaceHolder("URL")
 	cmd.Flag("pushgateway.config.file", "File that says how to speak to the Pushgateway behind: basic_auth, authorization, oauth2, tls_config, http_headers or a proxy, as in Prometheus' http_config. What it sets replaces what a client sends. Redirects and HTTP/2 are never used. Without the file, clients' own credentials are forwarded.").
 		PlaceHolder("FILE").StringVar(&s.gatewayConfigFile)
-	cmd.Flag("policy.file", "The policy file. Required; deploy/policy.example.yml is one to start from.").
+	cmd.Flag("policy.file", "The policy file. By default the one built in, which is deploy/policy.example.yml: enforced without a Pushgateway behind, in report in front of one.").
 		PlaceHolder("FILE").StringVar(&s.policyFile)
 	flag(cmd, "pushgateway.timeout", "How long the Pushgateway may take to answer one request.", &s.gatewayTimeout, parseTimeout).
 		Default("30s")
@@ -82,7 +83,7 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 		PlaceHolder("FILE").StringVar(&s.auditFile)
 	cmd.Flag("audit.all", "Write a line for every push, not only for those refused or changed.").
 		BoolVar(&s.auditAll)
-	cmd.Flag("push.enable-utf8-names", "Accept UTF-8 metric and label names. Set it if, and only if, the Pushgateway behind has it set.").
+	cmd.Flag("push.enable-utf8-names", "Accept UTF-8 metric and label names. In front of a Pushgateway set it if, and only if, that has it set.").
 		BoolVar(&s.utf8Names)
 	s.addWebFlags(cmd)
 	s.limits.add(cmd)
@@ -117,11 +118,11 @@ func (s *serveCommand) addWebFlags(cmd *kingpin.CmdClause) {
 
 // check finds the faults that no flag can find in itself alone.
 func (s *serveCommand) check() error {
-	if s.gatewayURL == nil {
-		return flagFault("--pushgateway.url is required: the Pushgateway to stand in front of, such as http://127.0.0.1:9092")
+	if s.embedded() && s.gatewayConfigFile != "" {
+		return flagFault("--pushgateway.config.file is for a Pushgateway behind: --pushgateway.url names none")
 	}
-	if s.policyFile == "" {
-		return flagFault("--policy.file is required: deploy/policy.example.yml is one to start from")
+	if s.embedded() && s.unchecked {
+		return flagFault("--pushgateway.unchecked is for a Pushgateway behind: --pushgateway.url names none")
 	}
 	for _, address := range *s.web.WebListenAddresses {
 		if !isListenAddress(address) {
@@ -150,7 +151,9 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	if err := s.check(); err != nil {
 		return err
 	}
-	rules, err := loadPolicy(s.policyFile)
+	ctx, quit := context.WithCancel(ctx)
+	defer quit()
+	rules, err := readPolicy(s.loadPolicy)
 	if err != nil {
 		return err
 	}
@@ -161,11 +164,6 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 		version.NewCollector("pushguard"),
 	)
 	metrics := proxy.NewMetrics(registry)
-	upstream, err := s.openUpstream(metrics, logger)
-	if err != nil {
-		return err
-	}
-	defer upstream.Close()
 	log, closeLog, err := s.openAudit(logger)
 	if err != nil {
 		return err
@@ -182,11 +180,16 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	}
 	defer func() { err = errors.Join(err, known.close()) }()
 
+	snapshots, err := s.openBehind(metrics, known.dir, flagValues(s.cmd), quit, logger)
+	if err != nil {
+		return err
+	}
+	defer snapshots.close()
 	events, err := s.events.open(known.dir, s.shutdownTimeout, logger)
 	if err != nil {
 		return err
 	}
-	cfg := s.guardConfig(rules, upstream, metrics, log, logger)
+	cfg := s.guardConfig(rules, snapshots.Upstream, metrics, log, logger)
 	cfg.Secret, cfg.Book = known.secret, known.book
 	// Who checks every push has to know what there is, before the first.
 	cfg.Restored = known.book != nil && known.book.Len() > 0 && !s.unchecked
@@ -205,7 +208,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	if err != nil {
 		return err
 	}
-	return s.live(ctx, logger, guard, upstream, sender, events, &known)
+	return s.live(ctx, logger, guard, snapshots, sender, events, &known)
 }
 
 func (s *serveCommand) openUpstream(metrics *proxy.Metrics, logger *slog.Logger) (*gateway.Upstream, error) {
@@ -220,7 +223,7 @@ func (s *serveCommand) openUpstream(metrics *proxy.Metrics, logger *slog.Logger)
 		URL:       s.gatewayURL,
 		Timeout:   s.gatewayTimeout,
 		Client:    client,
-		UserAgent: commonversion.ComponentUserAgent("pushguard"),
+		UserAgent: product(),
 		Observe:   metrics.ObserveUpstream,
 		Logger:    logger,
 	})
@@ -230,11 +233,11 @@ func (s *serveCommand) openUpstream(metrics *proxy.Metrics, logger *slog.Logger)
 	return upstream, nil
 }
 
-func (s *serveCommand) guardConfig(rules *policy.Policy, upstream *gateway.Upstream, metrics *proxy.Metrics, log *audit.Log, logger *slog.Logger) proxy.Config {
+func (s *serveCommand) guardConfig(rules *policy.Policy, upstream proxy.Upstream, metrics *proxy.Metrics, log *audit.Log, logger *slog.Logger) proxy.Config {
 	return proxy.Config{
 		Policy:          rules,
-		LoadPolicy:      func() (*policy.Policy, error) { return policy.Load(s.policyFile) },
-		Upstream:        s.checked(upstream, logger),
+		LoadPolicy:      s.loadPolicy,
+		Upstream:        upstream,
 		Audit:           log,
 		AuditAll:        s.auditAll,
 		Logger:          logger,
@@ -248,16 +251,21 @@ func (s *serveCommand) guardConfig(rules *policy.Policy, upstream *gateway.Upstr
 		TextAsProtobuf:  s.textAsProtobuf,
 		Caps:            s.limits.caps(),
 		Rhythm:          s.rhythms.rhythm(),
-		Product:         commonversion.ComponentUserAgent("pushguard"),
+		Product:         product(),
 		// As long as the push ahead of it may take.
 		GroupWait: s.gatewayTimeout,
 	}
 }
 
-// loadPolicy says every fault of the policy on a line of its own, led by its
-// place in the file.
+// loadPolicy reads the policy in a file.
 func loadPolicy(file string) (*policy.Policy, error) {
-	p, err := policy.Load(file)
+	return readPolicy(func() (*policy.Policy, error) { return policy.Load(file) })
+}
+
+// readPolicy says every fault of the policy on a line of its own, led by its place
+// in the file.
+func readPolicy(load func() (*policy.Policy, error)) (*policy.Policy, error) {
+	p, err := load()
 	if faults := policy.Faults(nil); errors.As(err, &faults) {
 		return nil, usageError{faults.Error()}
 	}
@@ -281,7 +289,7 @@ func (s *serveCommand) openAudit(logger *slog.Logger) (*audit.Log, func() error,
 }
 
 // live runs the lifecycles: the first that ends ends all, and all are awaited.
-func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, upstream *gateway.Upstream, sender *statsd.Sender, events *event.Log, known *memory) error {
+func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, snapshots *behind, sender *statsd.Sender, events *event.Log, known *memory) error {
 	var group oklogrun.Group
 	var unfinished error
 	group.Add(oklogrun.SignalHandler(ctx, os.Interrupt, syscall.SIGTERM))
@@ -301,8 +309,10 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 		})
 	}
 	group.Add(reloadOnSIGHUP(ctx, guard))
-	group.Add(s.utf8Check(ctx, logger, upstream))
-	group.Add(s.uncheckedCheck(ctx, logger, upstream))
+	if snapshots.gateway != nil {
+		group.Add(s.utf8Check(ctx, logger, snapshots.gateway))
+		group.Add(s.uncheckedCheck(ctx, logger, snapshots.gateway))
+	}
 	group.Add(inContext(ctx, guard.Run))
 	// What comes below is interrupted once no request is left.
 	if sender != nil {
@@ -313,6 +323,9 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 	}
 	if known.dir != nil {
 		group.Add(known.run(logger))
+		if snapshots.store != nil {
+			group.Add(runStore(snapshots.store, logger))
+		}
 	}
 
 	err := group.Run()
@@ -361,7 +374,7 @@ func (s *serveCommand) server(logger *slog.Logger, ready string, handler http.Ha
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 		// Called once for each listener, when it begins to serve.
 		BaseContext: func(l net.Listener) context.Context {
-			logger.Info(ready, "address", l.Addr().String(), "pushgateway", s.gatewayURL.String(), "policy", s.policyFile)
+			logger.Info(ready, "address", l.Addr().String(), "pushgateway", s.behindName(), "policy", s.policyName())
 			return context.Background()
 		},
 	}

@@ -51,7 +51,7 @@ func (b *buffer) String() string {
 // GuardOptions say how a guard is to be started. Everything but Upstream may be
 // left out.
 type GuardOptions struct {
-	Upstream *Process // the Pushgateway behind
+	Upstream *Process // the Pushgateway behind; nil: the guard's own store
 	Policy   string   // the path of a policy file; empty is the open one
 	Audit    string   // the path of the audit log; empty is none
 	Prefix   string   // --web.route-prefix
@@ -68,7 +68,10 @@ func Guard(t testing.TB, o GuardOptions) *Process {
 	if o.Policy == "" {
 		o.Policy = Write(t, "policy.yml", OpenPolicy)
 	}
-	args := []string{"serve", "--pushgateway.url=" + o.Upstream.URL, "--policy.file=" + o.Policy}
+	args := []string{"serve", "--policy.file=" + o.Policy}
+	if o.Upstream != nil {
+		args = append(args, "--pushgateway.url="+o.Upstream.URL)
+	}
 	if o.Audit != "" {
 		args = append(args, "--audit.file="+o.Audit)
 	}

@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
+)
+
+// embedded is a guard that keeps the snapshots itself.
+func embedded(t testing.TB, policy string, flags ...string) *world.Process {
+	t.Helper()
+	return world.Guard(t, world.GuardOptions{Policy: world.Write(t, "policy.yml", policy), Flags: append(flags, "--web.enable-admin-api")})
+}
+
+// embeddedDeviations are the captures that it answers otherwise than 1.11.3.
+var embeddedDeviations = map[string]deviation{
+	"go-1.25.0--utf8-metric-name-protobuf-allow-utf8": {
+		body:   "http.server.requests",
+		reason: "1.11.3 takes any name in protobuf and escapes it on the page, where two names may become one",
+	},
+}
+
+// TestCapturesEmbedded replays what real clients sent to a guard that keeps the
+// snapshots itself, and holds it to the answers recorded from a Pushgateway 1.11.3
+// and to the groups that were there then. Where that did as 1.5.1 does, what the
+// guard stores is held to what 1.5.1 stores.
+func TestCapturesEmbedded(t *testing.T) {
+	t.Parallel()
+	bare := world.Pushgateway(t, "--web.enable-admin-api")
+	guard := embedded(t, world.OpenPolicy)
+	for _, c := range world.Captures(t) {
+		t.Run(c.Name, func(t *testing.T) {
+			bare.Wipe(t)
+			guard.Wipe(t)
+			want := c.Pushgateway[upstream]
+			got := guard.Send(t, c.Request)
+			if d, ok := embeddedDeviations[c.Name]; ok || want.Status == 301 || want.Status == 307 {
+				holdRefusal(t, got)
+				if !strings.Contains(got.Body, d.body) {
+					t.Errorf("%q (%s)", got.Body, d.reason)
+				}
+				return
+			}
+			holdRecorded(t, want, got)
+			state := guard.State(t)
+			holdGroups(t, want, state)
+			if len(state) > 0 {
+				guard.Scrape(t, "")
+			}
+			older := c.Pushgateway[debian]
+			if older.Status != want.Status || class(older.Body) != class(want.Body) {
+				return
+			}
+			bare.Send(t, c.Request)
+			if diff := cmp.Diff(bare.State(t), state); diff != "" {
+				t.Errorf("the groups differ from those of a Pushgateway 1.5.1 (-1.5.1 +guard):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestEmbeddedLikeAPushgateway runs a long random sequence of pushes and deletes
+// against a guard that keeps the snapshots itself and against Debian's Pushgateway:
+// types that clash, suffixes that do, series that two groups would have, series twice
+// and timestamps among them. Answers, groups and pages must be the same.
+func TestEmbeddedLikeAPushgateway(t *testing.T) {
+	t.Parallel()
+	bare := world.Pushgateway(t)
+	guard := embedded(t, world.OpenPolicy)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	for i := range 1500 {
+		request := randomRequest(r)
+		want, got := bare.Send(t, request), guard.Send(t, request)
+		if got.Status != want.Status || class(got.Body) != class(want.Body) {
+			t.Fatalf("request %d, %s %s\n%s\nis answered %d %q, by a Pushgateway %d %q", i, request.Method, request.Target, request.Body, got.Status, got.Body, want.Status, want.Body)
+		}
+		if i%10 > 0 && i > 50 {
+			continue
+		}
+		state := guard.State(t)
+		if diff := cmp.Diff(bare.State(t), state); diff != "" {
+			t.Fatalf("after request %d, %s %s\n%s\nthe groups differ (-Pushgateway +guard):\n%s", i, request.Method, request.Target, request.Body, diff)
+		}
+		if len(state) == 0 {
+			continue // an empty page is none to a Pushgateway, which has its own metrics on it
+		}
+		if diff := cmp.Diff(pushed(bare.Scrape(t, "")), pushed(guard.Scrape(t, ""))); diff != "" {
+			t.Fatalf("after request %d the pages differ (-Pushgateway +guard):\n%s", i, diff)
+		}
+	}
+}
+
+// pushed are the samples of a page but for times and what a server says of itself.
+func pushed(all world.Samples) map[string]string {
+	out := map[string]string{}
+	for series, value := range all {
+		if strings.Contains(series, `job="model`) && !strings.Contains(series, "push_time_seconds") && !strings.Contains(series, "push_failure_time_seconds") && !strings.Contains(series, "pushguard_job_findings") {
+			out[series] = fmt.Sprint(value) // NaN is NaN
+		}
+	}
+	return out
+}
+
+func randomRequest(r *rand.Rand) world.Request {
+	pick := func(of ...string) string { return of[r.IntN(len(of))] }
+	request := world.Request{
+		Method: pick("PUT", "POST", "POST", "POST", "DELETE"),
+		Target: "/metrics/job/model" + pick("", "", "2") + pick("", "", "/instance/a", "/instance/b", "/zone/z", "/instance/a/zone/z"),
+	}
+	if request.Method == "DELETE" {
+		return request
+	}
+	for range r.IntN(4) {
+		request.Body += randomFamily(r, pick)
+	}
+	return request
+}
+
+// randomFamily is a family of few names and types, so that they clash.
+func randomFamily(r *rand.Rand, pick func(...string) string) string {
+	name := pick("x", "y", "x_count", "x_sum", "x_bucket", "z_total")
+	labels := func(more string) string {
+		all := []string{}
+		for _, l := range []string{`instance="a"`, `zone="z"`, `t="1"`, `t2="\\\"\n"`} {
+			if r.IntN(4) == 0 {
+				all = append(all, l)
+			}
+		}
+		if more != "" {
+			all = append(all, more)
+		}
+		if len(all) == 0 {
+			return ""
+		}
+		return "{" + strings.Join(all, ",") + "}"
+	}
+	help := pick("", "", "# HELP "+name+" Some \\\\ help.\n")
+	value := pick("0", "1", "-3.5", "1e6", "NaN", "+Inf", "12345678")
+	if strings.Contains(name, "_") { // it may be a count, of which 1.5.1 takes what later ones do not
+		value = pick("0", "1", "7", "12345678")
+	}
+	switch typ := pick("untyped", "gauge", "counter", "histogram", "summary", ""); typ {
+	case "histogram":
+		ls := labels("")
+		inner := strings.Trim(ls, "{}")
+		if inner != "" {
+			inner += ","
+		}
+		return help + "# TYPE " + name + " histogram\n" + name + "_bucket{" + inner + `le="1"} 2` + "\n" +
+			pick("", name+"_bucket{"+inner+`le="+Inf"} 5`+"\n") + pick("", name+"_sum"+ls+" 4.5\n") + name + "_count" + ls + " 5\n"
+	case "summary":
+		ls := labels("")
+		return help + "# TYPE " + name + " summary\n" + name + labels(`quantile="0.5"`) + " 2\n" + name + "_sum" + ls + " 4.5\n" + name + "_count" + ls + " 5\n"
+	default:
+		if typ != "" {
+			help += "# TYPE " + name + " " + typ + "\n"
+		}
+		out := help
+		for range 1 + r.IntN(2) {
+			out += name + labels("") + " " + value + pick("", "", "", "", "", "", "", "", "", "", " 1700000000000") + "\n"
+		}
+		return out
+	}
+}
