@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"time"
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/audit"
@@ -24,17 +23,17 @@ func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
 	if !g.cfg.AuditAll && outcome == Passed && v.said() == Passed {
 		return
 	}
-	g.cfg.Audit.Write(v.record(e, a, outcome))
+	g.cfg.Audit.Write(g.record(v, e, a, outcome))
 }
 
-func (v *passage) record(e *epoch, a Answer, outcome Outcome) audit.Record {
+func (g *Guard) record(v *passage, e *epoch, a Answer, outcome Outcome) audit.Record {
 	r := audit.Record{
 		Time: v.started, Method: v.request.Method, Client: v.request.Client,
 		Policy: e.policy.Digest(), Outcome: outcome.String(),
 		Status: a.Status, UpstreamStatus: v.upstreamStatus,
 		Findings: v.findings.All(), MoreFindings: v.findings.More(),
 		Samples: v.push.Expanded, Bytes: int64(len(v.decoded)),
-		MS: float64(time.Since(v.started).Microseconds()) / 1000,
+		MS: float64(g.cfg.Now().Sub(v.started).Microseconds()) / 1000,
 	}
 	if v.entry == nil {
 		return r

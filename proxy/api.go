@@ -97,7 +97,7 @@ type groupView struct {
 
 // serveJobs answers /jobs.
 func (g *Guard) serveJobs(w http.ResponseWriter, r *http.Request) {
-	e, now := g.epoch.Load(), time.Now()
+	e, now := g.epoch.Load(), g.cfg.Now()
 	t := g.book.Totals()
 	guard := ledger.Budget{GuardSeries: e.policy.SeriesBudget()}
 	g.capped(&guard)
@@ -113,7 +113,7 @@ func (g *Guard) serveJobs(w http.ResponseWriter, r *http.Request) {
 
 // serveJob answers /jobs/{job}.
 func (g *Guard) serveJob(w http.ResponseWriter, r *http.Request) {
-	e, now := g.epoch.Load(), time.Now()
+	e, now := g.epoch.Load(), g.cfg.Now()
 	name := strings.TrimPrefix(r.URL.Path, apiPath+"/jobs/")
 	report, known := g.book.Job(name, limit(r))
 	shadow, forecast := g.shadow.Job(name, 0)

@@ -82,6 +82,10 @@ type Config struct {
 	Restored bool
 	// Rhythm is how often Run looks after the upstream.
 	Rhythm Rhythm
+	// Now is the clock by which pushes are dated and what is old is told; nil is that
+	// of the system. What the guard waits for, it waits for in real time. It is called
+	// from many goroutines. Book, Counters and Totals have clocks of their own.
+	Now func() time.Time
 	// Product is how the guard names itself to clients, such as pushguard/1.0.
 	Product string
 	// GroupWait bounds how long a push waits for another of the same group, and
@@ -106,19 +110,23 @@ type Upstream interface {
 	Proxy() http.Handler
 }
 
-// withMemory fills in what is kept in memory where no state is given.
+// withMemory fills in the clock, and what is kept in memory where no state is
+// given.
 func withMemory(cfg Config) Config {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	if cfg.Book == nil {
-		cfg.Book = ledger.NewBook(ledger.Config{Wait: cfg.GroupWait})
+		cfg.Book = ledger.NewBook(ledger.Config{Wait: cfg.GroupWait, Now: cfg.Now})
 	}
 	if cfg.Secret == [32]byte{} {
 		_, _ = rand.Read(cfg.Secret[:]) // never fails
 	}
 	if cfg.Counters == nil {
-		cfg.Counters = counter.NewBook(counter.Config{})
+		cfg.Counters = counter.NewBook(counter.Config{Now: cfg.Now})
 	}
 	if cfg.Totals == nil {
-		cfg.Totals = counter.NewTotals(counter.TotalsConfig{})
+		cfg.Totals = counter.NewTotals(counter.TotalsConfig{Now: cfg.Now})
 	}
 	return cfg
 }

@@ -76,10 +76,11 @@ func New(cfg Config) (*Guard, error) {
 	case cfg.Caps.Body <= 0, cfg.Caps.Decoded <= 0, cfg.Caps.Samples <= 0, cfg.Caps.Labels <= 0, cfg.Caps.LabelValue <= 0:
 		return nil, fmt.Errorf("every cap must be positive: %+v", cfg.Caps)
 	}
+	cfg = withMemory(cfg)
 	g := &Guard{
-		cfg: withMemory(cfg), logger: cfg.Logger,
-		shadow: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait}),
-		found:  newJobFindings(time.Now), demand: demand.New(demand.Config{}), outputs: newOutputs(),
+		cfg: cfg, logger: cfg.Logger,
+		shadow: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait, Now: cfg.Now}),
+		found:  newJobFindings(cfg.Now), demand: demand.New(demand.Config{Now: cfg.Now}), outputs: newOutputs(),
 		syncing: make(chan struct{}, 1),
 	}
 	g.own, _ = cfg.Upstream.(pageOwner)
@@ -113,7 +114,7 @@ func (g *Guard) take(ctx context.Context, r Request, reply func(Answer) bool) {
 	v := passages.Get().(*passage)
 	defer passages.Put(v)
 	v.reset()
-	v.request, v.started = r, time.Now()
+	v.request, v.started = r, g.cfg.Now()
 	if g.cfg.Trace != nil {
 		v.trace = &Trace{}
 	}
@@ -241,7 +242,7 @@ func (g *Guard) admit(ctx context.Context, c ledger.Claim) (*ledger.Grant, error
 	if !errors.As(err, new(*ledger.TwinError)) {
 		return grant, err
 	}
-	if err := g.resync(ctx, time.Now().Add(-resyncEvery)); err != nil {
+	if err := g.resync(ctx, g.cfg.Now().Add(-resyncEvery)); err != nil {
 		return nil, err
 	}
 	return g.book.Admit(ctx, c)

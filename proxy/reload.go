@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -24,7 +23,7 @@ func (g *Guard) SetPolicy(p *policy.Policy) {
 func (g *Guard) setPolicy(p *policy.Policy) {
 	e := &epoch{policy: p, verdicts: newVerdicts(g.seed, g.demand)}
 	old := g.epoch.Swap(e)
-	now := time.Now()
+	now := g.cfg.Now()
 	g.book.Regovern(func(job string) (int, ledger.Budget) {
 		entry := p.Entry(job)
 		return payer(entry), e.terms(entry, now)
@@ -45,7 +44,7 @@ func (g *Guard) overtaken(v *passage, judged *epoch) {
 		return
 	}
 	entry := e.policy.Entry(v.job)
-	g.book.RegovernJob(v.job, payer(entry), e.terms(entry, time.Now()))
+	g.book.RegovernJob(v.job, payer(entry), e.terms(entry, g.cfg.Now()))
 }
 
 // errNoReload says that there is nothing to read a policy from.

@@ -43,7 +43,7 @@ func (g *Guard) Run(ctx context.Context) error {
 	beats.Go(func() {
 		every(ctx, g.cfg.Rhythm.Resync, func(ctx context.Context) { g.readAgain(ctx, "on schedule") })
 	})
-	beats.Go(func() { every(ctx, g.cfg.Rhythm.Sweep, g.sweepAll) })
+	beats.Go(func() { every(ctx, g.cfg.Rhythm.Sweep, g.Sweep) })
 	<-ctx.Done()
 	beats.Wait()
 	return ctx.Err()
@@ -69,7 +69,7 @@ func every(ctx context.Context, pause time.Duration, do func(context.Context)) {
 // start lists the groups of the upstream, however long it takes to come up. When
 // the upstream started is asked first: it may restart while it lists.
 func (g *Guard) start(ctx context.Context) {
-	begun := time.Now()
+	begun := g.cfg.Now()
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		g.watchUpstream(ctx)
 		err := g.readNow(ctx, begun)
@@ -110,7 +110,7 @@ func (g *Guard) watchUpstream(ctx context.Context) {
 // readAgain reports whether the groups were listed.
 func (g *Guard) readAgain(ctx context.Context, why string) bool {
 	groups := g.book.Len()
-	if err := g.readNow(ctx, time.Now()); err != nil {
+	if err := g.readNow(ctx, g.cfg.Now()); err != nil {
 		if ctx.Err() == nil {
 			g.logger.Warn("The Pushgateway's groups were not listed again", "why", why, "err", err)
 			g.doubtAfter(resyncEvery)

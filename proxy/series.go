@@ -65,7 +65,7 @@ func (seriesCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect is part of prometheus.Collector.
 func (c seriesCollector) Collect(ch chan<- prometheus.Metric) {
 	g := c.guard
-	e, now := g.epoch.Load(), time.Now()
+	e, now := g.epoch.Load(), g.cfg.Now()
 	rest := g.book.Series()
 	for i, j := range g.book.Jobs(maxJobs) {
 		if len(j.Job) > maxJobName {

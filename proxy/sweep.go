@@ -62,23 +62,24 @@ type removal struct {
 	took              time.Duration
 }
 
-// sweepAll makes one pass: it deletes every group that is stale, and reads back
-// whether they are gone.
-func (g *Guard) sweepAll(ctx context.Context) {
+// Sweep makes one pass: it deletes every group that is stale, and reads back
+// whether they are gone. Run does so every Rhythm.Sweep. Until the guard knows
+// what the upstream holds, it does nothing.
+func (g *Guard) Sweep(ctx context.Context) {
 	if !g.known() {
 		return
 	}
 	g.sweepShadow(ctx)
 	e := g.epoch.Load()
 	g.cfg.Totals.Expire(func(job string) time.Duration { return e.policy.Entry(job).StaleAfter })
-	begun := time.Now()
+	begun := g.cfg.Now()
 	sent, done := g.deleteStale(ctx)
 	if !g.verify(ctx, sent) || !done {
 		return
 	}
 	g.cfg.Metrics.swept.SetToCurrentTime()
 	if len(sent) > 0 {
-		g.logger.Info("Stale groups were deleted", "groups", len(sent), "seconds", time.Since(begun).Seconds())
+		g.logger.Info("Stale groups were deleted", "groups", len(sent), "seconds", g.cfg.Now().Sub(begun).Seconds())
 	}
 }
 
@@ -92,7 +93,7 @@ func (g *Guard) deleteStale(ctx context.Context) (sent []removal, done bool) {
 	tried, kept := map[string]bool{}, 0 // kept are those of them that the book still has
 	for fresh := true; fresh; {
 		fresh = false
-		for _, s := range g.book.Stale(time.Now(), sweepBatch+kept) {
+		for _, s := range g.book.Stale(g.cfg.Now(), sweepBatch+kept) {
 			if tried[s.Key.ID()] {
 				continue
 			}
@@ -153,7 +154,7 @@ func (p *pace) wait(ctx context.Context, rate int) bool {
 // claim still holds then. What is added up for the group stays: a source that
 // pushes on after a pause must not count twice.
 func (g *Guard) removeGroup(ctx context.Context, claim ledger.Claim, s ledger.StaleGroup, why reason) removal {
-	r := removal{StaleGroup: s, why: why, done: groupKept, started: time.Now()}
+	r := removal{StaleGroup: s, why: why, done: groupKept, started: g.cfg.Now()}
 	grant, err := g.book.Admit(ctx, claim)
 	if err != nil {
 		return r // it is being pushed to
@@ -167,7 +168,7 @@ func (g *Guard) removeGroup(ctx context.Context, claim ledger.Claim, s ledger.St
 	answer, err := g.cfg.Upstream.Do(ctx, gateway.Request{Method: http.MethodDelete, Key: s.Key})
 	outcome := settlement(answer, err)
 	grant.Settle(outcome)
-	r.status, r.took, r.done = answer.Status, time.Since(r.started), groupDeleted
+	r.status, r.took, r.done = answer.Status, g.cfg.Now().Sub(r.started), groupDeleted
 	if outcome != ledger.Applied {
 		if r.done = groupFailed; outcome == ledger.Unknown {
 			r.done = groupUnsure
@@ -239,13 +240,13 @@ func (g *Guard) verify(ctx context.Context, sent []removal) bool {
 // look lists the groups now. At the guard's end it does so once more, not for
 // long.
 func (g *Guard) look(ctx context.Context) error {
-	err := g.readNow(ctx, time.Now())
+	err := g.readNow(ctx, g.cfg.Now())
 	if ctx.Err() == nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
 	defer cancel()
-	return g.readNow(ctx, time.Now())
+	return g.readNow(ctx, g.cfg.Now())
 }
 
 // remaining tells of the groups that are gone, or were pushed to since they were
@@ -271,7 +272,7 @@ func (g *Guard) sweepShadow(ctx context.Context) {
 	e := g.epoch.Load()
 	for swept := sweepBatch; swept == sweepBatch; {
 		swept = 0
-		for _, s := range g.shadow.Stale(time.Now(), sweepBatch) {
+		for _, s := range g.shadow.Stale(g.cfg.Now(), sweepBatch) {
 			if g.foretellSweep(ctx, e, s) {
 				swept++
 			}
@@ -296,7 +297,7 @@ func (g *Guard) foretellSweep(ctx context.Context, e *epoch, s ledger.StaleGroup
 
 // recordForecast writes down that enforcement would have deleted a group.
 func (g *Guard) recordForecast(e *epoch, s ledger.StaleGroup, why reason) {
-	r := g.removalRecord(e, removal{StaleGroup: s, why: why, done: groupDeleted, started: time.Now()})
+	r := g.removalRecord(e, removal{StaleGroup: s, why: why, done: groupDeleted, started: g.cfg.Now()})
 	r.Outcome, r.Would = Passed.String(), Removed.String()
 	g.cfg.Audit.Write(r)
 }

@@ -34,7 +34,7 @@ func (g *Guard) known() bool { return g.synced.Load() != 0 }
 
 // doubtAfter has the groups read again by the first write after d.
 func (g *Guard) doubtAfter(d time.Duration) {
-	g.doubt.CompareAndSwap(0, time.Now().Add(d).UnixNano())
+	g.doubt.CompareAndSwap(0, g.cfg.Now().Add(d).UnixNano())
 }
 
 // readBack looks, after writes without an answer, at what became of them. Until
@@ -42,7 +42,7 @@ func (g *Guard) doubtAfter(d time.Duration) {
 // write that comes by does not wait for it.
 func (g *Guard) readBack(ctx context.Context) {
 	due := g.doubt.Load()
-	if due == 0 || time.Now().UnixNano() < due {
+	if due == 0 || g.cfg.Now().UnixNano() < due {
 		return
 	}
 	select {
@@ -55,7 +55,7 @@ func (g *Guard) readBack(ctx context.Context) {
 		if !g.doubt.CompareAndSwap(due, 0) {
 			return
 		}
-		if err := g.readGroups(context.WithoutCancel(ctx), time.Now()); err != nil {
+		if err := g.readGroups(context.WithoutCancel(ctx), g.cfg.Now()); err != nil {
 			g.logger.Warn("The Pushgateway's groups were not read back", "err", err)
 			g.doubtAfter(resyncEvery)
 		}
@@ -96,10 +96,10 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, listingTime)
 	defer cancel()
-	begun := time.Now() // what comes later may be missing in the listing
+	begun := g.cfg.Now() // what comes later may be missing in the listing
 	err := g.book.Load(func() ([]ledger.Group, error) {
 		listed, err := g.cfg.Upstream.Groups(ctx, g.seed)
-		e, now := g.epoch.Load(), time.Now()
+		e, now := g.epoch.Load(), g.cfg.Now()
 		groups := make([]ledger.Group, len(listed))
 		for i, l := range listed {
 			job := e.policy.FoldJob(l.Key.Job())
