@@ -73,6 +73,9 @@ func TestDocsListWhatIsAccepted(t *testing.T) {
 		{"Rule", "key", "{version: v1, default: {rules: [{id: a, labels: [a], action: drop, ?: 1}]}}"},
 		{"Rule", "action", "{version: v1, default: {rules: [{id: a, labels: [a], action: '?'}]}}"},
 		{"Relabelling", "key", "{version: v1, default: {relabel_configs: [{?: 1}]}}"},
+		{"Pushes", "key", "{version: v1, tests: [{name: a, job: a, pushes: [{push: '', want: {status: 200}, ?: 1}]}]}"},
+		{"Expectations", "key", "{version: v1, tests: [{name: a, job: a, push: '', want: {status: 200, ?: 1}}]}"},
+		{"What is left", "key", "{version: v1, tests: [{name: a, job: a, push: '', want: {left: {?: 1}}}]}"},
 		{"Modes", "mode", "{version: v1, default: {mode: '?'}}"},
 	} {
 		got := firstColumn(t, section(t, test.section), test.header)

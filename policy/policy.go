@@ -115,6 +115,7 @@ type Policy struct {
 	groups   int
 	reserved int
 	dated    []dated
+	tests    []Test
 }
 
 // pattern is an entry whose job pattern is more than a plain name.
@@ -148,7 +149,9 @@ func Parse(name string, data []byte) (*Policy, error) {
 	d := &decoder{source: name}
 	var p *Policy
 	if root := d.document(data); root != nil {
-		p = d.compile(d.file(root))
+		written := d.file(root)
+		p = d.compile(written)
+		p.tests = d.compileTests(written.tests)
 	}
 	if len(d.faults) > 0 {
 		return nil, d.faults.sorted()

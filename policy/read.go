@@ -23,6 +23,7 @@ func (d *decoder) file(root *yaml.Node) file {
 				f.jobs = append(f.jobs, d.jobEntry(item, i))
 			})
 		}},
+		{"tests", "", func(n *yaml.Node, where string) { f.tests = d.tests(n, where) }},
 	})
 	return f
 }

@@ -20,30 +20,32 @@ import (
 	"github.com/pushguard/pushguard/rules"
 )
 
-// manual is what written.go says about the fields of each type that have a key.
+// manual is what written.go and written_tests.go say about the fields of each type that have a key.
 type manual map[string][]manualField
 
 type manualField struct{ key, want, kind, text string }
 
 func readManual(t *testing.T) manual {
 	t.Helper()
-	source, err := parser.ParseFile(token.NewFileSet(), "written.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
 	m := manual{}
-	ast.Inspect(source, func(n ast.Node) bool {
-		spec, ok := n.(*ast.TypeSpec)
-		if !ok {
-			return true
+	for _, file := range []string{"written.go", "written_tests.go"} {
+		source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if s, ok := spec.Type.(*ast.StructType); ok {
-			for _, f := range s.Fields.List {
-				m.add(t, spec.Name.Name, f)
+		ast.Inspect(source, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok {
+				return true
 			}
-		}
-		return false
-	})
+			if s, ok := spec.Type.(*ast.StructType); ok {
+				for _, f := range s.Fields.List {
+					m.add(t, spec.Name.Name, f)
+				}
+			}
+			return false
+		})
+	}
 	return m
 }
 
@@ -99,6 +101,11 @@ func TestDocsAreMadeOfTheComments(t *testing.T) {
 		{"Limits", "limits"},
 		{"Rule", "rule"},
 		{"Relabelling", "relabelConfig"},
+		{"Tests", "test"},
+		{"Pushes", "testPush"},
+		{"Expectations", "testWant"},
+		{"What is left", "testLeft"},
+		{"Test files", "testFile"},
 	} {
 		before, after, found := strings.Cut(text, "\n## "+s.section+"\n")
 		prose, table, tabled := strings.Cut(after, header)
@@ -132,6 +139,9 @@ var asked = map[string]string{
 	"counters.unknown_first": "{version: v1, default: {counters: {unknown_first: '?'}}}",
 	"family.as":              "{version: v1, default: {counters: {families: [{metrics: [a], as: '?'}]}}}",
 	"family.semantics":       "{version: v1, default: {counters: {families: [{metrics: [a], as: counter, semantics: '?'}]}}}",
+	"testPush.method":        "{version: v1, tests: [{name: a, job: a, push: '', want: {status: 200}, method: '?'}]}",
+	"testWant.outcome":       "{version: v1, tests: [{name: a, job: a, push: '', want: {outcome: '?'}}]}",
+	"testWant.would":         "{version: v1, tests: [{name: a, job: a, push: '', want: {would: '?'}}]}",
 	"rule.action":            "{version: v1, default: {rules: [{id: a, labels: [a], action: '?'}]}}",
 	"rule.gauges":            "{version: v1, default: {rules: [{id: a, labels: [a], action: drop, gauges: '?'}]}}",
 	"relabelConfig.action":   "{version: v1, default: {relabel_configs: [{source_labels: [a], target_label: a, action: '?'}]}}",
@@ -180,6 +190,8 @@ func (m manual) value(t *testing.T, owner string, f manualField) object {
 		return object{"type": "array", "minItems": 1, "items": object{"enum": typeNames()}}
 	case "words shapes":
 		return object{"anyOf": []any{object{"const": "all"}, object{"type": "array", "items": object{"enum": append(rules.ShapeNames(), "all")}}}}
+	case "word text":
+		return object{"type": "string"}
 	case "word scalar":
 		return object{"type": []string{"string", "number", "boolean"}}
 	}
@@ -205,6 +217,12 @@ func (m manual) value(t *testing.T, owner string, f manualField) object {
 		return list("family")
 	case "[]entry":
 		return list("entry")
+	case "[]test":
+		return list("test")
+	case "[]testPush":
+		return list("testPush")
+	case "pairs":
+		return object{"type": "object", "additionalProperties": object{"type": "string"}}
 	case "ruleList":
 		return list("rule")
 	case "relabelList":
@@ -224,6 +242,33 @@ func TestSchemaIsMadeOfTheTypes(t *testing.T) {
 		"counters": m.schema(t, "counters"), "family": m.schema(t, "family"),
 		"limits": m.schema(t, "limits"), "rule": m.schema(t, "rule"), "relabelConfig": m.schema(t, "relabelConfig"),
 	}
+	m.defineTests(t, s["$defs"].(object))
+	mustBeSchema(t, "../deploy/policy.schema.json", s)
+}
+
+func TestSchemaOfTestFilesIsMadeOfTheTypes(t *testing.T) {
+	m := readManual(t)
+	s := m.schema(t, "testFile")
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	s["title"] = "tests of a pushguard policy"
+	s["$defs"] = object{}
+	m.defineTests(t, s["$defs"].(object))
+	mustBeSchema(t, "../deploy/policy_test.schema.json", s)
+}
+
+// defineTests adds what tests are made of. A test has the keys of a push, too.
+func (m manual) defineTests(t *testing.T, defs object) {
+	t.Helper()
+	test, push := m.schema(t, "test"), m.schema(t, "testPush")
+	for key, s := range push["properties"].(object) {
+		test["properties"].(object)[key] = s
+	}
+	defs["test"], defs["testPush"] = test, push
+	defs["testWant"], defs["testLeft"] = m.schema(t, "testWant"), m.schema(t, "testLeft")
+}
+
+func mustBeSchema(t *testing.T, file string, s object) {
+	t.Helper()
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
@@ -231,7 +276,7 @@ func TestSchemaIsMadeOfTheTypes(t *testing.T) {
 	if err := e.Encode(s); err != nil {
 		t.Fatal(err)
 	}
-	mustBe(t, "../deploy/policy.schema.json", out.Bytes())
+	mustBe(t, file, out.Bytes())
 }
 
 // valid holds a policy to the shipped schema.
@@ -262,7 +307,7 @@ func TestSchemaAcceptsWhatIsAccepted(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	for _, name := range []string{"unknown_keys", "wrong_words", "wrong_limits", "wrong_budgets", "wrong_lifetimes", "wrong_counters", "no_version", "incomplete_rules"} {
+	for _, name := range []string{"unknown_keys", "wrong_words", "wrong_limits", "wrong_budgets", "wrong_lifetimes", "wrong_counters", "no_version", "incomplete_rules", "wrong_tests"} {
 		if valid(t, schema, "testdata/bad/"+name+".yml") == nil {
 			t.Errorf("%s: the schema accepts it", name)
 		}

@@ -58,6 +58,12 @@ type (
 		spot
 		list []family
 	}
+	// pairs are a mapping of strings, in the order of the file.
+	pairs struct {
+		spot
+		list []pair
+	}
+	pair struct{ name, value word }
 )
 
 // file is the whole policy file: one YAML document in UTF-8, at most 1 MiB.
@@ -79,6 +85,9 @@ type file struct {
 	// A list of [entries](#entry), at most 10,000. The first in file order whose
 	// `job` matches governs the push.
 	jobs []entry `key:"jobs"`
+	// What the policy is to do, as a list of [tests](#tests). Only `pushguard test`
+	// runs them; to a guard that serves they are nothing.
+	tests []test `key:"tests"`
 }
 
 // entry is what holds for the jobs that one pattern matches.
