@@ -15,7 +15,7 @@ import (
 
 // ParseSeries reads series with their values in the text format, and returns each
 // as a line, sorted, never nil: labels by name, those with an empty value left out,
-// and the value as short as can be. Comments are skipped. The error names the first
+// and numbers as short as can be. Comments are skipped. The error names the first
 // line that is wrong, that has a timestamp, or whose series came before.
 func ParseSeries(text string) ([]string, error) {
 	out := []string{}
@@ -38,7 +38,7 @@ func ParseSeries(text string) ([]string, error) {
 		_, stamp, value := p.Series()
 		var ls labels.Labels
 		p.Labels(&ls)
-		series := seriesLine(ls)
+		series := SeriesLine(ls.Get(model.MetricNameLabel), ls)
 		if stamp != nil {
 			return nil, fmt.Errorf("series %s has a timestamp", cut(series))
 		}
@@ -52,11 +52,24 @@ func ParseSeries(text string) ([]string, error) {
 	return out, nil
 }
 
-// seriesLine is a series as the text format has it.
-func seriesLine(ls labels.Labels) string {
+// bound is the value of a label, that of le and quantile as short as can be: how the
+// parser writes them depends on the TYPE line above.
+func bound(l labels.Label) string {
+	if l.Name != model.BucketLabel && l.Name != model.QuantileLabel {
+		return l.Value
+	}
+	v, err := strconv.ParseFloat(l.Value, 64)
+	if err != nil {
+		return l.Value
+	}
+	return strconv.FormatFloat(v, 'g', -1, 64)
+}
+
+// SeriesLine is a series as ParseSeries has it, without the value. A name among the
+// labels is passed over.
+func SeriesLine(name string, ls labels.Labels) string {
 	quote := strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 	var parts []string
-	name := ls.Get(model.MetricNameLabel)
 	if !model.LegacyValidation.IsValidMetricName(name) {
 		parts, name = []string{`"` + quote.Replace(name) + `"`}, ""
 	}
@@ -64,6 +77,7 @@ func seriesLine(ls labels.Labels) string {
 		if l.Name == model.MetricNameLabel {
 			return
 		}
+		l.Value = bound(l)
 		if !model.LegacyValidation.IsValidLabelName(l.Name) {
 			l.Name = `"` + quote.Replace(l.Name) + `"`
 		}

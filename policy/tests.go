@@ -70,7 +70,8 @@ func IsTestFile(name string) bool {
 }
 
 // LoadTests reads the tests in a file beside a policy, and the path of the policy
-// they are for. The error is Faults if the file can be read.
+// they are for, which is told beside faults, too. The error is Faults if the file can
+// be read.
 func LoadTests(file string) (policy string, tests []Test, err error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -85,7 +86,8 @@ func LoadTests(file string) (policy string, tests []Test, err error) {
 }
 
 // ParseTests reads a file of tests and returns the path of the policy they are for,
-// as seen from where the program runs. The error is Faults, which call the file name.
+// as seen from where the program runs, also beside faults. The error is Faults, which
+// call the file name.
 func ParseTests(name string, data []byte) (policy string, tests []Test, err error) {
 	d := &decoder{source: name}
 	var f testFile
@@ -94,7 +96,7 @@ func ParseTests(name string, data []byte) (policy string, tests []Test, err erro
 	}
 	tests = d.compileTests(f.tests)
 	if len(d.faults) > 0 {
-		return "", nil, d.faults.sorted()
+		return policyOf(name, f.policy.text), nil, d.faults.sorted()
 	}
 	return policyOf(name, f.policy.text), tests, nil
 }

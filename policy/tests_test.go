@@ -62,6 +62,7 @@ func TestParseSeries(t *testing.T) {
 		{"nothing", "", []string{}},
 		{"sorted, labels too", "b{y=\"1\",x=\"2\"} 1e3\n# HELP a b\na 0.50", []string{"a 0.5", `b{x="2",y="1"} 1000`}},
 		{"an empty label is none", `a{x="",y="z"} NaN`, []string{`a{y="z"} NaN`}},
+		{"bounds, whatever the TYPE", "# TYPE a histogram\na_bucket{le=\"1\"} 1\na_bucket{le=\"+Inf\"} 1\nb{le=\"2.50\",quantile=\"0.50\"} 1", []string{`a_bucket{le="+Inf"} 1`, `a_bucket{le="1"} 1`, `b{le="2.5",quantile="0.5"} 1`}},
 		{"all labels empty", `a{x=""} +Inf`, []string{`a +Inf`}},
 		{"what must be escaped, and what need not be", `a{x="\", ",y="é	"} 1`, []string{`a{x="\", ",y="é	"} 1`}},
 		{"escapes", `a{x="\"\\\n, "} 1`, []string{`a{x="\"\\\n, "} 1`}},

@@ -14,8 +14,8 @@ type testFile struct {
 	tests []test `key:"tests" want:"required"`
 }
 
-// test is pushes to a guard that was always there and has seen nothing yet, before
-// an empty Pushgateway.
+// test is pushes to a guard that was always there and has seen nothing yet, with an
+// empty store behind it.
 type test struct {
 	spot
 

@@ -188,6 +188,7 @@ func (g *Guard) commit(ctx context.Context, v *passage) {
 	if v.enforced() {
 		sink = g.sink(v.entry)
 	}
+	v.traceCommit(sink)
 	if err := n.added.Commit(ctx, sink); err != nil {
 		g.logger.Warn("What a push counted may not survive the end of the process", "job", v.raw.Job(), "err", err)
 	}

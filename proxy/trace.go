@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/rules/finding"
 )
@@ -34,6 +35,9 @@ type Trace struct {
 	// Events are the records of the metrics that leave for the event log, without
 	// their ids and time.
 	Events []event.Record `json:"events,omitempty"`
+	// Increments are what the push has added, whole and not redacted, those of nothing
+	// left out. What it would add but did not, Families has.
+	Increments []counter.Increment `json:"-"`
 	// Findings are all findings of the push, as the audit log has them.
 	Findings     []finding.Finding `json:"findings,omitempty"`
 	MoreFindings int               `json:"more_findings,omitempty"`

@@ -96,6 +96,19 @@ func (v *passage) traceCounters() {
 	}
 }
 
+// traceCommit notes what is about to be added.
+func (v *passage) traceCommit(sink counter.Sink) {
+	if v.trace == nil || sink == nil {
+		return
+	}
+	for _, inc := range v.counts.added.All() {
+		if inc.Value > 0 || inc.Count > 0 {
+			inc.Buckets = slices.Clone(inc.Buckets)
+			v.trace.Increments = append(v.trace.Increments, inc)
+		}
+	}
+}
+
 // count notes an increment of the family.
 func (t *TraceFamily) count(inc counter.Increment, source counter.Source, how counter.Reason) {
 	if t.Increment == nil {

@@ -18,7 +18,7 @@ type checkCommand struct {
 
 func newCheckCommand(app *kingpin.Application) *checkCommand {
 	c := &checkCommand{}
-	cmd := app.Command("check", "Find every fault of policy files. Exits 0 if there is none, 1 if there are faults, 2 if a file cannot be read.")
+	cmd := app.Command("check", "Find every fault of policy files, and of files of tests. Exits 0 if there is none, 1 if there are faults, 2 if a file cannot be read.")
 	cmd.Arg("FILE...", "A policy file.").Required().StringsVar(&c.files)
 	return c
 }
@@ -29,6 +29,10 @@ func newCheckCommand(app *kingpin.Application) *checkCommand {
 func (c *checkCommand) run(now time.Time, stdout, stderr io.Writer) int {
 	code := exitOK
 	for _, file := range c.files {
+		if policy.IsTestFile(file) {
+			code = max(code, checkTests(file, stdout, stderr))
+			continue
+		}
 		p, err := policy.Load(file)
 		switch {
 		case errors.As(err, new(policy.Faults)):
@@ -41,6 +45,20 @@ func (c *checkCommand) run(now time.Time, stdout, stderr io.Writer) int {
 		}
 	}
 	return code
+}
+
+// checkTests reads a file of tests, not the policy that it names.
+func checkTests(file string, stdout, stderr io.Writer) int {
+	of, tests, err := policy.LoadTests(file)
+	switch {
+	case errors.As(err, new(policy.Faults)):
+		fmt.Fprintln(stderr, err)
+		return exitFailure
+	case err != nil:
+		return exit(stderr, usageError{fmt.Sprintf("pushguard: %v", err)})
+	}
+	fmt.Fprintf(stdout, "%s: ok (%s of %s)\n", file, plural(len(tests), "test"), of)
+	return exitOK
 }
 
 func reportGood(file string, p *policy.Policy, now time.Time, stdout, stderr io.Writer) {

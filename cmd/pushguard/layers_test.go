@@ -37,7 +37,7 @@ var layers = []layer{
 	{"proxy/audit", []string{"rules/finding"}},
 	{"proxy/event", []string{"proxy/state"}},
 	{"proxy", []string{"policy", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
-	{"proxy/trial", []string{"policy", "proxy", "proxy/counter", "proxy/gateway", "proxy/wire"}},
+	{"proxy/trial", []string{"policy", "proxy", "proxy/counter", "proxy/gateway", "proxy/store", "proxy/wire"}},
 	{"cmd/pushguard", []string{"deploy", "policy", "proxy", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
 }
 

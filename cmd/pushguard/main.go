@@ -19,7 +19,7 @@ import (
 // The exit codes.
 const (
 	exitOK      = 0
-	exitFailure = 1 // the world was in the way: an address in use, a full disk; check found faults; explain's push is refused; a stale group is left
+	exitFailure = 1 // the world was in the way: an address in use, a full disk; check found faults; explain's push is refused; a test fails; a stale group is left
 	exitUsage   = 2 // what pushguard was given is wrong: a flag, the policy it is to serve
 )
 
@@ -51,6 +51,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	check := newCheckCommand(app)
 	explain := newExplainCommand(app)
 	sweep := newSweepCommand(app)
+	test := newTestCommand(app)
 
 	command, err := app.Parse(args)
 	switch {
@@ -62,6 +63,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return check.run(time.Now(), stdout, stderr)
 	case command == "explain":
 		return exit(stderr, explain.run(ctx, stdin, stdout))
+	case command == "test":
+		return exit(stderr, test.run(ctx, stdout, stderr))
 	case command == "sweep":
 		return exit(stderr, sweep.run(ctx, stdout, stderr))
 	default:
@@ -75,7 +78,7 @@ func exit(stderr io.Writer, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errRefused): // which has been told
+	case errors.Is(err, errRefused), errors.Is(err, errTestsFailed): // which has been told
 		return exitFailure
 	case errors.As(err, &wrong):
 		fmt.Fprintln(stderr, wrong.message)
