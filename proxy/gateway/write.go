@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"os"
+	"sync/atomic"
 
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -52,7 +53,25 @@ type Request struct {
 	// valid until Do returns.
 	Push  *wire.Push
 	Fates []wire.Fate
+	// Memo is of the shape of the push, if that came before: a sink may keep there what
+	// it made of it. Nil has it keep nothing.
+	Memo *Memo
 }
+
+// Memo is a place for what a sink makes of the shape of a push, once for all pushes of
+// it. The zero value is empty. It is safe for concurrent use.
+type Memo struct{ kept atomic.Pointer[any] }
+
+// Load returns what was kept last, nil if nothing was.
+func (m *Memo) Load() any {
+	if kept := m.kept.Load(); kept != nil {
+		return *kept
+	}
+	return nil
+}
+
+// Store keeps something in place of what was kept.
+func (m *Memo) Store(v any) { m.kept.Store(&v) }
 
 // Answer is what the upstream said to a write.
 type Answer struct {

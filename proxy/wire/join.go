@@ -53,6 +53,17 @@ func Merge(p *Push, fates []Fate) error {
 	return p.checkFragments(fates, untyped)
 }
 
+// Distinct reports whether no fates of these labels can make metrics of the push
+// equal, whichever of the metrics are left out.
+func Distinct(p *Push, fates []Fate) bool {
+	for name := range p.untyped() {
+		if strings.HasSuffix(name, "_bucket") {
+			return false // of a histogram pushed without a TYPE
+		}
+	}
+	return len(p.collisions(fates)) == 0
+}
+
 // collisions returns the sets of metrics of one family with equal output labels.
 func (p *Push) collisions(fates []Fate) [][]int32 {
 	type slot struct {

@@ -40,6 +40,9 @@ type Fate struct {
 	sum    *dto.Metric
 }
 
+// Merged reports whether the metric is one that Merge made of several.
+func (f *Fate) Merged() bool { return f.merged != nil || f.sum != nil }
+
 // AppendLabels renders labels as the inside of a text line's braces, or as the
 // label fields of a Metric message.
 func AppendLabels(dst []byte, enc Encoding, ls []labels.Label) []byte {

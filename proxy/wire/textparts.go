@@ -54,17 +54,23 @@ func (w *textWalk) bound(s *Sample, t dto.MetricType, p part) error {
 		base := s.Block.Start
 		s.BoundLabel = Span{base + w.block.boundStart, base + w.block.boundEnd}
 	}
-	switch {
-	case t == dto.MetricType_HISTOGRAM && p != partSum:
-		if !(s.Value >= 0 && s.Value < 1<<63) {
-			return errDoubt
-		}
-	case p == partCount:
-		if !(s.Value >= 0 && s.Value < 1<<63) || s.Value != math.Trunc(s.Value) {
-			return errDoubt
-		}
+	if !countable(t, s.part, s.Value) {
+		return errDoubt
 	}
 	return nil
+}
+
+// countable reports whether a value is one that a part of a family of this type can
+// have.
+func countable(t dto.MetricType, p part, v float64) bool {
+	switch {
+	case t == dto.MetricType_HISTOGRAM && p != partSum:
+		return v >= 0 && v < 1<<63
+	case p == partCount:
+		return v >= 0 && v < 1<<63 && v == math.Trunc(v)
+	default:
+		return true
+	}
 }
 
 // metricOf finds the metric that the labels at hand belong to. Lines of one
