@@ -57,6 +57,7 @@ type Guard struct {
 type epoch struct {
 	policy   *policy.Policy
 	verdicts *verdicts
+	known    *knowns // nil remembers nothing
 }
 
 // folds reports whether the policy can make the group of this push that of other
@@ -144,11 +145,12 @@ func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) 
 		return Answer{}, err
 	}
 	parsing := time.Now()
-	if err := v.parse(g.options()); err != nil {
+	if err := v.parse(e, g.options()); err != nil {
 		return Answer{}, err
 	}
 	judging := time.Now()
 	v.judge(e)
+	v.remember(e)
 	g.classify(v)
 	v.merge()
 	v.traceBody()

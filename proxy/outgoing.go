@@ -15,7 +15,7 @@ import (
 
 // merge joins the metrics that the rules made equal.
 func (v *passage) merge() {
-	if v.entry.Mode == policy.Open || v.refused() {
+	if v.entry.Mode == policy.Open || v.refused() || v.known != nil && v.known.distinct {
 		return
 	}
 	if err := wire.Merge(&v.push, v.fates); err != nil {
@@ -42,6 +42,9 @@ func (v *passage) outgoing(bytes, asProtobuf bool) gateway.Request {
 		fates = v.safety
 	}
 	out := gateway.Request{Header: v.request.Header, RemoteAddr: v.request.Peer, Body: v.received, Push: &v.push, Fates: fates}
+	if v.known != nil {
+		out.Memo = &v.known.memo
+	}
 	if !bytes {
 		return out
 	}

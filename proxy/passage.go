@@ -58,6 +58,7 @@ type passage struct {
 	push     wire.Push
 	fates    []wire.Fate
 	verdicts []*verdict // behind the fates; nil where safety decides
+	known    *known     // the shape of the body, if it came before
 	claim    claim
 	counts   counting
 	last     map[string]int32 // the last family of a name; filled by superseded
@@ -81,7 +82,7 @@ func (v *passage) reset() {
 	v.request, v.raw, v.job, v.group, v.entry = Request{}, wire.Key{}, "", wire.Key{}, nil
 	v.changed, v.upstreamStatus, v.retryAfter = false, 0, 0
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
-	v.decoded, v.safety, v.trace = nil, nil, nil
+	v.decoded, v.safety, v.trace, v.known = nil, nil, nil, nil
 	v.push.Reset()
 	v.counts.reset()
 	clear(v.fates)
@@ -173,8 +174,11 @@ func (v *passage) read(caps Caps) error {
 	return nil
 }
 
-// parse walks the body into tables.
-func (v *passage) parse(opts wire.Options) error {
+// parse walks the body into tables, unless its shape is known.
+func (v *passage) parse(e *epoch, opts wire.Options) error {
+	if known, err := v.recall(e, opts); known {
+		return err
+	}
 	enc := wire.Text
 	if wire.IsProtobuf(v.request.Header.Get("Content-Type")) {
 		enc = wire.Protobuf
@@ -184,6 +188,10 @@ func (v *passage) parse(opts wire.Options) error {
 
 // judge finds the fate of every metric.
 func (v *passage) judge(e *epoch) {
+	if v.known != nil {
+		v.judgeKnown(e)
+		return
+	}
 	v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics))...)
 	v.leaveOutReserved()
 	v.verdicts = append(v.verdicts, make([]*verdict, len(v.push.Metrics))...)
@@ -236,11 +244,7 @@ func (v *passage) judgeLimits() {
 
 func (v *passage) judgeMetrics(c *verdicts) {
 	p := &v.push
-	k := tableKey{entry: v.entry.ID, job: v.job, encoding: p.Encoding}
-	if v.entry.Rules.ReadsKey() {
-		k.job, k.byGroup = v.group.ID(), true
-	}
-	table := c.table(k)
+	table := c.table(v.table(p.Encoding))
 	defer table.mu.Unlock()
 	family, hash := int32(-1), uint64(0)
 	generation := c.demand.Generation()

@@ -101,7 +101,10 @@ func (s *Store) own(g *group, families []*family) (unlock func(), err error) {
 // shared reports whether another group may have one of the series, or the group is
 // new to those of its job.
 func (s *Store) shared(g *group, families []*family) bool {
-	if g.content.pushed == 0 && s.index.Mixed(g.key.Job()) {
+	if !s.index.Mixed(g.key.Job()) {
+		return false
+	}
+	if g.content.pushed == 0 {
 		return true
 	}
 	for _, f := range families {

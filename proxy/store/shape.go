@@ -105,6 +105,9 @@ func (t *shapes) again(s *shape) {
 
 // release has shapes be used once less.
 func (t *shapes) release(families []*family) {
+	if len(families) == 0 {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range families {
@@ -138,6 +141,7 @@ type family struct {
 	// cannot say all of it: native histograms, exemplars, created timestamps.
 	whole  string
 	pushed int64 // Unix nanoseconds
+	shared bool  // its shape is one of those in use, or was
 	place  int32 // among the members of its shard; guarded by the shard
 }
 

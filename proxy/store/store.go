@@ -85,9 +85,16 @@ func (s *Store) Do(ctx context.Context, r gateway.Request) (gateway.Answer, erro
 		position = s.remove(r.Key)
 		return gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}, s.commit(ctx, position)
 	}
-	families, err := s.build(r)
+	families, known := s.recall(r, s.cfg.Now().UnixNano())
+	var err error
+	if !known {
+		families, err = s.build(r)
+	}
 	if err == nil {
 		position, err = s.put(r.Key, families, r.Method == http.MethodPut)
+	}
+	if err == nil && !known {
+		s.learn(r, families)
 	}
 	if err != nil {
 		position = s.fail(r.Key)
@@ -183,16 +190,36 @@ func (s *Store) put(key wire.Key, families []*family, all bool) (state.Position,
 	before := g.content
 	after, kept := join(before.families, families, all)
 	take, give := difference(before.families, after)
-	if err := s.index.Take(take, give); err != nil {
-		return 0, clash(err, families, key)
+	if len(take)+len(give) > 0 {
+		if err := s.index.Take(take, give); err != nil {
+			return 0, clash(err, families, key)
+		}
+		defer s.index.Drop(give)
 	}
-	for _, f := range families {
-		f.shape = s.shapes.share(f.shape)
-	}
+	released := s.use(families, without(before.families, kept))
 	position := s.swap(g, &content{families: after, pushed: s.cfg.Now().UnixNano(), failed: before.failed})
-	s.index.Drop(give)
-	s.shapes.release(without(before.families, kept))
+	s.shapes.release(released)
 	return position, nil
+}
+
+// use has the shapes of families be used, and returns which of the old ones are used
+// once less for it. Both are in the order of their names.
+func (s *Store) use(families, old []*family) (released []*family) {
+	for _, f := range families {
+		for len(old) > 0 && old[0].shape.Name < f.shape.Name {
+			released, old = append(released, old[0]), old[1:]
+		}
+		switch same := len(old) > 0 && old[0].shape.Name == f.shape.Name; {
+		case same && old[0].shape == f.shape:
+			old = old[1:] // as before
+			continue
+		case f.shared:
+			s.shapes.again(f.shape)
+		default:
+			f.shape = s.shapes.share(f.shape)
+		}
+	}
+	return append(released, old...)
 }
 
 // join is what a group holds after a push, and what it keeps of before.

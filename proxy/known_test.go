@@ -1,0 +1,179 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/audit"
+	"github.com/pushguard/pushguard/proxy/store"
+)
+
+const knownPolicy = `version: v1
+fold_jobs: [trailing_time]
+default: {mode: enforce, budget: {series: 40, label_values: 6}, limits: {sample_limit: 60, body_size_limit: 3KiB}}
+jobs:
+- job: drop
+  rules: [{id: ids, labels: [id], action: drop}, {id: bad, labels: [b], shapes: [uuid], action: reject}]
+- job: merge
+  rules: [{id: ids, labels: [id], action: drop, gauges: sum}]
+- job: collapse
+  on_over_budget: collapse
+  budget: {label_values: 3}
+- job: reads
+  relabel_configs: [{source_labels: [run, t], regex: "1;1", action: drop}]
+- job: report
+  mode: report
+  rules: [{id: ids, labels: [id], action: drop}]
+- job: open
+  mode: open
+`
+
+// twin is a guard, and what it wrote.
+type twin struct {
+	*Guard
+	log bytes.Buffer
+}
+
+func newTwin(t *testing.T, remembers bool) *twin {
+	t.Helper()
+	p, err := policy.Parse("policy.yml", []byte(knownPolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := store.Open(store.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &twin{}
+	w.Guard, err = New(Config{
+		Policy: p, Upstream: own, Metrics: NewMetrics(prometheus.NewRegistry()), Audit: audit.New(&w.log, nil), AuditAll: true,
+		Caps:      Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
+		GroupWait: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !remembers {
+		w.epoch.Load().known = nil
+	}
+	return w
+}
+
+var passing = regexp.MustCompile(`"time":"[^"]*",?|"ms":[0-9.]+|push_(failure_)?time_seconds.*`)
+
+// seen is all that can be seen of a guard, but for times. A page's series have no order.
+func (w *twin) seen() []string {
+	var out []string
+	for _, path := range []string{"/metrics", "/guard/api/v1/jobs", "/guard/api/v1/jobs/drop"} {
+		r := httptest.NewRecorder()
+		w.Handler().ServeHTTP(r, httptest.NewRequest(http.MethodGet, path, nil))
+		lines := strings.Split(passing.ReplaceAllString(r.Body.String(), ""), "\n")
+		for i, line := range lines {
+			// A number may stand as it was pushed, or as it is written anew.
+			at := strings.LastIndexByte(line, ' ') + 1
+			if f, err := strconv.ParseFloat(line[at:], 64); err == nil {
+				lines[i] = line[:at] + fmt.Sprint(f)
+			}
+		}
+		slices.Sort(lines)
+		out = append(out, lines...)
+	}
+	out = append(out, passing.ReplaceAllString(w.log.String(), ""))
+	w.log.Reset()
+	return out
+}
+
+// TestKnownShapes: a guard that remembers shapes does as one that does not, whatever
+// comes: values of all kinds, other labels, budgets that run out, rules that refuse,
+// merge and collapse, counters, bodies that are no shape.
+func TestKnownShapes(t *testing.T) {
+	t.Parallel()
+	with, without := newTwin(t, true), newTwin(t, false)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 7))
+	bodies := shapedBodies(r)
+	hits := 0
+	for i := range 4000 {
+		job := []string{"drop", "merge", "collapse", "reads", "report", "open", "other_1690000000"}[r.IntN(7)]
+		path := "/metrics/job/" + job + []string{"", "/run/1", "/run/2", "/instance/a"}[r.IntN(4)]
+		method := []string{http.MethodPut, http.MethodPost, http.MethodPost, http.MethodPost, http.MethodPost, http.MethodDelete}[r.IntN(6)]
+		body := revalued(r, bodies[r.IntN(len(bodies))])
+		push := func(w *twin) Answer {
+			return w.Push(t.Context(), Request{Method: method, Path: path, Header: http.Header{}, Body: strings.NewReader(body), Length: int64(len(body))})
+		}
+		got, want := push(with), push(without)
+		if got.Status != want.Status || string(got.Body) != string(want.Body) {
+			t.Fatalf("request %d, %s %s\n%s\nis answered %d %s\nwithout memory %d %s", i, method, path, body, got.Status, got.Body, want.Status, want.Body)
+		}
+		if i%20 == 0 {
+			if diff := cmp.Diff(without.seen(), with.seen()); diff != "" {
+				t.Fatalf("after request %d, %s %s\n%s\n(-without memory +with):\n%s", i, method, path, body, diff)
+			}
+		}
+	}
+	c := with.epoch.Load().known
+	for _, k := range c.jobs.Keys() {
+		hits += len(c.of(k))
+	}
+	if hits < 10 || c.bytes <= 0 {
+		t.Errorf("%d shapes of %d bytes are known", hits, c.bytes)
+	}
+}
+
+// shapedBodies are bodies whose values are written as @.
+func shapedBodies(r *rand.Rand) []string {
+	var out []string
+	for range 12 {
+		var b strings.Builder
+		for f := range 1 + r.IntN(3) {
+			name := fmt.Sprintf("m%d_%d", f, r.IntN(2))
+			switch r.IntN(5) {
+			case 0:
+				fmt.Fprintf(&b, "# TYPE %s histogram\n%[1]s_bucket{le=\"1\"} @\n%[1]s_bucket{le=\"+Inf\"} @\n%[1]s_sum @\n%[1]s_count @\n", name)
+			case 1:
+				fmt.Fprintf(&b, "# HELP %s_total Some.\n# TYPE %[1]s_total counter\n%[1]s_total{t=\"%d\"} @\n", name, r.IntN(3))
+			default:
+				fmt.Fprintf(&b, "# TYPE %s gauge\n", name)
+				for range 1 + r.IntN(4) {
+					ls := []string{fmt.Sprintf(`t="%d"`, r.IntN(9))}
+					if r.IntN(2) == 0 {
+						ls = append(ls, fmt.Sprintf(`id="%d"`, r.IntN(3)))
+					}
+					if r.IntN(6) == 0 {
+						ls = append(ls, `b="6f1c6c1e-0b1f-4c39-9d3a-0e5f6a1b2c3d"`)
+					}
+					if r.IntN(6) == 0 {
+						ls = append(ls, `run="9"`, `instance=""`)
+					}
+					fmt.Fprintf(&b, "%s{%s} @\n", name, strings.Join(ls, ","))
+				}
+			}
+		}
+		out = append(out, b.String())
+	}
+	return append(out, "no_newline @", "x @ 1700000000000\n", "x{ @\n", strings.Repeat("y{t=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaa\"} @\n", 1), "")
+}
+
+// revalued has other values in place of each @.
+func revalued(r *rand.Rand, body string) string {
+	parts := strings.Split(body, "@")
+	out := parts[0]
+	for _, p := range parts[1:] {
+		out += []string{"1", "0", "12345678", "2.50", "1e3", "-3", "NaN", "+Inf", "007", "-0", "x"}[min(r.IntN(40), 10)%(2+r.IntN(9))] + p
+	}
+	return out
+}

@@ -1,0 +1,77 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/store"
+)
+
+// BenchmarkMemory is the heap that a series takes, ledger and all, in 100,000 groups
+// of 10: of groups that share a shape, and of groups that are all different.
+func BenchmarkMemory(b *testing.B) {
+	for _, different := range []bool{false, true} {
+		b.Run(map[bool]string{false: "one-shape", true: "all-different"}[different], func(b *testing.B) {
+			for b.Loop() {
+				p, err := policy.Parse("bench", []byte("version: v1\ndefault: {mode: enforce}\n"))
+				if err != nil {
+					b.Fatal(err)
+				}
+				own, err := store.Open(store.Config{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				g, err := New(Config{
+					Policy: p, Upstream: own, Metrics: NewMetrics(prometheus.NewRegistry()),
+					Caps:      Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
+					GroupWait: time.Minute,
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				before := heap()
+				const groups = 100_000
+				for i := range groups {
+					push(b, g, i, different)
+				}
+				b.ReportMetric(float64(heap()-before)/(10*groups), "B/series")
+				runtime.KeepAlive(g)
+			}
+		})
+	}
+}
+
+func push(b *testing.B, g *Guard, i int, different bool) {
+	b.Helper()
+	var body strings.Builder
+	body.WriteString("# TYPE rows_loaded gauge\n")
+	for s := range 10 {
+		table := fmt.Sprint("table_", s)
+		if different {
+			table = fmt.Sprintf("table_%d_%d", i, s)
+		}
+		fmt.Fprintf(&body, "rows_loaded{region=\"eu-west-1\",status=\"ok\",table=%q} %d\n", table, i+s)
+	}
+	a := g.Push(b.Context(), Request{
+		Method: http.MethodPut, Path: fmt.Sprint("/metrics/job/nightly/run_id/r", i), Header: http.Header{},
+		Body: strings.NewReader(body.String()), Length: int64(body.Len()),
+	})
+	if a.Status != http.StatusOK {
+		b.Fatalf("%d %s", a.Status, a.Body)
+	}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

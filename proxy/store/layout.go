@@ -1,0 +1,208 @@
+package store
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// layout is what became of the shape of a push in groups of the same label names: the
+// shapes of its families, and from which sample each of their lines has its value. A
+// push of a known shape is no more than its values. It is immutable.
+type layout struct {
+	names    string // of the group's labels
+	acts     []wire.Act
+	families []laidOut
+}
+
+type laidOut struct {
+	shape *shape
+	// samples has, for each line, the sample whose value it shows; negative for 0.
+	samples []int32
+}
+
+// recall makes the families of a push by what is known of its shape. It reports
+// whether that could be.
+func (s *Store) recall(r gateway.Request, now int64) ([]*family, bool) {
+	if r.Memo == nil || r.Push == nil {
+		return nil, false
+	}
+	l, ok := r.Memo.Load().(*layout)
+	if !ok || !l.fits(r) {
+		return nil, false
+	}
+	families := make([]*family, len(l.families))
+	own := make([]family, len(l.families))
+	var scratch [1024]byte
+	values := scratch[:0]
+	for i := range l.families {
+		values = values[:0]
+		for _, sample := range l.families[i].samples {
+			values = appendValue(values, r.Push, sample)
+		}
+		own[i] = family{shape: l.families[i].shape, values: string(values), pushed: now, shared: true}
+		families[i] = &own[i]
+	}
+	return families, true
+}
+
+// appendValue appends the text of a value behind its length: as it was written, if
+// that is what everybody reads alike.
+func appendValue(dst []byte, p *wire.Push, sample int32) []byte {
+	if sample < 0 {
+		return append(dst, 1, '0')
+	}
+	if text := p.ValueText(int(sample)); isPlainNumber(text) {
+		return append(append(dst, byte(len(text))), text...)
+	}
+	at := len(dst)
+	dst = appendFloat(append(dst, 0), p.Samples[sample].Value)
+	dst[at] = byte(len(dst) - at - 1)
+	return dst
+}
+
+// isPlainNumber reports whether a number is written in digits, with a point at the
+// most.
+func isPlainNumber(text []byte) bool {
+	if len(text) == 0 || len(text) > 24 || text[0] == '.' {
+		return false
+	}
+	for i, c := range text {
+		if (c < '0' || c > '9') && c != '.' && (c != '-' || i > 0) {
+			return false
+		}
+	}
+	return text[len(text)-1] != '.' && text[len(text)-1] != '-'
+}
+
+// fits reports whether the layout is that of a request: all but the values of group
+// and samples are the same.
+func (l *layout) fits(r gateway.Request) bool {
+	if l.names != namesOf(r.Key) {
+		return false
+	}
+	if r.Fates == nil {
+		return l.acts == nil
+	}
+	if len(l.acts) != len(r.Fates) {
+		return false
+	}
+	for i := range r.Fates {
+		if r.Fates[i].Act != l.acts[i] || r.Fates[i].Merged() {
+			return false
+		}
+	}
+	return true
+}
+
+func namesOf(key wire.Key) string {
+	ls := key.Labels()
+	if len(ls) == 1 {
+		return ls[0].Name
+	}
+	var b strings.Builder
+	for _, l := range ls {
+		b.WriteString(l.Name)
+		b.WriteByte('\xff')
+	}
+	return b.String()
+}
+
+// learn keeps what became of a push for the next of its shape, if each line can be
+// led back to a sample.
+func (s *Store) learn(r gateway.Request, families []*family) {
+	if r.Memo == nil || r.Push == nil || r.Push.Encoding != wire.Text {
+		return
+	}
+	l := &layout{names: namesOf(r.Key)}
+	if r.Fates != nil {
+		l.acts = make([]wire.Act, len(r.Fates))
+		for i := range r.Fates {
+			l.acts[i] = r.Fates[i].Act
+		}
+	}
+	if !l.fits(r) {
+		return // something was merged
+	}
+	samples := samplesOf(r)
+	for _, f := range families {
+		lines, ok := samples[f.shape.Name]
+		if !ok || f.whole != "" || len(lines) != len(f.shape.lines) || !sameValues(r.Push, lines, f.values) {
+			return
+		}
+		l.families = append(l.families, laidOut{f.shape, lines})
+	}
+	r.Memo.Store(l)
+}
+
+// samplesOf leads the lines of the families of a push, in the order in which they are
+// built, back to its samples.
+func samplesOf(r gateway.Request) map[string][]int32 {
+	p := r.Push
+	byMetric := make([][]int32, len(p.Metrics))
+	for i := range p.Samples {
+		m := p.Samples[i].Metric
+		byMetric[m] = append(byMetric[m], int32(i))
+	}
+	out := map[string][]int32{}
+	for m, samples := range byMetric {
+		if r.Fates != nil && r.Fates[m].Act == wire.LeaveOut {
+			continue
+		}
+		f := &p.Families[p.Metrics[m].Family]
+		out[f.Name] = append(out[f.Name], inOrder(p, f.Type, samples)...)
+	}
+	return out
+}
+
+// inOrder is the order of the lines of one metric: bounds as they came, the bucket of
+// +Inf, sum, count.
+func inOrder(p *wire.Push, typ dto.MetricType, samples []int32) []int32 {
+	if typ != dto.MetricType_HISTOGRAM && typ != dto.MetricType_SUMMARY {
+		return samples
+	}
+	sum, count := int32(-1), int32(-1)
+	var out []int32
+	infinite := false
+	for _, i := range samples {
+		switch p.PartOf(int(i)) {
+		case wire.Sum:
+			sum = i
+		case wire.Count:
+			count = i
+		default:
+			out = append(out, i)
+			infinite = infinite || math.IsInf(p.Samples[i].Bound, +1)
+		}
+	}
+	if typ == dto.MetricType_HISTOGRAM && !infinite {
+		out = append(out, count)
+	}
+	return append(out, sum, count)
+}
+
+// sameValues reports whether the samples have the values that were built.
+func sameValues(p *wire.Push, samples []int32, values string) bool {
+	for _, i := range samples {
+		n := 1 + int(values[0])
+		want := 0.0
+		if i >= 0 {
+			want = p.Samples[i].Value
+		}
+		if !sameNumber(values[1:n], want) {
+			return false
+		}
+		values = values[n:]
+	}
+	return values == ""
+}
+
+func sameNumber(text string, want float64) bool {
+	f, err := strconv.ParseFloat(text, 64)
+	return err == nil && (f == want || math.IsNaN(f) && math.IsNaN(want))
+}
