@@ -100,7 +100,7 @@ func (c *compiler) budgets(running *Entry, e, fallback *entry) {
 	case !e.budget.says():
 		c.fault(own.until.spot, where, "nothing ends: want series or another budget beside it")
 	default:
-		place := Fault{File: c.source, Line: own.until.line, Column: own.until.column, Msg: where + ": "}
+		place := Fault{File: own.until.file, Line: own.until.line, Column: own.until.column, Msg: where + ": "}
 		c.policy.dated = append(c.policy.dated, dated{running, place})
 	}
 }
@@ -181,7 +181,7 @@ func (c *compiler) guarantees() {
 
 // guardBudget reads what all jobs share.
 func (d *decoder) guardBudget(n *yaml.Node, where string) guardBudget {
-	var b guardBudget
+	b := guardBudget{spot: d.at(target(n))}
 	d.mapping(n, where, []field{
 		{"series", "", func(n *yaml.Node, where string) { b.series = d.number(n, where) }},
 		{"groups", "", func(n *yaml.Node, where string) { b.groups = d.number(n, where) }},

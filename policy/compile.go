@@ -30,8 +30,8 @@ type compiler struct {
 	classes map[string]*rules.Classes
 	// rules counts the rules, relabel configs and families so far.
 	rules int
-	// jobs are the lines of the job patterns so far.
-	jobs map[string]int
+	// jobs are the places of the job patterns so far.
+	jobs map[string]spot
 	// everything is the first entry that leaves nothing to match.
 	everything *Entry
 }
@@ -45,7 +45,7 @@ func (d *decoder) compile(f file) *Policy {
 		guard:   f.budget,
 		sets:    make(map[string]*rules.Set),
 		classes: make(map[string]*rules.Classes),
-		jobs:    make(map[string]int),
+		jobs:    make(map[string]spot),
 	}
 	c.foldJobs(f.foldJobs)
 	for i := range f.jobs {
@@ -91,13 +91,13 @@ func (c *compiler) match(e *entry, running *Entry) {
 		return
 	}
 	prefix, literal := bare.LiteralPrefix()
-	if line, twice := c.jobs[job]; twice {
-		c.fault(e.job.spot, e.where, "duplicate job pattern: first on line %d", line)
+	if earlier, twice := c.jobs[job]; twice {
+		c.fault(e.job.spot, e.where, "duplicate job pattern: first %s", earlier.from(e.job.file))
 		return
 	}
-	c.jobs[job] = e.job.line
+	c.jobs[job] = e.job.spot
 	if earlier := c.shadow(prefix, literal); earlier != nil {
-		c.fault(e.job.spot, e.where, "never governs a job: %q on line %d comes first", cut(earlier.Name), c.jobs[earlier.Name])
+		c.fault(e.job.spot, e.where, "never governs a job: %q %s comes first", cut(earlier.Name), c.jobs[earlier.Name].from(e.job.file))
 		return
 	}
 	if job == ".*" || job == ".+" {
@@ -146,6 +146,7 @@ func (c *compiler) add(e, fallback *entry, name string) *Entry {
 	inherited := inherit(e, fallback)
 	running := &Entry{
 		Name:  name,
+		File:  e.file,
 		Line:  e.line,
 		Owner: first(e.owner, fallback.owner).text,
 		Mode:  Mode(cmp.Or(e.mode.text, fallback.mode.text, string(Report))),

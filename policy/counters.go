@@ -98,7 +98,7 @@ func (d *decoder) runLabels(n *yaml.Node, where string) words {
 // family reads one family of counters; false if it is none. What it lacks is left
 // to rules.CompileClasses.
 func (d *decoder) family(n *yaml.Node, where string) (family, bool) {
-	f := family{where: where, spot: at(target(n)), faulty: make(map[string]bool)}
+	f := family{where: where, spot: d.at(target(n)), faulty: make(map[string]bool)}
 	fields := []field{
 		{"metrics", "", func(n *yaml.Node, where string) {
 			f.metrics = d.strings(n, where, "a list of patterns of metric family names")

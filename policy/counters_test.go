@@ -102,7 +102,7 @@ func TestEntriesThatSayTheSameShareTheirClasses(t *testing.T) {
 	}
 }
 
-func TestFamilyLine(t *testing.T) {
+func TestFamilyPlace(t *testing.T) {
 	p := parse(t, `version: v1
 default:
   counters:
@@ -119,11 +119,11 @@ jobs:
 	}{{"any", "a", 5}, {"any", "b", 6}, {"any", "c", 0}, {"own", "a", 9}, {"own", "b", 0}} {
 		e := p.Entry(test.job)
 		found := e.Counters.Classes.Of(rules.Family{Name: test.metric, Type: dto.MetricType_COUNTER})
-		if got := e.FamilyLine(found.Rule); got != test.want {
+		if got := e.FamilyPlace(found.Rule).Line; got != test.want {
 			t.Errorf("%s of %s: line %d, want %d", test.metric, test.job, got, test.want)
 		}
 	}
-	if got := p.Entry("any").FamilyLine(3); got != 0 {
+	if got := p.Entry("any").FamilyPlace(3).Line; got != 0 {
 		t.Errorf("no such family: line %d", got)
 	}
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,8 +29,9 @@ const (
 // decoding into structs would word and place them less well, and loses
 // strictness inside custom unmarshalers.
 type decoder struct {
+	// source is the file that is being read, and end its end. YAML places what it
+	// misses there a line further.
 	source string
-	// end is the end of the file. YAML places what it misses there a line further.
 	end    spot
 	nodes  int
 	faults Faults
@@ -40,11 +42,8 @@ func (d *decoder) fault(place spot, where, format string, args ...any) {
 	if where != "" {
 		msg = where + ": " + msg
 	}
-	if place.line > d.end.line {
-		place = d.end
-	}
 	d.faults = append(d.faults, Fault{
-		File:   d.source,
+		File:   cmp.Or(place.file, d.source),
 		Line:   max(place.line, 1),
 		Column: max(place.column, 1),
 		Msg:    strings.Map(printable, msg),
@@ -84,7 +83,7 @@ func (d *decoder) document(data []byte) *yaml.Node {
 	case err != nil:
 		d.syntax(err)
 	default:
-		d.fault(at(&second), "", "a second YAML document: a policy is one")
+		d.fault(d.at(&second), "", "a second YAML document: a policy is one")
 	}
 	return first.Content[0]
 }
@@ -96,7 +95,7 @@ func (d *decoder) text(data []byte) bool {
 		d.fault(spot{}, "", "the file is larger than %d bytes", maxSize)
 		return false
 	}
-	place := spot{1, 1}
+	place := spot{d.source, 1, 1}
 	for i := 0; i < len(data); {
 		d.end = place
 		r, size := utf8.DecodeRune(data[i:])
@@ -105,7 +104,7 @@ func (d *decoder) text(data []byte) bool {
 			d.fault(place, "", "not UTF-8: byte 0x%02x", data[i])
 			return false
 		case r == '\n':
-			place = spot{place.line + 1, 0}
+			place = spot{d.source, place.line + 1, 0}
 		case r == '\t' || r == '\r' && bytes.HasPrefix(data[i+1:], []byte("\n")):
 		case unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == '\ufffe' || r == '\uffff':
 			d.fault(place, "", "control character %U", r)
@@ -122,7 +121,7 @@ func (d *decoder) text(data []byte) bool {
 func (d *decoder) syntax(err error) {
 	place, msg := spot{}, err.Error()
 	if e := (*yaml.LoadError)(nil); errors.As(err, &e) {
-		place, msg = spot{e.Mark.Line, e.Mark.Column}, e.Message
+		place, msg = d.place(e.Mark.Line, e.Mark.Column), e.Message
 		if e.ContextMsg != "" {
 			msg = e.ContextMsg + ": " + msg
 		}
@@ -130,7 +129,16 @@ func (d *decoder) syntax(err error) {
 	d.fault(place, "", "not YAML: %s", msg)
 }
 
-func at(n *yaml.Node) spot { return spot{n.Line, n.Column} }
+// at is where a node of the file stands that is being read.
+func (d *decoder) at(n *yaml.Node) spot { return d.place(n.Line, n.Column) }
+
+// place is a place in the file that is being read, and no further than its end.
+func (d *decoder) place(line, column int) spot {
+	if line > d.end.line {
+		return d.end
+	}
+	return spot{d.source, line, column}
+}
 
 // target is the node itself or what it is an alias of. YAML knows no alias of
 // an alias.
@@ -172,7 +180,7 @@ type field struct {
 func (d *decoder) mapping(n *yaml.Node, where string, fields []field) bool {
 	n = d.follow(n)
 	if n.Kind != yaml.MappingNode {
-		d.fault(at(n), where, "want a mapping, got %s", describe(n))
+		d.fault(d.at(n), where, "want a mapping, got %s", describe(n))
 		return false
 	}
 	seen := make(map[string]int)
@@ -181,7 +189,7 @@ func (d *decoder) mapping(n *yaml.Node, where string, fields []field) bool {
 	}
 	for _, f := range fields {
 		if f.missing != "" && seen[f.name] == 0 {
-			d.fault(at(n), where, "%s is missing: %s", f.name, f.missing)
+			d.fault(d.at(n), where, "%s is missing: %s", f.name, f.missing)
 		}
 	}
 	return true
@@ -191,15 +199,15 @@ func (d *decoder) mapping(n *yaml.Node, where string, fields []field) bool {
 func (d *decoder) pair(key, value *yaml.Node, where string, fields []field, seen map[string]int) {
 	key = d.follow(key)
 	if key.Kind != yaml.ScalarNode {
-		d.fault(at(key), where, "want a word as key, got %s", describe(key))
+		d.fault(d.at(key), where, "want a word as key, got %s", describe(key))
 		return
 	}
 	if key.ShortTag() == "!!merge" {
-		d.fault(at(key), where, "merge key <<: an entry inherits from default only")
+		d.fault(d.at(key), where, "merge key <<: an entry inherits from default only")
 		return
 	}
 	if line := seen[key.Value]; line > 0 {
-		d.fault(at(key), where, "duplicate key %q: first on line %d", cut(key.Value), line)
+		d.fault(d.at(key), where, "duplicate key %q: first on line %d", cut(key.Value), line)
 		return
 	}
 	seen[key.Value] = key.Line
@@ -211,7 +219,7 @@ func (d *decoder) pair(key, value *yaml.Node, where string, fields []field, seen
 		}
 		names[i] = f.name
 	}
-	d.fault(at(key), where, "%s", unknown("key", key.Value, names))
+	d.fault(d.at(key), where, "%s", unknown("key", key.Value, names))
 }
 
 // items calls read for each item of a list, and returns where the list stands;
@@ -223,17 +231,17 @@ func (d *decoder) items(n *yaml.Node, where, want string, read func(i int, item 
 		if n.ShortTag() == "!!null" {
 			hint = "; write [] for an empty list"
 		}
-		d.fault(at(n), where, "want %s, got %s%s", want, describe(n), hint)
+		d.fault(d.at(n), where, "want %s, got %s%s", want, describe(n), hint)
 		return spot{}
 	}
 	for i, item := range n.Content {
 		if d.nodes > maxNodes {
-			d.fault(at(n), where, "the file expands to more than %d values", maxNodes)
+			d.fault(d.at(n), where, "the file expands to more than %d values", maxNodes)
 			break
 		}
 		read(i, item)
 	}
-	return at(n)
+	return d.at(n)
 }
 
 // string reads a string. Numbers, dates and truth values are not strings: 0200
@@ -242,13 +250,13 @@ func (d *decoder) string(n *yaml.Node, where string) word {
 	n = d.follow(n)
 	switch tag := n.ShortTag(); {
 	case tag == "!!int" || tag == "!!float" || tag == "!!bool" || tag == "!!timestamp":
-		d.fault(at(n), where, "want a string, got %s; put it in quotes", describe(n))
+		d.fault(d.at(n), where, "want a string, got %s; put it in quotes", describe(n))
 	case n.Kind != yaml.ScalarNode || tag != "!!str":
-		d.fault(at(n), where, "want a string, got %s", describe(n))
+		d.fault(d.at(n), where, "want a string, got %s", describe(n))
 	case strings.ContainsFunc(n.Value, unicode.IsControl):
-		d.fault(at(n), where, "control character in %q", cut(n.Value))
+		d.fault(d.at(n), where, "control character in %q", cut(n.Value))
 	default:
-		return word{at(n), n.Value}
+		return word{d.at(n), n.Value}
 	}
 	return word{}
 }
@@ -267,14 +275,14 @@ func (d *decoder) name(n *yaml.Node, where string) word {
 func (d *decoder) oneOf(n *yaml.Node, where, noun string, known ...string) word {
 	n = d.follow(n)
 	if n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" {
-		d.fault(at(n), where, "%s: want %s, got %s", noun, listed(known), describe(n))
+		d.fault(d.at(n), where, "%s: want %s, got %s", noun, listed(known), describe(n))
 		return word{}
 	}
 	if !slices.Contains(known, n.Value) {
-		d.fault(at(n), where, "%s", unknown(noun, n.Value, known))
+		d.fault(d.at(n), where, "%s", unknown(noun, n.Value, known))
 		return word{}
 	}
-	return word{at(n), n.Value}
+	return word{d.at(n), n.Value}
 }
 
 // strings reads a list of strings.

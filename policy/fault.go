@@ -24,7 +24,7 @@ func (f Fault) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Column, f.Msg)
 }
 
-// Faults are all the faults of one policy file, sorted by place and without
+// Faults are all the faults of one policy, sorted by place and without
 // repetition. A Faults that Load or Parse return is never empty.
 type Faults []Fault
 
@@ -41,7 +41,7 @@ func (fs Faults) Error() string {
 // inherited rule, is kept once.
 func (fs Faults) sorted() Faults {
 	slices.SortStableFunc(fs, func(a, b Fault) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Msg, b.Msg))
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Msg, b.Msg))
 	})
 	return slices.Compact(fs)
 }

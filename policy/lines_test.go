@@ -7,7 +7,7 @@ import (
 	"github.com/pushguard/pushguard/rules/finding"
 )
 
-func TestLineOf(t *testing.T) {
+func TestPlaceOf(t *testing.T) {
 	p, err := policy.Parse("policy.yml", []byte(`version: v1
 default:
   labels: [team, run_id]
@@ -57,8 +57,8 @@ jobs:
 		{"heir", finding.Relabel, 21},
 		{"own", finding.Relabel, 0},
 	} {
-		if got := p.Entry(tc.job).LineOf(tc.id); got != tc.want {
-			t.Errorf("line of %s for job %s: %d, want %d", tc.id, tc.job, got, tc.want)
+		if got := p.Entry(tc.job).PlaceOf(tc.id); got.Line != tc.want {
+			t.Errorf("line of %s for job %s: %v, want %d", tc.id, tc.job, got, tc.want)
 		}
 	}
 }

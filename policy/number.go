@@ -49,13 +49,13 @@ func (d *decoder) size(n *yaml.Node, where string) number {
 func (d *decoder) checked(n *yaml.Node, where, want string, value int64, ok bool) number {
 	switch {
 	case !ok:
-		d.fault(at(n), where, "want %s, got %s", want, describe(n))
+		d.fault(d.at(n), where, "want %s, got %s", want, describe(n))
 	case value < 0:
-		d.fault(at(n), where, "must not be negative, got %s", cut(n.Value))
+		d.fault(d.at(n), where, "must not be negative, got %s", cut(n.Value))
 	case value > math.MaxInt32:
-		d.fault(at(n), where, "%s is too large: at most %d", cut(n.Value), math.MaxInt32)
+		d.fault(d.at(n), where, "%s is too large: at most %d", cut(n.Value), math.MaxInt32)
 	default:
-		return number{at(n), value}
+		return number{d.at(n), value}
 	}
 	return number{}
 }
@@ -65,10 +65,10 @@ func (d *decoder) date(n *yaml.Node, where string) date {
 	n = d.follow(n)
 	day, err := time.Parse(time.DateOnly, n.Value)
 	if tag := n.ShortTag(); err != nil || tag != "!!timestamp" && tag != "!!str" {
-		d.fault(at(n), where, "want a date such as 2026-12-31, got %s", describe(n))
+		d.fault(d.at(n), where, "want a date such as 2026-12-31, got %s", describe(n))
 		return date{}
 	}
-	return date{at(n), day}
+	return date{d.at(n), day}
 }
 
 // span reads a duration as Prometheus writes it: 6h, 1d12h, or 0.
@@ -76,20 +76,20 @@ func (d *decoder) span(n *yaml.Node, where string) span {
 	n = d.follow(n)
 	value, err := model.ParseDuration(n.Value)
 	if tag := n.ShortTag(); err != nil || tag != "!!str" && (tag != "!!int" || n.Value != "0") {
-		d.fault(at(n), where, "want a duration such as 6h or 7d, or 0 for never, got %s", describe(n))
+		d.fault(d.at(n), where, "want a duration such as 6h or 7d, or 0 for never, got %s", describe(n))
 		return span{}
 	}
-	return span{at(n), time.Duration(value)}
+	return span{d.at(n), time.Duration(value)}
 }
 
 // truth reads true or false. YAML's older words for them, such as yes, are refused.
 func (d *decoder) truth(n *yaml.Node, where string) truth {
 	n = d.follow(n)
 	if n.ShortTag() != "!!bool" {
-		d.fault(at(n), where, "want true or false, got %s", describe(n))
+		d.fault(d.at(n), where, "want true or false, got %s", describe(n))
 		return truth{}
 	}
-	return truth{at(n), strings.EqualFold(n.Value, "true")}
+	return truth{d.at(n), strings.EqualFold(n.Value, "true")}
 }
 
 // decimal parses what a person writes: no sign but minus, no leading zero.

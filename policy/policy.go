@@ -1,4 +1,4 @@
-// Package policy reads what the platform team writes: one YAML file that says,
+// Package policy reads what the platform team writes: a YAML file, or a folder of them, that says,
 // for every job, who owns it, what a push of it may hold, what happens to the
 // rest, and whether that is enforced or only reported.
 //
@@ -7,12 +7,7 @@
 package policy
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
-	"io"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -37,8 +32,9 @@ const (
 type Entry struct {
 	// Name is the job pattern as written, or "default".
 	Name string
-	// Line is where the entry stands in the file, from 1; 0 for a default that
-	// is not written.
+	// File and Line are where the entry stands, the line from 1; zero for a
+	// default that is not written.
+	File string
 	Line int
 	// Owner is who answers for these jobs; empty if nobody is named.
 	Owner string
@@ -104,6 +100,7 @@ const (
 // many goroutines at once.
 type Policy struct {
 	digest string
+	files  []string
 	// entries are in file order, default last, so that a lower ID goes first.
 	entries []*Entry
 	// literals are the entries whose pattern is a plain job name.
@@ -128,37 +125,6 @@ type pattern struct {
 
 func (p *pattern) matches(job string) bool {
 	return strings.HasPrefix(job, p.prefix) && p.re.MatchString(job)
-}
-
-// Load reads the policy in a file. The error is Faults if the file can be read.
-func Load(file string) (*Policy, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
-	}
-	return Parse(file, data)
-}
-
-// Parse reads a policy. The error is Faults, which call the file name.
-func Parse(name string, data []byte) (*Policy, error) {
-	d := &decoder{source: name}
-	var p *Policy
-	if root := d.document(data); root != nil {
-		written := d.file(root)
-		p = d.compile(written)
-		p.tests = d.compileTests(written.tests)
-	}
-	if len(d.faults) > 0 {
-		return nil, d.faults.sorted()
-	}
-	sum := sha256.Sum256(data)
-	p.digest = hex.EncodeToString(sum[:6])
-	return p, nil
 }
 
 // FoldJob returns the name under which a job is governed, budgeted and exposed:
@@ -198,8 +164,11 @@ func (p *Policy) GroupsBudget() int { return p.groups }
 // without a guarantee draw on.
 func (p *Policy) Reserved() int { return p.reserved }
 
-// Digest is 12 hexadecimal digits that tell this file's bytes from another's.
+// Digest is 12 hexadecimal digits that tell the bytes of these files from others.
 func (p *Policy) Digest() string { return p.digest }
+
+// Files returns the names of the files that the policy was read from, in order.
+func (p *Policy) Files() []string { return slices.Clone(p.files) }
 
 // Entries returns all entries in file order, default last.
 func (p *Policy) Entries() []*Entry { return slices.Clone(p.entries) }

@@ -8,11 +8,12 @@ import (
 	"github.com/pushguard/pushguard/rules"
 )
 
-// file reads the whole policy.
+// file reads one file of the policy.
 func (d *decoder) file(root *yaml.Node) file {
-	f := file{fallback: entry{where: "default"}}
-	d.mapping(root, "", []field{
-		{"version", "want version: v1", func(n *yaml.Node, _ string) {
+	f := file{spot: d.at(root), fallback: entry{where: "default"}}
+	isPolicy := d.mapping(root, "", []field{
+		{"version", "", func(n *yaml.Node, _ string) {
+			f.versioned = true
 			f.version = d.oneOf(n, "", "version", "v1")
 		}},
 		{"budget", "", func(n *yaml.Node, where string) { f.budget = d.guardBudget(n, where) }},
@@ -25,6 +26,7 @@ func (d *decoder) file(root *yaml.Node) file {
 		}},
 		{"tests", "", func(n *yaml.Node, where string) { f.tests = d.tests(n, where) }},
 	})
+	f.versioned = f.versioned || !isPolicy
 	return f
 }
 
@@ -45,7 +47,7 @@ func (d *decoder) jobEntry(n *yaml.Node, i int) entry {
 // entry reads what default and the entries of jobs have in common, and the
 // fields in own.
 func (d *decoder) entry(n *yaml.Node, where string, own ...field) entry {
-	e := entry{where: where, spot: at(target(n))}
+	e := entry{where: where, spot: d.at(target(n))}
 	d.mapping(n, where, append(own, []field{
 		{"owner", "", func(n *yaml.Node, where string) { e.owner = d.string(n, where) }},
 		{"mode", "", func(n *yaml.Node, _ string) {
@@ -98,7 +100,7 @@ func (d *decoder) rule(n *yaml.Node, where string, i int) (rule, bool) {
 	if id := value(n, "id"); id != "" {
 		name = fmt.Sprintf("rule %q", cut(id))
 	}
-	r := rule{where: prefix(where, name), spot: at(target(n)), faulty: make(map[string]bool)}
+	r := rule{where: prefix(where, name), spot: d.at(target(n)), faulty: make(map[string]bool)}
 	fields := []field{
 		{"id", "", func(n *yaml.Node, where string) { r.id = d.name(n, where) }},
 		{"labels", "", func(n *yaml.Node, where string) {
@@ -155,6 +157,6 @@ func (d *decoder) shapes(n *yaml.Node, where string) words {
 // writes one means nothing, or has not finished.
 func (d *decoder) notEmpty(n *yaml.Node, where, noun string) {
 	if t := target(n); t.Kind == yaml.SequenceNode && len(t.Content) == 0 {
-		d.fault(at(t), where, "is empty: leave it out to match every %s", noun)
+		d.fault(d.at(t), where, "is empty: leave it out to match every %s", noun)
 	}
 }

@@ -32,7 +32,7 @@ func (d *decoder) test(n *yaml.Node, i int) test {
 	if name := value(n, "name"); name != "" {
 		where = fmt.Sprintf("test %q", cut(name))
 	}
-	t := test{spot: at(target(n))}
+	t := test{spot: d.at(target(n))}
 	t.only = d.testPush(n, where, []field{
 		{"name", "say what the policy promises", func(n *yaml.Node, where string) { t.name = d.name(n, where) }},
 		{"start", "", func(n *yaml.Node, where string) { t.start = d.date(n, where) }},
@@ -51,7 +51,7 @@ func (d *decoder) test(n *yaml.Node, i int) test {
 
 // testPush reads a push, and the fields in own.
 func (d *decoder) testPush(n *yaml.Node, where string, own []field) testPush {
-	p := testPush{spot: at(target(n))}
+	p := testPush{spot: d.at(target(n))}
 	d.mapping(n, where, append(own, []field{
 		{"at", "", func(n *yaml.Node, where string) { p.at = d.span(n, where) }},
 		{"job", "", func(n *yaml.Node, where string) { p.job = d.name(n, where) }},
@@ -67,7 +67,7 @@ func (d *decoder) testPush(n *yaml.Node, where string, own []field) testPush {
 }
 
 func (d *decoder) testWant(n *yaml.Node, where string) testWant {
-	w := testWant{spot: at(target(n))}
+	w := testWant{spot: d.at(target(n))}
 	outcome := func(to *word, noun string) func(*yaml.Node, string) {
 		return func(n *yaml.Node, _ string) {
 			*to = d.oneOf(n, where, noun, "passed", "changed", "refused", "skipped", "failed")
@@ -107,10 +107,10 @@ func (d *decoder) testLeft(n *yaml.Node, where string) testLeft {
 func (d *decoder) pairs(n *yaml.Node, where string) pairs {
 	n = d.follow(n)
 	if n.Kind != yaml.MappingNode {
-		d.fault(at(n), where, "want a mapping of strings, got %s", describe(n))
+		d.fault(d.at(n), where, "want a mapping of strings, got %s", describe(n))
 		return pairs{}
 	}
-	out := pairs{spot: at(n), list: []pair{}}
+	out := pairs{spot: d.at(n), list: []pair{}}
 	seen := make(map[string]int)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name := d.name(n.Content[i], where)
@@ -128,15 +128,15 @@ func (d *decoder) pairs(n *yaml.Node, where string) pairs {
 func (d *decoder) lines(n *yaml.Node, where string) word {
 	n = d.follow(n)
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
-		d.fault(at(n), where, "want a string, got %s", describe(n))
+		d.fault(d.at(n), where, "want a string, got %s", describe(n))
 		return word{}
 	}
 	strange := func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' }
 	if strings.ContainsFunc(n.Value, strange) {
-		d.fault(at(n), where, "control character in %q", cut(n.Value))
+		d.fault(d.at(n), where, "control character in %q", cut(n.Value))
 		return word{}
 	}
-	return word{at(n), n.Value}
+	return word{d.at(n), n.Value}
 }
 
 // series reads series in the text format.

@@ -22,7 +22,7 @@ func (d *decoder) relabelConfigs(n *yaml.Node, list, entry string) relabelList {
 }
 
 func (d *decoder) relabelConfig(n *yaml.Node, where string) relabelConfig {
-	r := relabelConfig{where: where, spot: at(target(n))}
+	r := relabelConfig{where: where, spot: d.at(target(n))}
 	before := len(d.faults)
 	d.mapping(n, where, []field{
 		{"source_labels", "", func(n *yaml.Node, where string) { r.sourceLabels = d.strings(n, where, "a list of label names") }},
@@ -97,7 +97,7 @@ func (d *decoder) scalar(n *yaml.Node, where string) word {
 	n = d.follow(n)
 	switch n.ShortTag() {
 	case "!!int", "!!float", "!!bool", "!!timestamp":
-		return word{at(n), n.Value}
+		return word{d.at(n), n.Value}
 	}
 	return d.string(n, where)
 }

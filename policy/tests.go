@@ -113,7 +113,7 @@ func policyOf(file, said string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(file, ext), "_test") + ext
 }
 
-// Tests are those in the policy's own file, in its order.
+// Tests are those in the policy's own files, in their order.
 func (p *Policy) Tests() []Test { return slices.Clone(p.tests) }
 
 // compileTests turns written tests into ones that can be run.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/prometheus/prometheus/model/relabel"
@@ -15,10 +16,21 @@ import (
 // made of them. In these tags key is the name in the file, and want what the
 // type does not say: required, positive, size, scalar or shapes.
 
-// spot is a place in the file. The zero spot means "not written".
-type spot struct{ line, column int }
+// spot is a place in a file. The zero spot means "not written".
+type spot struct {
+	file         string
+	line, column int
+}
 
 func (s spot) written() bool { return s.line > 0 }
+
+// from names the place to somebody who reads the other file or the same.
+func (s spot) from(file string) string {
+	if s.file == file {
+		return fmt.Sprintf("on line %d", s.line)
+	}
+	return fmt.Sprintf("at %s:%d:%d", s.file, s.line, s.column)
+}
 
 type (
 	word struct {
@@ -68,7 +80,11 @@ type (
 
 // file is the whole policy file: one YAML document in UTF-8, at most 1 MiB.
 type file struct {
-	// `v1`. Required.
+	spot
+	// versioned says that nothing needs to be said about a version that is missing.
+	versioned bool
+
+	// `v1`. Required; in a folder in one file at least.
 	version word `key:"version" want:"required"`
 	// What all jobs may hold together, see [the guard's budget](#the-guards-budget).
 	budget guardBudget `key:"budget"`
@@ -150,6 +166,8 @@ const accept = "accept"
 
 // guardBudget is what all jobs of the guard may hold together. 0 only measures.
 type guardBudget struct {
+	spot
+
 	// Series that all jobs may hold together. It must hold what the entries
 	// [guarantee](#budgets), and stay below the `sample_limit` of the scrape.
 	series number `key:"series"`

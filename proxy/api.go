@@ -46,7 +46,8 @@ type allJobs struct {
 type jobView struct {
 	Job   string `json:"job"`
 	Entry string `json:"entry"`
-	Line  int    `json:"line,omitempty"` // of the entry in the policy file
+	File  string `json:"file,omitempty"` // that the entry stands in
+	Line  int    `json:"line,omitempty"` // of the entry in it
 	Owner string `json:"owner,omitempty"`
 	Mode  string `json:"mode"`
 
@@ -154,7 +155,7 @@ func (g *Guard) view(e *epoch, j ledger.JobUse, now time.Time) jobView {
 	entry := e.policy.Entry(j.Job)
 	b, _ := entry.Budget(now)
 	v := jobView{
-		Job: j.Job, Entry: entry.Name, Line: entry.Line, Owner: entry.Owner, Mode: string(entry.Mode),
+		Job: j.Job, Entry: entry.Name, File: entry.File, Line: entry.Line, Owner: entry.Owner, Mode: string(entry.Mode),
 		Held: j.Series, Granted: b.Series, Over: j.Over,
 		Groups: j.Groups, GroupsGranted: b.Groups,
 		NewThisHour: j.NewThisHour, NewThisHourGranted: b.NewSeriesPerHour,

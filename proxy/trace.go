@@ -59,7 +59,8 @@ type TraceKey struct {
 // TraceEntry is the policy entry that governs the push.
 type TraceEntry struct {
 	Name string `json:"name"`
-	// Line is where the entry stands in the file; 0 for a default not written.
+	// File and Line are where the entry stands; absent for a default not written.
+	File  string `json:"file,omitempty"`
 	Line  int    `json:"line,omitempty"`
 	Owner string `json:"owner,omitempty"`
 	Mode  string `json:"mode"`
@@ -94,8 +95,9 @@ const (
 type TraceChange struct {
 	// Rule is the id of the rule, or of the guard's own finding.
 	Rule string `json:"rule"`
-	// Line is where the rule stands in the policy file; 0 if it does not.
-	Line int `json:"line,omitempty"`
+	// File and Line are where the rule stands in the policy; absent if it does not.
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
 	// Metric is empty for the grouping key.
 	Metric string   `json:"metric,omitempty"`
 	Label  string   `json:"label,omitempty"`
@@ -123,9 +125,10 @@ type TraceFamily struct {
 	// pushed without a type.
 	Unit string `json:"unit,omitempty"`
 	// Class is counter, snapshot, event, drop, evidence or noise, and Reason says
-	// what that follows from; Line is that of the policy where it said so.
+	// what that follows from; File and Line are where the policy said so.
 	Class  string `json:"class"`
 	Reason string `json:"reason"`
+	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
 	// Route is where the increments of a counter go: totals, statsd, or snapshot
 	// where it stays as it is.

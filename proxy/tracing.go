@@ -49,7 +49,8 @@ func (v *passage) traceMetric(metric int, said *verdict) {
 // is left of it says whether that is what happened.
 func (v *passage) traceChanges(found []finding.Finding, act TraceAct, before, after []labels.Label) {
 	for _, f := range found {
-		c := TraceChange{Rule: f.ID, Line: v.entry.LineOf(f.ID), Metric: strings.Clone(f.Metric), Label: strings.Clone(f.Label), Act: act, Limit: f.Limit}
+		place := v.entry.PlaceOf(f.ID)
+		c := TraceChange{Rule: f.ID, File: place.File, Line: place.Line, Metric: strings.Clone(f.Metric), Label: strings.Clone(f.Label), Act: act, Limit: f.Limit}
 		if f.Limit > 0 {
 			c.Seen = f.Count
 		}
@@ -221,7 +222,7 @@ func (v *passage) traced(g *Guard, e *epoch, a Answer, outcome Outcome) {
 	t.Answer = TraceAnswer{Status: a.Status, ContentType: a.Header.Get("Content-Type"), Body: string(a.Body)}
 	if v.entry != nil {
 		t.Key = &TraceKey{Pushed: keyMap(v.raw), Group: keyMap(v.group)}
-		t.Entry = &TraceEntry{Name: v.entry.Name, Line: v.entry.Line, Owner: v.entry.Owner, Mode: string(v.entry.Mode), Job: v.job}
+		t.Entry = &TraceEntry{Name: v.entry.Name, File: v.entry.File, Line: v.entry.Line, Owner: v.entry.Owner, Mode: string(v.entry.Mode), Job: v.job}
 		if v.entry.Mode == policy.Report {
 			t.Would = v.said().String()
 		}

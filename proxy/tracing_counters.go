@@ -53,7 +53,8 @@ func (v *passage) traceFamily(g *Guard, i int) TraceFamily {
 		Class: string(c.Class), Reason: c.Reason, Semantics: string(c.Semantics),
 	}
 	if c.Rule > 0 {
-		t.Line = v.entry.FamilyLine(c.Rule)
+		place := v.entry.FamilyPlace(c.Rule)
+		t.File, t.Line = place.File, place.Line
 	}
 	if c.Class == rules.ClassCounter {
 		t.Route = g.route(v.entry).String()

@@ -18,8 +18,8 @@ type checkCommand struct {
 
 func newCheckCommand(app *kingpin.Application) *checkCommand {
 	c := &checkCommand{}
-	cmd := app.Command("check", "Find every fault of policy files, and of files of tests. Exits 0 if there is none, 1 if there are faults, 2 if a file cannot be read.")
-	cmd.Arg("FILE...", "A policy file.").Required().StringsVar(&c.files)
+	cmd := app.Command("check", "Find every fault of policies, and of files of tests. Exits 0 if there is none, 1 if there are faults, 2 if a file cannot be read.")
+	cmd.Arg("FILE...", "A policy, a file or a folder of files, or a file of tests.").Required().StringsVar(&c.files)
 	return c
 }
 

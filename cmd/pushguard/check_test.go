@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -25,8 +26,17 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Mkdir("folder", 0o700); err != nil {
-		t.Fatal(err)
+	for name, content := range map[string]string{
+		"folder/README.md":      "no policy\n",
+		"teams/a.yml":           "version: v1\njobs: [{job: a}]\n",
+		"teams/b.yml":           "jobs: [{job: b, budget: {series: 9, until: 2026-01-31}}]\n",
+		"teams/b_test.yml":      "tests: {}\n",
+		"clash/10-platform.yml": "version: v1\ndefault: {mode: enforce}\njobs: [{job: a}]\n",
+		"clash/20-data.yml":     "default: {mode: report}\njobs: [{job: a}]\n",
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	const (
 		one    = "one.yml: ok (1 entry, digest aefdbe17a150)\n"
@@ -46,7 +56,22 @@ func TestCheck(t *testing.T) {
 		{"a faulty file", []string{"faulty.yml"}, 1, "", faulty},
 		{"faults do not end it", []string{"worse.yml", "one.yml", "faulty.yml"}, 1, one, worse + faulty},
 		{"a file that is not there", []string{"none.yml", "one.yml"}, 2, one, "pushguard: read policy: open none.yml: no such file or directory\n"},
-		{"a folder", []string{"folder"}, 2, "", "pushguard: read policy: read folder: is a directory\n"},
+		{
+			"a folder",
+			[]string{"teams"},
+			0,
+			"teams: ok (3 entries, digest 2e8b15a9a7cd)\n",
+			"teams/b.yml:1:44: warning: job \"b\": budget: until: the budget ended with 2026-01-31: default's holds\n",
+		},
+		{
+			"a folder whose files clash",
+			[]string{"clash"},
+			1,
+			"",
+			"clash/20-data.yml:1:10: default: stands in two files: first at clash/10-platform.yml:2:10\n" +
+				"clash/20-data.yml:2:14: job \"a\": duplicate job pattern: first at clash/10-platform.yml:3:14\n",
+		},
+		{"a folder without a policy", []string{"folder"}, 2, "", "pushguard: read policy: folder: no policy file in the folder: want *.yml or *.yaml\n"},
 		{"not there before a faulty one", []string{"none.yml", "worse.yml"}, 2, "", "pushguard: read policy: open none.yml: no such file or directory\n" + worse},
 		{"not there after a faulty one", []string{"worse.yml", "none.yml"}, 2, "", worse + "pushguard: read policy: open none.yml: no such file or directory\n"},
 		{

@@ -41,7 +41,7 @@ type explainCommand struct {
 func newExplainCommand(app *kingpin.Application) *explainCommand {
 	c := &explainCommand{}
 	cmd := app.Command("explain", "Tell step by step what would become of a push read from stdin. Nothing is sent anywhere. Exits with 0 if the push would be accepted, with 1 if it would be refused.")
-	cmd.Flag("policy.file", "The policy file. Required.").PlaceHolder("FILE").StringVar(&c.policyFile)
+	cmd.Flag("policy.file", "The policy: a file, or a folder of files. Required.").PlaceHolder("FILE").StringVar(&c.policyFile)
 	cmd.Flag("job", "The job that pushes. Required without --capture.").PlaceHolder("NAME").StringVar(&c.job)
 	cmd.Flag("grouping", "Another label of the grouping key. Repeatable.").PlaceHolder("NAME=VALUE").StringsVar(&c.grouping)
 	cmd.Flag("method", "PUT, POST or DELETE.").Default(http.MethodPut).EnumVar(&c.method, http.MethodPut, http.MethodPost, http.MethodDelete)

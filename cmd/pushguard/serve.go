@@ -71,7 +71,7 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 		PlaceHolder("URL")
 	cmd.Flag("pushgateway.config.file", "File that says how to speak to the Pushgateway behind: basic_auth, authorization, oauth2, tls_config, http_headers or a proxy, as in Prometheus' http_config. What it sets replaces what a client sends. Redirects and HTTP/2 are never used. Without the file, clients' own credentials are forwarded.").
 		PlaceHolder("FILE").StringVar(&s.gatewayConfigFile)
-	cmd.Flag("policy.file", "The policy file. By default the one built in, which is deploy/policy.example.yml: enforced without a Pushgateway behind, in report in front of one.").
+	cmd.Flag("policy.file", "The policy: a file, or a folder of files, *.yml and *.yaml but for *_test.yml, in the order of their names. By default the one built in, which is deploy/policy.example.yml: enforced without a Pushgateway behind, in report in front of one.").
 		PlaceHolder("FILE").StringVar(&s.policyFile)
 	flag(cmd, "pushgateway.timeout", "How long the Pushgateway may take to answer one request.", &s.gatewayTimeout, parseTimeout).
 		Default("30s")

@@ -104,7 +104,7 @@ func (s *story) entry(e *trial.Explanation) {
 	if e.Entry.Owner != "" {
 		owner = ", owner " + e.Entry.Owner
 	}
-	s.step("entry", plain, "%s %s%s, mode %s", s.place(e.Entry.Line), e.Entry.Name, owner, e.Entry.Mode)
+	s.step("entry", plain, "%s %s%s, mode %s", s.place(e.Entry.File, e.Entry.Line), e.Entry.Name, owner, e.Entry.Mode)
 	switch e.Entry.Mode {
 	case string(policy.Report):
 		s.more(plain, "what the policy says is only reported: nothing is changed for it")
@@ -113,12 +113,12 @@ func (s *story) entry(e *trial.Explanation) {
 	}
 }
 
-// place is a line of the policy file.
-func (s *story) place(line int) string {
+// place is a line of a policy file.
+func (s *story) place(file string, line int) string {
 	if line == 0 {
 		return s.file + ":"
 	}
-	return s.file + ":" + strconv.Itoa(line) + ":"
+	return file + ":" + strconv.Itoa(line) + ":"
 }
 
 func (s *story) body(b *proxy.TraceBody) {
@@ -143,7 +143,7 @@ func (s *story) changes(e *trial.Explanation) {
 		if c.Act == proxy.PushRefused {
 			color = red
 		}
-		s.step(name, color, "%s %s: %s", s.place(c.Line), c.Rule, changeText(&c))
+		s.step(name, color, "%s %s: %s", s.place(c.File, c.Line), c.Rule, changeText(&c))
 		for _, v := range c.Values {
 			switch c.Act {
 			case proxy.LabelReplaced:

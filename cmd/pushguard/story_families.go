@@ -31,7 +31,7 @@ func (s *story) families(e *trial.Explanation) {
 				like, told[j] = append(like, &e.Families[j]), true
 			}
 		}
-		s.step(name, plain, "%s%s: %s (%s)%s", s.familyPlace(like[0].Line), namesOf(like), like[0].Class, like[0].Reason, fateOf(e, like))
+		s.step(name, plain, "%s%s: %s (%s)%s", s.familyPlace(like[0].File, like[0].Line), namesOf(like), like[0].Class, like[0].Reason, fateOf(e, like))
 		name = ""
 		if like[0].Class == string(rules.ClassCounter) && e.Accepted() {
 			s.counter(e, like)
@@ -44,7 +44,7 @@ func alike(a, b *proxy.TraceFamily) bool {
 	if a.Class == string(rules.ClassCounter) && a.Unit == "" {
 		return false
 	}
-	return a.Class == b.Class && a.Reason == b.Reason && a.Line == b.Line && a.Unit == b.Unit && (a.LeftOut == a.Metrics) == (b.LeftOut == b.Metrics)
+	return a.Class == b.Class && a.Reason == b.Reason && a.Line == b.Line && a.File == b.File && a.Unit == b.Unit && (a.LeftOut == a.Metrics) == (b.LeftOut == b.Metrics)
 }
 
 func namesOf(like []*proxy.TraceFamily) string {
@@ -60,11 +60,11 @@ func namesOf(like []*proxy.TraceFamily) string {
 }
 
 // familyPlace is the line of the policy that decided, if one did.
-func (s *story) familyPlace(line int) string {
+func (s *story) familyPlace(file string, line int) string {
 	if line == 0 {
 		return ""
 	}
-	return s.place(line) + " "
+	return s.place(file, line) + " "
 }
 
 // fateOf says what becomes of families that neither count nor are a snapshot.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -103,21 +104,28 @@ func suitesOf(file string) []suite {
 		return []suite{{file: file, fault: err}}
 	}
 	out := []suite{{file: file, policy: p, tests: p.Tests()}}
+	ours := append(p.Files(), file)
 	for _, beside := range testsBeside(file) {
-		if s, of := loadTests(beside); filepath.Clean(of) == filepath.Clean(file) {
-			out = append(out, s)
+		of, tests, err := policy.LoadTests(beside)
+		if slices.ContainsFunc(ours, func(name string) bool { return filepath.Clean(name) == filepath.Clean(of) }) {
+			out = append(out, suite{file: beside, policy: p, tests: tests, fault: err})
 		}
 	}
 	return out
 }
 
-// testsBeside are the files of tests in the folder of a policy, by name.
+// testsBeside are the files of tests in the folder of a policy, or in the folder that
+// is the policy, by name.
 func testsBeside(file string) []string {
-	entries, _ := os.ReadDir(filepath.Dir(file)) // which has the policy in it
+	folder := file
+	if info, err := os.Stat(file); err != nil || !info.IsDir() {
+		folder = filepath.Dir(file)
+	}
+	entries, _ := os.ReadDir(folder) // which has the policy in it
 	var out []string
 	for _, e := range entries {
 		if policy.IsTestFile(e.Name()) {
-			out = append(out, filepath.Join(filepath.Dir(file), e.Name()))
+			out = append(out, filepath.Join(folder, e.Name()))
 		}
 	}
 	return out
