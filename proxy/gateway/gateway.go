@@ -41,8 +41,8 @@ type Config struct {
 	// UserAgent is sent with the guard's own questions; clients' requests keep
 	// theirs.
 	UserAgent string
-	// Observe is called once for every answer, when its header is in, and for
-	// every request that got none, with status 0. The method is one of HTTP's or
+	// Observe is called once for every answer, when its header is in (that to a write
+	// when all of it is), and for every request that got none, with status 0. The method is one of HTTP's or
 	// "other". It is called from many goroutines. May be nil.
 	Observe func(method string, status int, d time.Duration)
 	// Logger is told of reads that break off once their answer has begun. Nil is
@@ -60,6 +60,8 @@ type Upstream struct {
 	logger    *slog.Logger
 	client    *Client
 	transport http.RoundTripper
+	observe   func(method string, status int, d time.Duration) // may be nil
+	links     *links                                           // nil where the transport must do it all
 }
 
 // New returns the upstream at the URL. It opens no connection.
@@ -83,6 +85,10 @@ func New(cfg Config) (*Upstream, error) {
 	if client == nil {
 		client = &Client{transport: transport()}
 	}
+	var direct *links
+	if cfg.Client == nil && u.Scheme == "http" {
+		direct = newLinks(u.Host)
+	}
 	return &Upstream{
 		scheme:    u.Scheme,
 		host:      u.Host,
@@ -92,6 +98,8 @@ func New(cfg Config) (*Upstream, error) {
 		logger:    logger,
 		client:    client,
 		transport: observed{next: client.transport, observe: cfg.Observe},
+		observe:   cfg.Observe,
+		links:     direct,
 	}, nil
 }
 
@@ -111,6 +119,9 @@ func transport() *http.Transport {
 
 // Close closes the idle connections. Requests under way go on.
 func (u *Upstream) Close() {
+	if u.links != nil {
+		u.links.close()
+	}
 	(&http.Client{Transport: u.client.transport}).CloseIdleConnections()
 }
 

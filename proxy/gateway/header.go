@@ -20,8 +20,8 @@ func removeHopByHop(h http.Header) {
 			h.Del(textproto.TrimString(name))
 		}
 	}
-	for _, name := range hopByHop {
-		h.Del(name)
+	for _, name := range hopByHop { // as net/http writes names itself
+		delete(h, name)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -95,29 +96,60 @@ func (u *Upstream) Do(ctx context.Context, r Request) (Answer, error) {
 // Forward is Do to an escaped path below the upstream's prefix, whatever r.Key
 // is. The caller lists the paths it permits.
 func (u *Upstream) Forward(ctx context.Context, escapedPath string, r Request) (Answer, error) {
-	ctx, cancel := u.bounded(ctx)
-	defer cancel()
-	sent := false // there was a connection to send on; the transport calls this before it returns
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent = true }})
 	req, err := http.NewRequestWithContext(ctx, r.Method, "", bytes.NewReader(r.Body))
 	if err != nil {
 		return Answer{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	req.URL, req.Header = u.at(escapedPath), u.header(r)
-	resp, err := u.transport.RoundTrip(req)
+	exchange := u.byTransport
+	if u.links != nil && len(r.Body) <= largestDirect {
+		exchange = u.byLink
+	}
+	resp, body, sent, err := exchange(ctx, req)
 	if err != nil {
 		return Answer{}, fmt.Errorf("%w: %w", class(err, sent), err)
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		return Answer{}, fmt.Errorf("%w: status %d to %.100q", ErrRedirect, resp.StatusCode, resp.Header.Get("Location"))
 	}
-	// The status has decided what became of the write. A body that breaks off
-	// does not change that, it is handed on as far as it came.
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	removeHopByHop(resp.Header)
 	resp.Header.Del("Content-Length")
 	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
+}
+
+// byTransport sends a request through net/http's transport, and byLink without it. Sent
+// says that there was a connection to send it on.
+func (u *Upstream) byTransport(ctx context.Context, req *http.Request) (resp *http.Response, body []byte, sent bool, err error) {
+	ctx, cancel := u.bounded(ctx)
+	defer cancel()
+	// The transport calls this before it returns.
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent = true }})
+	resp, err = u.transport.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return nil, nil, sent, err
+	}
+	defer resp.Body.Close()
+	// The status has decided what became of the write. A body that breaks off
+	// does not change that, it is handed on as far as it came.
+	body, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return resp, body, sent, nil
+}
+
+func (u *Upstream) byLink(ctx context.Context, req *http.Request) (resp *http.Response, body []byte, sent bool, err error) {
+	begun := time.Now()
+	deadline, _ := ctx.Deadline()
+	if own := begun.Add(u.timeout); u.timeout > 0 && (deadline.IsZero() || own.Before(deadline)) {
+		deadline = own
+	}
+	resp, body, sent, err = u.links.exchange(ctx, deadline, req)
+	if u.observe != nil {
+		status := 0
+		if err == nil {
+			status = resp.StatusCode
+		}
+		u.observe(methodName(req.Method), status, time.Since(begun))
+	}
+	return resp, body, sent, err
 }
 
 func (u *Upstream) header(r Request) http.Header {
