@@ -79,7 +79,7 @@ func BenchmarkPush(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			e := &epoch{policy: rules, verdicts: newVerdicts(1, demand.New(demand.Config{}))}
+			e := &epoch{policy: rules, verdicts: newVerdicts(1, demand.New(demand.Config{}), bm.asProtobuf)}
 			b.SetBytes(int64(len(bm.body)))
 			b.ReportAllocs()
 			v := &passage{last: map[string]int32{}}

@@ -262,6 +262,9 @@ func (v *passage) judgeMetrics(c *verdicts) {
 		said := table.get(h, f.Name, m.Identity)
 		if said == nil {
 			said = judge(v.entry, v.group, c.secret, p, i)
+			if c.asProtobuf && p.Encoding == wire.Text && v.enforced() {
+				said.keepFields()
+			}
 			c.put(table, h, said)
 		}
 		if said.fed != generation {

@@ -21,7 +21,7 @@ func (g *Guard) SetPolicy(p *policy.Policy) {
 
 // setPolicy swaps the epoch; the caller holds reloading.
 func (g *Guard) setPolicy(p *policy.Policy) {
-	e := &epoch{policy: p, verdicts: newVerdicts(g.seed, g.demand), known: newKnowns()}
+	e := &epoch{policy: p, verdicts: newVerdicts(g.seed, g.demand, g.cfg.TextAsProtobuf), known: newKnowns()}
 	old := g.epoch.Swap(e)
 	now := g.cfg.Now()
 	g.book.Regovern(func(job string) (int, ledger.Budget) {

@@ -48,7 +48,7 @@ type verdict struct {
 }
 
 func (v *verdict) weight() int {
-	n := verdictWeight + len(v.identity) + len(v.family) + len(v.fate.Block)
+	n := verdictWeight + len(v.identity) + len(v.family) + len(v.fate.Block) + len(v.fate.Fields)
 	for _, l := range v.fate.Labels {
 		n += len(l.Name) + len(l.Value) + 32
 	}
@@ -69,6 +69,8 @@ type verdicts struct {
 	seed   maphash.Seed
 	secret uint64 // of fingerprints
 	demand *demand.Estimator
+	// asProtobuf has verdicts about text keep what it takes to send them on as protobuf.
+	asProtobuf bool
 
 	mu     sync.Mutex
 	tables *lru.Cache[tableKey, *verdictTable]
@@ -96,8 +98,8 @@ type verdictTable struct {
 	evicted bool
 }
 
-func newVerdicts(secret uint64, d *demand.Estimator) *verdicts {
-	c := &verdicts{seed: maphash.MakeSeed(), secret: secret, demand: d}
+func newVerdicts(secret uint64, d *demand.Estimator, asProtobuf bool) *verdicts {
+	c := &verdicts{seed: maphash.MakeSeed(), secret: secret, demand: d, asProtobuf: asProtobuf}
 	// The error is for a size that is not positive.
 	c.tables, _ = lru.NewWithEvict(verdictJobs, func(_ tableKey, t *verdictTable) {
 		c.bytes -= t.bytes
@@ -203,6 +205,16 @@ func judge(entry *policy.Entry, group wire.Key, secret uint64, p *wire.Push, met
 		v.rejected = true
 	}
 	return v
+}
+
+// keepFields keeps the labels of a metric of text as protobuf has them.
+func (v *verdict) keepFields() {
+	switch v.fate.Act {
+	case wire.Pass:
+		v.fate.Fields = wire.AppendLabels(nil, wire.Protobuf, v.pushed.labels)
+	case wire.Relabel:
+		v.fate.Fields = wire.AppendLabels(nil, wire.Protobuf, v.fate.Labels)
+	}
 }
 
 func joining(word rules.Gauges) wire.Joining {

@@ -26,7 +26,7 @@ func newJudging(t *testing.T, rules string) *judging {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &judging{epoch: &epoch{policy: p, verdicts: newVerdicts(1, demand.New(demand.Config{}))}, v: &passage{last: map[string]int32{}}}
+	return &judging{epoch: &epoch{policy: p, verdicts: newVerdicts(1, demand.New(demand.Config{}), false)}, v: &passage{last: map[string]int32{}}}
 }
 
 // push judges a text body of a job and returns what would go on.
@@ -210,7 +210,7 @@ func TestAllJobsTogetherAreBounded(t *testing.T) {
 // TestAHashIsNotAnIdentity puts a verdict about one metric under the hash of
 // another: it decides nothing.
 func TestAHashIsNotAnIdentity(t *testing.T) {
-	c := newVerdicts(1, demand.New(demand.Config{}))
+	c := newVerdicts(1, demand.New(demand.Config{}), false)
 	table := c.table(tableKey{job: "a"})
 	defer table.mu.Unlock()
 	const h = 7

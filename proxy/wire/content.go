@@ -268,6 +268,12 @@ func unsnapChunk(dst []byte, kind byte, chunk []byte, limit int64) ([]byte, erro
 // IsProtobuf reports whether a Content-Type says delimited protobuf. As in a
 // Pushgateway everything else is text, whatever it calls itself.
 func IsProtobuf(contentType string) bool {
+	switch contentType { // what nearly all clients send
+	case ProtobufType:
+		return true
+	case TextType, "text/plain; version=0.0.4", "application/x-www-form-urlencoded", "":
+		return false
+	}
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	return err == nil && mediaType == "application/vnd.google.protobuf" &&
 		params["encoding"] == "delimited" &&

@@ -133,7 +133,7 @@ func (p *Push) join(set []int32, fates []Fate, values map[int32]*dto.Metric, unt
 	if err != nil {
 		return &MergeError{Family: strings.Clone(family.Name), Labels: fate.Labels, Err: err}
 	}
-	fate.Act = Relabel
+	fate.Act, fate.Fields = Relabel, nil
 	if p.Encoding == Text {
 		merged.Label = nil
 		fate.sum = merged

@@ -28,6 +28,10 @@ type Fate struct {
 	// Block is Labels as AppendLabels renders them in the encoding of the push;
 	// needed for Relabel only.
 	Block []byte
+	// Fields are, of a text push, the labels the metric goes on with as the label fields
+	// of a Metric message: for Pass as they were pushed. Transcode makes them itself
+	// where they are nil.
+	Fields []byte
 	// Output is the Fingerprint of Labels.
 	Output uint64
 	Act    Act

@@ -133,6 +133,8 @@ func (t *transcoder) metricMessage(typ dto.MetricType, fate *Fate) {
 	t.dst = protowire.AppendTag(t.dst, familyMetric, protowire.BytesType)
 	start := len(t.dst)
 	switch {
+	case fate.Fields != nil:
+		t.dst = append(t.dst, fate.Fields...)
 	case fate.Act == Pass:
 		t.dst = appendTextPairs(t.dst, t.Metrics[t.metric].Identity)
 	default:

@@ -150,6 +150,8 @@ func checkTranscode(t *testing.T, body []byte) bool {
 	first := passing(p)
 	for i := range first {
 		switch ls := p.Labels(nil, i); {
+		case i%4 == 3:
+			first[i].Fields = AppendLabels(nil, Protobuf, ls)
 		case i%3 == 2:
 			first[i].Act = LeaveOut
 		case len(ls) > 0:
@@ -170,7 +172,11 @@ func checkTranscode(t *testing.T, body []byte) bool {
 }
 
 func relabelled(ls []labels.Label) Fate {
-	return Fate{Act: Relabel, Labels: ls, Block: AppendLabels(nil, Text, ls), Output: Fingerprint(1, ls)}
+	f := Fate{Act: Relabel, Labels: ls, Block: AppendLabels(nil, Text, ls), Output: Fingerprint(1, ls)}
+	if f.Output%2 == 0 {
+		f.Fields = AppendLabels(nil, Protobuf, ls)
+	}
+	return f
 }
 
 func sameTranscoded(t *testing.T, p *Push, fates []Fate) bool {
@@ -238,7 +244,11 @@ func BenchmarkTranscode(b *testing.B) {
 	for i := range dropped {
 		dropped[i] = relabelled(slices.Delete(p.Labels(nil, i), 1, 2))
 	}
-	for name, fates := range map[string][]Fate{"as-it-came": passing(p), "label-dropped": dropped} {
+	known := passing(p)
+	for i := range known {
+		known[i].Fields = AppendLabels(nil, Protobuf, p.Labels(nil, i))
+	}
+	for name, fates := range map[string][]Fate{"as-it-came": passing(p), "known": known, "label-dropped": dropped} {
 		buf := make([]byte, 0, 1<<16)
 		run := func(encoding string, render func()) {
 			b.Run(encoding+"/"+name, func(b *testing.B) {
