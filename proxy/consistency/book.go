@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
@@ -20,13 +21,19 @@ import (
 type book struct {
 	index  *store.Index
 	groups map[string]*group // by their labels with a value
-	clock  uint64            // counts what changes
 	// unsure are the families of which a group may hold one type or another; the index
 	// knows one.
 	unsure map[string]*group
-	// removed are the groups that were removed while a listing is under way, and when.
-	removed map[string]uint64
+	// removed are the groups that were removed lately, and when.
+	removed map[string]time.Time
 }
+
+// lag is how long a Pushgateway may take to list what it has accepted: it answers before
+// it has applied a push, and then applies one after the other.
+const lag = 5 * time.Second
+
+// maxRemoved is how many removed groups are remembered beyond those of the last seconds.
+const maxRemoved = 10_000
 
 // group is a group of the upstream.
 type group struct {
@@ -38,11 +45,11 @@ type group struct {
 	pushing        bool
 	doubtful       bool           // a push got no answer: some of the families may not be there
 	taken          []store.Family // what the index counts for it
-	changed        uint64         // by the clock
+	changed        time.Time      // zero if it is as it was listed
 }
 
 func newBook() *book {
-	return &book{index: store.NewIndex(), groups: map[string]*group{}, unsure: map[string]*group{}}
+	return &book{index: store.NewIndex(), groups: map[string]*group{}, unsure: map[string]*group{}, removed: map[string]time.Time{}}
 }
 
 func (b *book) find(key wire.Key) *group { return b.groups[key.Canonical().ID()] }
@@ -50,7 +57,7 @@ func (b *book) find(key wire.Key) *group { return b.groups[key.Canonical().ID()]
 // enter returns the group, a new one if there is none.
 func (b *book) enter(key wire.Key) *group {
 	if g := b.find(key); g != nil {
-		b.tick(g)
+		g.changed = time.Now()
 		return g
 	}
 	key = wire.KeyOf(strings.Clone(key.Canonical().ID()))
@@ -62,13 +69,8 @@ func (b *book) enter(key wire.Key) *group {
 	}
 	b.groups[key.ID()] = g
 	b.index.Enter(key.Job(), g.names)
-	b.tick(g)
+	g.changed = time.Now()
 	return g
-}
-
-func (b *book) tick(g *group) {
-	b.clock++
-	g.changed = b.clock
 }
 
 // reserve has a group be about to hold families: besides those it holds of other names,
@@ -144,7 +146,7 @@ func (b *book) end(key wire.Key, decide func(*group)) {
 		g.taken[i].Name = strings.Clone(g.taken[i].Name)
 	}
 	b.retype(g, gone)
-	b.tick(g)
+	g.changed = time.Now()
 }
 
 // retype has the index know the types of what a group kept of other types: it knows one
@@ -165,11 +167,11 @@ func (b *book) retype(g *group, gone []store.Family) {
 // touch keeps a listing that was asked for before from deciding about a group.
 func (b *book) touch(key wire.Key) {
 	if g := b.find(key); g != nil {
-		b.tick(g)
+		g.changed = time.Now()
 	}
 }
 
-// remove forgets a group. For a listing that was asked for before it is remembered that
+// remove forgets a group. For a listing that does not know it yet it is remembered that
 // it is gone.
 func (b *book) remove(key wire.Key) {
 	g := b.find(key)
@@ -180,9 +182,10 @@ func (b *book) remove(key wire.Key) {
 	b.index.Drop(g.taken)
 	b.index.Leave(g.key.Job(), g.names)
 	delete(b.groups, g.key.ID())
-	if b.clock++; b.removed != nil {
-		b.removed[g.key.ID()] = b.clock
+	if len(b.removed) >= maxRemoved {
+		maps.DeleteFunc(b.removed, func(_ string, at time.Time) bool { return time.Since(at) > lag })
 	}
+	b.removed[g.key.ID()] = time.Now()
 }
 
 func (b *book) wipe() {
@@ -265,17 +268,20 @@ func (b *book) list(groups []gateway.Group) (contradictions int) {
 		}
 		slices.SortFunc(g.families, func(a, b family) int { return strings.Compare(a.Name, b.Name) })
 		contradictions += b.count(g)
-		g.changed = 0
+		g.changed = time.Time{}
 	}
-	b.clock = 0
 	return contradictions
 }
 
-// keep takes over from the book before what has changed since its clock said so.
-func (b *book) keep(before *book, since uint64) (contradictions int) {
-	b.clock = before.clock
+// keep takes over from the book before what a listing that was asked for at that time
+// need not tell of: what has changed since, and, unless the upstream has restarted, what
+// it may have had to do yet.
+func (b *book) keep(before *book, asked time.Time, restarted bool) (contradictions int) {
+	later := func(at time.Time, certain bool) bool {
+		return at.After(asked) || certain && !restarted && asked.Sub(at) < lag
+	}
 	for id, old := range before.groups {
-		if !old.pushing && old.changed <= since {
+		if !old.pushing && !later(old.changed, !old.doubtful) {
 			continue
 		}
 		if g := b.groups[id]; g != nil {
@@ -289,9 +295,13 @@ func (b *book) keep(before *book, since uint64) (contradictions int) {
 		}
 	}
 	for id, at := range before.removed {
-		if g := b.groups[id]; g != nil && before.groups[id] == nil && at > since {
+		if !later(at, true) || before.groups[id] != nil {
+			continue
+		}
+		if g := b.groups[id]; g != nil {
 			b.remove(g.key)
 		}
+		b.removed[id] = at
 	}
 	return contradictions
 }

@@ -164,19 +164,17 @@ func (c *Checker) Started(ctx context.Context) (time.Time, error) {
 }
 
 // Groups lists what the upstream holds, and has pushes held to that: but for groups that
-// were pushed to since it was asked, which it may not tell of.
+// were pushed to since it was asked, or seconds before, of which it may not tell yet.
 func (c *Checker) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error) {
 	c.listing.Lock()
 	defer c.listing.Unlock()
 	c.seed.Store(seed)
-	c.mu.Lock()
-	before := c.book.clock
-	c.book.removed = map[string]uint64{}
-	c.mu.Unlock()
+	asked := time.Now()
 	groups, err := c.Upstream.Groups(ctx, seed)
 	if err != nil {
 		return nil, err
 	}
+	restarted := c.restarted()
 	if err := c.readOwn(ctx); err != nil {
 		c.logger.Warn("The Pushgateway does not tell which families it exposes of itself: pushes are not held to them", "err", err)
 	}
@@ -185,11 +183,17 @@ func (c *Checker) Groups(ctx context.Context, seed uint64) ([]gateway.Group, err
 	contradictions := fresh.list(groups)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	contradictions += fresh.keep(c.book, before)
+	contradictions += fresh.keep(c.book, asked, restarted)
 	if c.book = fresh; contradictions > 0 {
 		c.logger.Warn("The Pushgateway holds families that contradict one another, so that its scrape fails: delete the groups that are wrong", "families", contradictions)
 	}
 	return groups, nil
+}
+
+// restarted reports whether the upstream has started since it was listed last.
+func (c *Checker) restarted() bool {
+	now := c.asked.Load()
+	return now != nil && !c.started.IsZero() && !now.Equal(c.started)
 }
 
 // readOwn asks for the upstream's own families if that was not done since it started.

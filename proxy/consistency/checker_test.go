@@ -219,6 +219,32 @@ func TestListingDoesNotForgetWhatCameMeanwhile(t *testing.T) {
 	push(t, c, 400, "PUT", k, "# TYPE s counter\ns 1\n")
 }
 
+// TestListingMayLag has the upstream list what it held before it applied a push that it
+// has accepted, and a delete; and nothing any more once it has restarted.
+func TestListingMayLag(t *testing.T) {
+	f := &fake{began: time.Unix(1, 0)}
+	c := begun(t, f)
+	started := func() {
+		if _, err := c.Started(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	started()
+	relist(t, c)
+	gone := key("job", "gone")
+	push(t, c, 200, "PUT", gone, "# TYPE old gauge\nold 1\n")
+	push(t, c, 202, "DELETE", gone, "")
+	push(t, c, 200, "PUT", j, asGauge)
+	f.groups = []gateway.Group{{Key: gone, Families: []wire.FamilyPrint{{Name: "old", Type: dto.MetricType_GAUGE}}}}
+	relist(t, c)
+	push(t, c, 400, "PUT", k, asCounter)
+	push(t, c, 200, "PUT", k, "# TYPE old counter\nold 1\n")
+	f.groups, f.began = nil, time.Unix(2, 0)
+	started()
+	relist(t, c)
+	push(t, c, 200, "PUT", k, asCounter)
+}
+
 func TestDeletesAndWipesMakeRoom(t *testing.T) {
 	f := &fake{}
 	c := begun(t, f)

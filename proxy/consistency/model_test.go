@@ -39,6 +39,13 @@ func newPair(t testing.TB) *pair {
 	t.Helper()
 	p := &pair{pages: [2]*url.URL{gatewaytest.Start(t, "--web.enable-admin-api"), gatewaytest.Start(t, "--web.enable-admin-api", "--push.disable-consistency-check")}}
 	p.checked, p.unchecked = open(t, p.pages[0]), open(t, p.pages[1])
+	// From its first push on, a Pushgateway has all the families of its own.
+	r := gateway.Request{Method: http.MethodPut, Key: keys[0], Header: http.Header{}, Body: []byte("first 1\n")}
+	for _, up := range []*gateway.Upstream{p.checked, p.unchecked} {
+		if a, err := up.Do(t.Context(), r); err != nil || a.Status/100 != 2 {
+			t.Fatal(a, err)
+		}
+	}
 	return p
 }
 
@@ -77,6 +84,7 @@ func TestAnswersAsACheckedPushgateway(t *testing.T) {
 			o := drawOp(rt)
 			told = append(told, o.String())
 			if o.method == "restart" {
+				p.samePages(rt, told) // one that has just begun is told of what has been applied
 				p.restart(rt)
 				continue
 			}
@@ -174,8 +182,10 @@ var families = []string{
 	"go_goroutines 1\n",
 	"# TYPE go_goroutines gauge\ngo_goroutines 1\n",
 	"go_gc_duration_seconds_count 1\n",
-	"pushgateway_http_requests_total 1\n",
-	"# TYPE pushgateway_http_push_size_bytes counter\npushgateway_http_push_size_bytes 1\n",
+	"# TYPE pushgateway_http_requests_total counter\npushgateway_http_requests_total 1\n",
+	"# TYPE pushgateway_build_info gauge\npushgateway_build_info 1\n",
+	"# TYPE promhttp_metric_handler_requests_total counter\npromhttp_metric_handler_requests_total 1\n",
+	"# TYPE pushgateway_http_push_size_bytes summary\npushgateway_http_push_size_bytes_sum 1\n",
 }
 
 // request is the op as the guard has it carried out.

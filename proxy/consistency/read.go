@@ -53,6 +53,9 @@ func read(r gateway.Request, seed uint64) ([]family, error) {
 		return f.push == nil || len(f.prints) == 0 && p.Encoding == wire.Text
 	})
 	for i := range out {
+		if alone(out[i].Name) {
+			return nil, fmt.Errorf("gathered metric family %s is the Pushgateway's own", out[i].Name)
+		}
 		if err := out[i].once(seed); err != nil {
 			return nil, err
 		}
