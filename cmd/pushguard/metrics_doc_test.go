@@ -86,7 +86,7 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = known.close() })
-	registry.MustRegister(known.metrics()...)
+	registry.MustRegister(known.metrics(nil)...)
 	sender, err := statsd.New(statsd.Config{Address: &url.URL{Scheme: "udp", Host: "127.0.0.1:9125"}, Tags: statsd.DogStatsD})
 	if err != nil {
 		t.Fatal(err)

@@ -203,7 +203,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	if cfg.Events = events; events != nil {
 		registry.MustRegister(events)
 	}
-	registry.MustRegister(known.metrics()...)
+	registry.MustRegister(known.metrics(snapshots.store)...)
 	guard, err := proxy.New(cfg)
 	if err != nil {
 		return err

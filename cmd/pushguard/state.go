@@ -13,6 +13,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/ledger"
 	"github.com/pushguard/pushguard/proxy/state"
+	"github.com/pushguard/pushguard/proxy/store"
 )
 
 // stateFlags say what outlives the process, as given.
@@ -106,7 +107,7 @@ func (m *memory) run(logger *slog.Logger) (execute func() error, interrupt func(
 }
 
 // metrics tell whether what is new is kept.
-func (m *memory) metrics() []prometheus.Collector {
+func (m *memory) metrics(groups *store.Store) []prometheus.Collector {
 	if m.dir == nil {
 		return nil
 	}
@@ -121,7 +122,11 @@ func (m *memory) metrics() []prometheus.Collector {
 			return 1
 		})
 	}
-	return []prometheus.Collector{kept("ledger", m.book.Err), kept("counters", m.store.Err)}
+	out := []prometheus.Collector{kept("ledger", m.book.Err), kept("counters", m.store.Err)}
+	if groups != nil {
+		out = append(out, kept("groups", groups.Err))
+	}
+	return out
 }
 
 // close gives the directory free.

@@ -190,6 +190,9 @@ func TestWhatTheDiskDoesNotTake(t *testing.T) {
 			t.Fatal("the store does not say that the disk takes nothing")
 		}
 	}
+	if w := get(t, s.Proxy(), "/-/healthy"); w.Code != 200 || !strings.HasPrefix(w.Body.String(), "OK\nwhat is pushed is kept in memory alone: ") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
 	if got := lines(t, s); !strings.Contains(got, "x{instance=\"\",job=\"a\"} 2\n") {
 		t.Error(got)
 	}

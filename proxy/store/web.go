@@ -20,7 +20,7 @@ func (s *Store) Proxy() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		serve := map[string]http.HandlerFunc{
 			"/metrics": page, "/": s.serveGroups, "/status": s.serveGroups,
-			"/-/healthy": serveOK, "/-/ready": serveOK,
+			"/-/healthy": s.serveHealth, "/-/ready": s.serveHealth,
 			"/api/v1/metrics": s.serveListing, "/api/v1/status": s.serveStatus,
 		}[r.URL.Path]
 		isAPI := strings.HasPrefix(r.URL.Path, "/api/v1/")
@@ -65,11 +65,15 @@ func crossOrigin(h http.Header) {
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 }
 
-// serveOK answers that all is well, which it is as long as pushes are taken: a disk
-// that takes nothing is said, and stops nobody.
-func serveOK(w http.ResponseWriter, _ *http.Request) {
+// serveHealth answers that all is well, which it is as long as pushes are taken: a
+// disk that takes nothing is said, and stops nobody.
+func (s *Store) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("OK"))
+	text := "OK"
+	if err := s.Err(); err != nil {
+		text += "\nwhat is pushed is kept in memory alone: " + err.Error() + "\n"
+	}
+	_, _ = w.Write([]byte(text))
 }
 
 // pageBuffer is how much of a page is written at once.
