@@ -14,7 +14,7 @@ help: ## list the targets
 build: ## build bin/pushguard, one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X $(INFO).Version=$(VERSION) -X $(INFO).Revision=$(REVISION)' -o bin/pushguard ./cmd/pushguard
 
-run: build ## start it in front of a Pushgateway (PUSHGATEWAY_URL, or Debian's) and say what to try
+run: build ## start it, all embedded (or in front of PUSHGATEWAY_URL), and say what to try
 	@testdata/run.sh
 
 demo: build ## ten failures that a bare Pushgateway reads as 1, and as 10 through pushguard

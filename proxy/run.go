@@ -86,7 +86,7 @@ func (g *Guard) start(ctx context.Context) {
 		case <-time.After(wait):
 		}
 	}
-	g.logger.Info("The Pushgateway's groups are known", "groups", g.book.Len(), "series", g.book.Series())
+	g.logger.Info("The groups are known", "groups", g.book.Len(), "series", g.book.Series())
 }
 
 // watchUpstream lists the groups again if the upstream has restarted since they

@@ -1,57 +1,45 @@
 #!/usr/bin/env bash
-# Starts bin/pushguard with the example policy in front of a Pushgateway and says
-# what to try. PUSHGATEWAY_URL names a Pushgateway; without it Debian's is started
-# on a free port. LISTEN is the guard's own address. Ctrl-C stops what was started.
+# Starts bin/pushguard as it is without a flag, everything embedded, and says what to
+# try. LISTEN is its address, PUSHGATEWAY_URL a Pushgateway to stand in front of.
+# Ctrl-C stops what was started.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 listen=${LISTEN:-127.0.0.1:9091}
-upstream=${PUSHGATEWAY_URL:-}
 dir=$(mktemp -d)
-guard='' gateway=''
+guard=''
 
-# The guard goes first, so that pushes in flight still find their Pushgateway.
 stop() {
-  for pid in $guard $gateway; do
-    kill "$pid" 2>/dev/null && wait "$pid" || true
-  done
+  [ -z "$guard" ] || { kill "$guard" 2>/dev/null && wait "$guard" || true; }
   rm -rf "$dir"
 }
 trap stop EXIT
 trap 'echo; exit 0' INT TERM
 
-# await CONDITION...: waits up to 10 s for it to hold.
-await() {
-  for _ in {1..100}; do
-    "$@" && return
-    sleep 0.1
-  done
-  return 1
-}
-
-command -v curl >/dev/null || testdata/install.sh pushgateway
-if [ -z "$upstream" ]; then
-  command -v prometheus-pushgateway >/dev/null || testdata/install.sh pushgateway
-  prometheus-pushgateway --web.listen-address=127.0.0.1:0 --persistence.file= >"$dir/pushgateway.log" 2>&1 &
-  gateway=$!
-  await grep -qs 'Listening on' "$dir/pushgateway.log" || { cat "$dir/pushgateway.log" >&2; exit 1; }
-  upstream=http://$(sed -n 's/.*Listening on.*address=//p' "$dir/pushgateway.log")
+flags=(--web.listen-address="$listen" --audit.file="$dir/audit.jsonl")
+where='with everything embedded'
+if [ -n "${PUSHGATEWAY_URL:-}" ]; then
+  flags+=(--pushgateway.url="$PUSHGATEWAY_URL" --policy.file=deploy/policy.example.yml)
+  where="in front of the Pushgateway at $PUSHGATEWAY_URL"
 fi
-
-bin/pushguard serve --web.listen-address="$listen" --pushgateway.url="$upstream" \
-  --policy.file=deploy/policy.example.yml --audit.file="$dir/audit.jsonl" 2> >(tee "$dir/pushguard.log" >&2) &
+bin/pushguard serve "${flags[@]}" 2> >(tee "$dir/pushguard.log" >&2) &
 guard=$!
+
 # Its own word comes first: another server may already answer at this address.
 ready() {
   kill -0 "$guard" 2>/dev/null || return 0
   grep -qs msg=Ready "$dir/pushguard.log" && curl -fso /dev/null "http://$listen/-/ready"
 }
-await ready || echo "The Pushgateway at $upstream does not answer yet." >&2
+for _ in {1..100}; do
+  ready && break
+  sleep 0.1
+done
+ready || echo "The Pushgateway at ${PUSHGATEWAY_URL:-} does not answer yet." >&2
 kill -0 "$guard" 2>/dev/null || { wait "$guard"; exit; }
 
 cat <<END
 
-pushguard listens on http://$listen, in front of the Pushgateway at $upstream.
+pushguard listens on http://$listen, $where.
 Try, in another terminal:
 
   # ten tasks that fail at once: a Pushgateway would say 1
