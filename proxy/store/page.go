@@ -91,12 +91,17 @@ func (p *Page) head(name string) (typ dto.MetricType, help string, plain bool) {
 // WriteText writes a family in the text format to a buffered writer. A name outside
 // the legacy charset stands as the format says, its escaping as it wants.
 func (p *Page) WriteText(w *bufio.Writer, name string, format expfmt.Format) error {
-	if name == pushTime || name == pushFailure {
-		return p.writeOwn(w, name)
-	}
+	escapes := format.ToEscapingScheme() != model.NoEscaping
+	own := name == pushTime || name == pushFailure
 	typ, help, plain := p.head(name)
-	if !plain && format.ToEscapingScheme() != model.NoEscaping {
+	if own {
+		plain = !slices.ContainsFunc(p.groups, func(g pinned) bool { return !g.plain })
+	}
+	switch {
+	case !plain && escapes:
 		return p.encode(w, name, format)
+	case own:
+		return p.writeOwn(w, name)
 	}
 	_, err := w.Write((&shape{Family: Family{name, typ}}).appendHead(w.AvailableBuffer(), help))
 	for m := range p.each(name) {

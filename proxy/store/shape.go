@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
 )
 
 // shape is what of a family does not change from push to push. It is immutable.
@@ -168,15 +169,19 @@ const noInstance = `instance="",`
 
 // appendHead appends the HELP and TYPE lines.
 func (s *shape) appendHead(dst []byte, help string) []byte {
+	name := s.Name
+	if !model.LegacyValidation.IsValidMetricName(name) {
+		name = quote(name)
+	}
 	if help != "" {
 		dst = append(dst, "# HELP "...)
-		dst = append(dst, s.Name...)
+		dst = append(dst, name...)
 		dst = append(dst, ' ')
 		dst = append(dst, helpEscaper.Replace(help)...)
 		dst = append(dst, '\n')
 	}
 	dst = append(dst, "# TYPE "...)
-	dst = append(dst, s.Name...)
+	dst = append(dst, name...)
 	dst = append(dst, ' ')
 	dst = append(dst, typeWord(s.Type)...)
 	return append(dst, '\n')

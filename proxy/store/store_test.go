@@ -1,15 +1,23 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	dto "github.com/prometheus/client_model/go"
 
@@ -222,5 +230,58 @@ func mustDecode(t *testing.T, d expfmt.Decoder) (out []*dto.MetricFamily) {
 			t.Fatal(err)
 		}
 		out = append(out, mf)
+	}
+}
+
+// TestWhatTextCannotSay is in a message all the same: native buckets, exemplars and
+// created timestamps.
+func TestWhatTextCannotSay(t *testing.T) {
+	t.Parallel()
+	created := timestamppb.New(time.Unix(1_700_000_000, 0))
+	pushed := []*dto.MetricFamily{
+		{Name: proto.String("c"), Type: dto.MetricType_COUNTER.Enum(), Metric: []*dto.Metric{{
+			Label:   []*dto.LabelPair{{Name: proto.String("t"), Value: proto.String("a")}},
+			Counter: &dto.Counter{Value: proto.Float64(3), CreatedTimestamp: created, Exemplar: &dto.Exemplar{Value: proto.Float64(1)}},
+		}}},
+		{Name: proto.String("h"), Type: dto.MetricType_HISTOGRAM.Enum(), Metric: []*dto.Metric{{
+			Histogram: &dto.Histogram{
+				SampleCount: proto.Uint64(3), SampleSum: proto.Float64(4), Schema: proto.Int32(0), ZeroThreshold: proto.Float64(0.001),
+				PositiveSpan: []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(1)}}, PositiveDelta: []int64{3},
+			},
+		}}},
+	}
+	var body bytes.Buffer
+	for _, mf := range pushed {
+		if _, err := protodelim.MarshalTo(&body, mf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	s, end := openedDir(t, dir)
+	p := &wire.Push{}
+	if err := p.Parse(body.Bytes(), wire.Protobuf, key(), wire.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := s.Do(t.Context(), gateway.Request{Method: http.MethodPut, Key: key(), Push: p}); err != nil || a.Status != 200 {
+		t.Fatal(a, err)
+	}
+	end()
+	s, end = openedDir(t, dir)
+	defer end()
+	const protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+	w := get(t, s.Proxy(), "/metrics", "Accept", protobuf)
+	got := map[string]*dto.MetricFamily{}
+	for _, mf := range mustDecode(t, expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Header()))) {
+		got[mf.GetName()] = mf
+	}
+	for _, want := range pushed {
+		m := got[want.GetName()].GetMetric()[0]
+		m.Label = slices.DeleteFunc(m.Label, func(l *dto.LabelPair) bool { return l.GetName() != "t" })
+		if !proto.Equal(m, want.Metric[0]) {
+			t.Errorf("%s: %v, pushed was %v", want.GetName(), m, want.Metric[0])
+		}
+	}
+	if text := lines(t, s); !strings.Contains(text, "h_bucket{instance=\"\",job=\"a\",le=\"+Inf\"} 3\n") || !strings.Contains(text, "c{instance=\"\",job=\"a\",t=\"a\"} 3\n") {
+		t.Error(text)
 	}
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -169,4 +170,64 @@ func randomFamily(r *rand.Rand, pick func(...string) string) string {
 		}
 		return out
 	}
+}
+
+// TestUTF8NamesEmbedded: with the flag, names of any UTF-8 are taken as 1.11.3 took
+// them with it, and are on the page as Prometheus reads them.
+func TestUTF8NamesEmbedded(t *testing.T) {
+	t.Parallel()
+	const withFlag = upstream + " --push.enable-utf8-names"
+	guard := embedded(t, world.OpenPolicy, "--push.enable-utf8-names")
+	told := 0
+	for _, c := range world.Captures(t) {
+		want, ok := c.Pushgateway[withFlag]
+		if !ok {
+			continue
+		}
+		told++
+		t.Run(c.Name, func(t *testing.T) {
+			guard.Wipe(t)
+			holdRecorded(t, want, guard.Send(t, c.Request))
+			holdGroups(t, want, guard.State(t))
+			guard.Scrape(t, "")
+		})
+	}
+	if told < 5 {
+		t.Errorf("%d captures tell of the flag", told)
+	}
+}
+
+// TestListedEndpointsEmbedded: quit and wipe do what they do of a Pushgateway, behind
+// their flags alone.
+func TestListedEndpointsEmbedded(t *testing.T) {
+	t.Parallel()
+	shut := world.Guard(t, world.GuardOptions{Policy: world.Write(t, "policy.yml", world.OpenPolicy)})
+	open := embedded(t, world.OpenPolicy, "--web.enable-lifecycle")
+	for _, g := range []*world.Process{shut, open} {
+		g.Push(t, "/metrics/job/a", "x 1\n")
+	}
+	put := func(g *world.Process, path string) world.Answer {
+		return g.Send(t, world.Request{Method: "PUT", Target: path})
+	}
+	if a := put(shut, "/api/v1/admin/wipe"); a.Status != 404 {
+		t.Errorf("wipe without its flag: %d %s", a.Status, a.Body)
+	}
+	if a := put(shut, "/-/quit"); a.Status != 403 || a.Body != "Lifecycle API is not enabled." {
+		t.Errorf("quit without its flag: %d %s", a.Status, a.Body)
+	}
+	if len(shut.State(t)) != 1 {
+		t.Error("something was wiped")
+	}
+	if a := put(open, "/api/v1/admin/wipe"); a.Status != 202 || len(open.State(t)) != 0 {
+		t.Errorf("wipe: %d %s", a.Status, a.Body)
+	}
+	if a := put(open, "/-/quit"); a.Status != 200 || a.Body != "Requesting termination... Goodbye!" {
+		t.Errorf("quit: %d %s", a.Status, a.Body)
+	}
+	world.Eventually(t, 20*time.Second, func() error {
+		if !strings.Contains(open.Logs(), "msg=Stopped") {
+			return errors.New("it goes on")
+		}
+		return nil
+	})
 }
