@@ -102,8 +102,11 @@ func (s *stage) pushgateway(ctx context.Context, unchecked bool, flags ...string
 // filled starts a checked Pushgateway that holds the pushes already. It would take it
 // hours to take them one by one: one without its check takes them and writes its file.
 func (s *stage) filled(ctx context.Context, p pushes) (*contender, error) {
-	file := filepath.Join(s.dir, "pushgateway.data")
-	defer os.Remove(file)
+	dir, err := os.MkdirTemp(s.dir, "pushgateway-") // it writes its file again when it ends
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "pushgateway.data")
 	c, err := s.pushgateway(ctx, true, "--persistence.file="+file)
 	if err != nil {
 		return nil, err

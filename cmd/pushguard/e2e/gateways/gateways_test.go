@@ -78,6 +78,16 @@ func TestFilled(t *testing.T) {
 	if err := s.compete(t.Context(), c); err != nil || len(c.shots) != 1 {
 		t.Errorf("%+v, %v", c.shots, err)
 	}
+	s.stop()
+	next := &stage{options: s.options} // of the next work
+	defer next.stop()
+	if c, err = next.filled(t.Context(), shape{groups: 10, series: perGroup}.pushes()); err != nil {
+		t.Fatal(err)
+	}
+	after, err := readPage(t.Context(), c.front().URL+"/metrics")
+	if err != nil || after.bytes > page.bytes/4 {
+		t.Errorf("a page of %d bytes for 10 groups, of %d for 100 (%v)", after.bytes, page.bytes, err)
+	}
 }
 
 // TestRun is the whole program at a work that cannot be measured: it says so, and goes
