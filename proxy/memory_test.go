@@ -75,3 +75,46 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// BenchmarkEmbedded is a push of 100 known series through all of a guard that keeps the
+// snapshots itself, but the network: remembered by its shape, and not.
+func BenchmarkEmbedded(b *testing.B) {
+	for _, remembers := range []bool{true, false} {
+		b.Run(map[bool]string{true: "known-shape", false: "without-memory"}[remembers], func(b *testing.B) {
+			p, err := policy.Parse("bench", []byte(permitAll))
+			if err != nil {
+				b.Fatal(err)
+			}
+			own, err := store.Open(store.Config{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			g, err := New(Config{
+				Policy: p, Upstream: own, Metrics: NewMetrics(prometheus.NewRegistry()),
+				Caps:      Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
+				GroupWait: time.Minute,
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if !remembers {
+				g.epoch.Load().known = nil
+			}
+			var body strings.Builder
+			body.WriteString("# TYPE rows_loaded gauge\n")
+			for s := range 100 {
+				fmt.Fprintf(&body, "rows_loaded{region=\"eu-west-1\",status=\"ok\",table=\"table_%d\"} %d\n", s, s*s)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				a := g.Push(b.Context(), Request{
+					Method: http.MethodPut, Path: "/metrics/job/nightly/run_id/r1", Header: http.Header{},
+					Body: strings.NewReader(body.String()), Length: int64(body.Len()),
+				})
+				if a.Status != http.StatusOK {
+					b.Fatalf("%d %s", a.Status, a.Body)
+				}
+			}
+		})
+	}
+}
