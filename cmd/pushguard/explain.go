@@ -111,7 +111,7 @@ func (c *explainCommand) request(stdin io.Reader) (proxy.Request, error) {
 		}
 		return r, nil
 	}
-	key, err := c.key()
+	key, err := groupingKey(c.job, c.grouping, c.utf8Names)
 	if err != nil {
 		return proxy.Request{}, err
 	}
@@ -122,17 +122,18 @@ func (c *explainCommand) request(stdin io.Reader) (proxy.Request, error) {
 	return proxy.Request{Method: c.method, Path: key.Path(), Header: header, Body: stdin, Length: -1}, nil
 }
 
-// key refuses what a path could not say, or would say as another name.
-func (c *explainCommand) key() (wire.Key, error) {
-	ls := []labels.Label{{Name: model.JobLabel, Value: c.job}}
-	for _, pair := range c.grouping {
+// groupingKey is the key of a job and of the pairs that --grouping says. It refuses
+// what a path could not say, or would say as another name.
+func groupingKey(job string, grouping []string, utf8Names bool) (wire.Key, error) {
+	ls := []labels.Label{{Name: model.JobLabel, Value: job}}
+	for _, pair := range grouping {
 		name, value, ok := strings.Cut(pair, "=")
 		switch {
 		case !ok || name == "":
 			return wire.Key{}, flagFault("--grouping=%q: want name=value", cut(pair))
 		case name == model.JobLabel:
 			return wire.Key{}, flagFault("--grouping=%q: the job is --job", cut(pair))
-		case !model.LegacyValidation.IsValidLabelName(name) && !c.utf8Names:
+		case !model.LegacyValidation.IsValidLabelName(name) && !utf8Names:
 			return wire.Key{}, flagFault("--grouping=%q: a label name like this wants --push.enable-utf8-names", cut(pair))
 		}
 		ls = append(ls, labels.Label{Name: name, Value: value})

@@ -52,6 +52,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	explain := newExplainCommand(app)
 	sweep := newSweepCommand(app)
 	test := newTestCommand(app)
+	push := newPushCommand(app)
 
 	command, err := app.Parse(args)
 	switch {
@@ -63,6 +64,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return check.run(time.Now(), stdout, stderr)
 	case command == "explain":
 		return exit(stderr, explain.run(ctx, stdin, stdout))
+	case command == "push":
+		return exit(stderr, push.run(ctx, args, stdin, stdout, stderr))
 	case command == "test":
 		return exit(stderr, test.run(ctx, stdout, stderr))
 	case command == "sweep":
@@ -75,11 +78,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // exit says what went wrong, if anything did, and returns the exit code.
 func exit(stderr io.Writer, err error) int {
 	var wrong usageError
+	var code exitCode
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errRefused), errors.Is(err, errTestsFailed): // which has been told
 		return exitFailure
+	case errors.As(err, &code):
+		return int(code)
 	case errors.As(err, &wrong):
 		fmt.Fprintln(stderr, wrong.message)
 		return exitUsage
