@@ -75,6 +75,9 @@ type passage struct {
 
 var passages = sync.Pool{New: func() any { return &passage{last: map[string]int32{}} }}
 
+// maxAsked is how many label values are told to the estimator at once.
+const maxAsked = 1024
+
 // keptBody is the largest buffer that a pooled passage keeps.
 const keptBody = 1 << 20
 
@@ -269,7 +272,10 @@ func (v *passage) judgeMetrics(c *verdicts) {
 		}
 		if said.fed != generation {
 			said.fed = generation
-			v.asked = c.asked(v.asked, said.pushed.labels)
+			if v.asked = c.asked(v.asked, said.pushed.labels); len(v.asked) > maxAsked {
+				c.demand.Add(v.job, v.asked)
+				v.asked = v.asked[:0]
+			}
 		}
 		v.fates[i], v.verdicts[i] = said.fate, said
 		v.changed = v.changed || said.fate.Act != wire.Pass

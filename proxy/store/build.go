@@ -63,7 +63,9 @@ type builder struct {
 	starts []uint32
 	values []byte
 	names  []string
-	seen   map[uint64][]*dto.Metric
+	seen   map[uint64]*dto.Metric
+	more   []*dto.Metric // whose hash another has
+	bound  []byte
 	seed   maphash.Seed
 }
 
@@ -72,9 +74,10 @@ type builder struct {
 func (b *builder) build(mf *dto.MetricFamily, pushed int64) (*family, error) {
 	b.text, b.lines, b.starts, b.values = b.text[:0], b.lines[:0], b.starts[:0], b.values[:0]
 	if b.seen == nil {
-		b.seen, b.seed = map[uint64][]*dto.Metric{}, maphash.MakeSeed()
+		b.seen, b.seed = map[uint64]*dto.Metric{}, maphash.MakeSeed()
 	}
 	clear(b.seen)
+	b.more = b.more[:0]
 	s := &shape{Family: Family{mf.GetName(), mf.GetType()}, help: mf.GetHelp(), plain: model.LegacyValidation.IsValidMetricName(mf.GetName())}
 	whole := false
 	for _, m := range mf.Metric {
@@ -123,16 +126,22 @@ func (b *builder) once(mf *dto.MetricFamily, m *dto.Metric) error {
 		_, _ = h.WriteString(l.GetValue())
 		_ = h.WriteByte(0xff)
 	}
-	sum := h.Sum64()
-	for _, o := range b.seen[sum] {
-		if slices.EqualFunc(o.Label, m.Label, func(a, b *dto.LabelPair) bool {
-			return a.GetName() == b.GetName() && a.GetValue() == b.GetValue()
-		}) {
+	first, ok := b.seen[h.Sum64()]
+	if !ok {
+		b.seen[h.Sum64()] = m
+		return nil
+	}
+	for _, o := range append(b.more, first) {
+		if slices.EqualFunc(o.Label, m.Label, samePair) {
 			return fmt.Errorf("collected metric %q { %s} was collected before with the same name and label values", mf.GetName(), b.words(m))
 		}
 	}
-	b.seen[sum] = append(b.seen[sum], m)
+	b.more = append(b.more, m)
 	return nil
+}
+
+func samePair(a, b *dto.LabelPair) bool {
+	return a.GetName() == b.GetName() && a.GetValue() == b.GetValue()
 }
 
 // words is a metric with the labels of its group, as a Pushgateway's error has it.
@@ -247,7 +256,7 @@ func (b *builder) place(s *shape, m *dto.Metric, suffix, bound string, at float6
 	if _, ok := b.key.Get(model.InstanceLabel); ok {
 		l.anonymous = false
 	}
-	b.text = append(b.text, headOf(s.Name, suffix)...)
+	b.text = appendHead(b.text, s.Name, suffix)
 	l.tail = uint32(len(b.text))
 	for _, p := range m.Label {
 		b.text = append(b.text, ',')
@@ -255,19 +264,20 @@ func (b *builder) place(s *shape, m *dto.Metric, suffix, bound string, at float6
 	}
 	if bound != "" {
 		b.text = append(b.text, ',')
-		b.text = appendLabel(b.text, bound, string(appendFloat(nil, at)))
+		b.bound = appendFloat(b.bound[:0], at)
+		b.text = append(append(append(append(b.text, bound...), '=', '"'), b.bound...), '"')
 	}
 	b.text = append(b.text, "} "...)
 	l.end = uint32(len(b.text))
 	b.lines = append(b.lines, l)
 }
 
-// headOf is what a line begins with, up to its first label.
-func headOf(name, suffix string) string {
+// appendHead appends what a line begins with, up to its first label.
+func appendHead(dst []byte, name, suffix string) []byte {
 	if model.LegacyValidation.IsValidMetricName(name) {
-		return name + suffix + "{"
+		return append(append(append(dst, name...), suffix...), '{')
 	}
-	return "{" + quote(name+suffix) + ","
+	return append(appendQuoted(append(dst, '{'), name+suffix), ',')
 }
 
 func (b *builder) value(add func([]byte) []byte) {
@@ -291,14 +301,19 @@ func appendLabel(dst []byte, name, value string) []byte {
 	if model.LegacyValidation.IsValidLabelName(name) {
 		dst = append(dst, name...)
 	} else {
-		dst = append(dst, quote(name)...)
+		dst = appendQuoted(dst, name)
 	}
-	dst = append(dst, '=')
-	return append(dst, quote(value)...)
+	return appendQuoted(append(dst, '='), value)
 }
 
-// quote escapes as the text format does, which is less than Go does.
-func quote(s string) string { return `"` + valueEscaper.Replace(s) + `"` }
+// appendQuoted escapes as the text format does, which is less than Go does.
+func appendQuoted(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	if strings.ContainsAny(s, "\\\n\"") {
+		s = valueEscaper.Replace(s)
+	}
+	return append(append(dst, s...), '"')
+}
 
 var valueEscaper = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 

@@ -327,7 +327,7 @@ func readFamily(r *state.Reader) (*family, bool) {
 // of it.
 func (s *shape) soundHead(head string) bool {
 	for _, suffix := range [...]string{"", "_bucket", "_sum", "_count"} {
-		if head == headOf(s.Name, suffix) {
+		if head == string(appendHead(nil, s.Name, suffix)) {
 			return s.Name != "" && utf8.ValidString(s.Name)
 		}
 	}

@@ -171,7 +171,7 @@ const noInstance = `instance="",`
 func (s *shape) appendHead(dst []byte, help string) []byte {
 	name := s.Name
 	if !model.LegacyValidation.IsValidMetricName(name) {
-		name = quote(name)
+		name = string(appendQuoted(nil, name))
 	}
 	if help != "" {
 		dst = append(dst, "# HELP "...)
