@@ -64,7 +64,7 @@ func (d *decoder) compile(f file) *Policy {
 // foldJobs compiles what job names are folded by.
 func (c *compiler) foldJobs(names words) {
 	shapes, err := rules.NewShapes(texts(names))
-	c.policy.jobs = shapes
+	c.policy.jobs, c.policy.folded = shapes, names
 	var faults rules.Faults
 	if errors.As(err, &faults) {
 		for _, f := range faults {
@@ -158,6 +158,7 @@ func (c *compiler) add(e, fallback *entry, name string) *Entry {
 		Counters:        c.counters(inherited.counters),
 
 		written: inherited,
+		isJob:   e != fallback,
 
 		OnOverBudget:  OverBudget(cmp.Or(e.onOverBudget.text, fallback.onOverBudget.text, string(Trim))),
 		Merge:         Merge(cmp.Or(e.merge.text, fallback.merge.text, string(MergeFamilies))),

@@ -81,6 +81,23 @@ func digest(sources []source) string {
 	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
+// Stamp tells what would be read at a path, and the files named besides, from what
+// was there at other times, for those who watch it; so does the reason why it cannot
+// be read.
+func Stamp(path string, besides []string) string {
+	h := sha256.New()
+	sources, err := readSources(path)
+	for _, name := range besides {
+		data, err := readFile(name)
+		sources = append(sources, source{fmt.Sprint(name, err), data})
+	}
+	fmt.Fprintf(h, "%v\x00", err)
+	for _, s := range sources {
+		fmt.Fprintf(h, "%s\x00%d\x00%s", s.name, len(s.data), s.data)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
 // readSources reads a file or a folder.
 func readSources(path string) ([]source, error) {
 	f, err := os.Open(path)

@@ -71,6 +71,8 @@ type Entry struct {
 	own, fallback Budget
 	// literal is set if the pattern is a plain name: the entry governs one job.
 	literal bool
+	// isJob is not set for default.
+	isJob bool
 	// written is what the rules and limits were compiled from, for its lines.
 	written judged
 }
@@ -108,6 +110,7 @@ type Policy struct {
 	// patterns are the others, in file order.
 	patterns []pattern
 	jobs     rules.Shapes // what job names are folded by
+	folded   words        // the same, as written
 	series   int
 	groups   int
 	reserved int

@@ -138,7 +138,7 @@ func TestAPIJobs(t *testing.T) {
 		delete(etl, name)
 	}
 	want := map[string]any{
-		"job": "etl/a//b", "entry": "etl/.*", "line": 5.0, "owner": "data", "mode": "enforce", "held": 7.0, "granted": 7.0,
+		"job": "etl/a//b", "entry": "etl/.*", "file": "policy.yml", "line": 5.0, "owner": "data", "mode": "enforce", "held": 7.0, "granted": 7.0,
 		"groups": 2.0, "groups_granted": 5.0, "new_this_hour": 7.0, "new_this_hour_granted": 100.0, "new_this_day": 7.0,
 		"new_this_day_granted": 200.0, "stale_after": "6h0m0s",
 	}

@@ -46,6 +46,7 @@ type Guard struct {
 	upstreamStarted time.Time // as it said when its groups were listed last; Run's own
 
 	reloading sync.Mutex // serialises reading the policy again
+	reading   atomic.Pointer[reading]
 
 	syncing chan struct{} // taken while the upstream's groups are read
 	synced  atomic.Int64  // when their last reading began, in Unix nanoseconds; 0: never
@@ -56,6 +57,7 @@ type Guard struct {
 // so that no push is judged by two policies.
 type epoch struct {
 	policy   *policy.Policy
+	loaded   time.Time
 	verdicts *verdicts
 	known    *knowns // nil remembers nothing
 }

@@ -64,6 +64,7 @@ func (g *Guard) routeAdmin(r *mux.Router) {
 	reads := r.Methods(http.MethodGet, http.MethodHead).Subrouter()
 	reads.Path(apiPath + "/jobs").HandlerFunc(g.serveJobs)
 	reads.PathPrefix(apiPath + "/jobs/").HandlerFunc(g.serveJob)
+	reads.Path(apiPath + "/policy").HandlerFunc(g.servePolicy)
 	reads.PathPrefix(apiPath + "/labels/").HandlerFunc(g.serveLabel)
 	r.Path(reloadPath).HandlerFunc(g.reload)
 	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).HandlerFunc(g.quit)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -21,7 +22,10 @@ func (g *Guard) SetPolicy(p *policy.Policy) {
 
 // setPolicy swaps the epoch; the caller holds reloading.
 func (g *Guard) setPolicy(p *policy.Policy) {
-	e := &epoch{policy: p, verdicts: newVerdicts(g.seed, g.demand, g.cfg.TextAsProtobuf), known: newKnowns()}
+	e := &epoch{
+		policy: p, loaded: g.cfg.Now(),
+		verdicts: newVerdicts(g.seed, g.demand, g.cfg.TextAsProtobuf), known: newKnowns(),
+	}
 	old := g.epoch.Swap(e)
 	now := g.cfg.Now()
 	g.book.Regovern(func(job string) (int, ledger.Budget) {
@@ -31,8 +35,33 @@ func (g *Guard) setPolicy(p *policy.Policy) {
 	g.leaving.forget()
 	g.shadow.Wipe() // what it held was the other policy's forecast
 	g.cfg.Metrics.loads.succeeded()
+	last := &reading{at: e.loaded}
 	if old != nil {
-		g.logger.Info("The policy was read again", "digest", p.Digest(), "before", old.policy.Digest())
+		last.before, last.changes = old.policy.Digest(), p.Diff(old.policy)
+		g.logChanges(p, last)
+	}
+	g.reading.Store(last)
+}
+
+// reading is how the last reading of the policy went.
+type reading struct {
+	at      time.Time
+	before  string   // the digest of the policy before
+	changes []string // in words
+	err     error
+}
+
+// changesLogged is how many changes of a policy the log tells one by one.
+const changesLogged = 20
+
+func (g *Guard) logChanges(p *policy.Policy, r *reading) {
+	g.logger.Info("The policy was read again", "digest", p.Digest(), "before", r.before, "changes", len(r.changes))
+	for i, c := range r.changes {
+		if i == changesLogged {
+			g.logger.Info("The policy changed further", "changes", len(r.changes)-i, "see", apiPath+"/policy")
+			return
+		}
+		g.logger.Info("The policy changed", "change", c)
 	}
 }
 
@@ -62,6 +91,7 @@ func (g *Guard) Reload() error {
 	p, err := g.cfg.LoadPolicy()
 	if err != nil {
 		g.cfg.Metrics.loads.ok.Set(0)
+		g.reading.Store(&reading{at: g.cfg.Now(), err: err})
 		g.logger.Error("The policy was not read again, the one before stays in force", "digest", g.epoch.Load().policy.Digest(), "err", err)
 		return err
 	}

@@ -51,10 +51,12 @@ type serveCommand struct {
 	textAsProtobuf    bool
 	unchecked         bool
 
-	policyFile string
-	auditFile  string
-	auditAll   bool
-	utf8Names  bool
+	policyFile  string
+	policyWatch time.Duration
+	policyStamp string // of what was there when the policy was first loaded
+	auditFile   string
+	auditAll    bool
+	utf8Names   bool
 
 	limits  limitFlags
 	state   stateFlags
@@ -73,6 +75,8 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 		PlaceHolder("FILE").StringVar(&s.gatewayConfigFile)
 	cmd.Flag("policy.file", "The policy: a file, or a folder of files, *.yml and *.yaml but for *_test.yml, in the order of their names. By default the one built in, which is deploy/policy.example.yml: enforced without a Pushgateway behind, in report in front of one.").
 		PlaceHolder("FILE").StringVar(&s.policyFile)
+	flag(cmd, "policy.watch", "How often the policy's files are looked at: a change that is seen twice is read as by SIGHUP. 0s never.", &s.policyWatch, parseDuration).
+		Default("0s")
 	flag(cmd, "pushgateway.timeout", "How long the Pushgateway may take to answer one request.", &s.gatewayTimeout, parseTimeout).
 		Default("30s")
 	flag(cmd, "pushgateway.encoding", "How pushes go on. auto: a text push that is enforced as protobuf, which costs the Pushgateway half, where that is the same push. received: each as it came.", &s.textAsProtobuf, parseEncoding).
@@ -153,6 +157,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	}
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
+	s.policyStamp = policy.Stamp(s.policyFile, nil)
 	rules, err := readPolicy(s.loadPolicy)
 	if err != nil {
 		return err
@@ -309,6 +314,9 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 		})
 	}
 	group.Add(reloadOnSIGHUP(ctx, guard))
+	if s.policyWatch > 0 && s.policyFile != "" {
+		group.Add(s.watchPolicy(ctx, guard))
+	}
 	if snapshots.gateway != nil {
 		group.Add(s.utf8Check(ctx, logger, snapshots.gateway))
 		group.Add(s.uncheckedCheck(ctx, logger, snapshots.gateway))

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+func TestWatcher(t *testing.T) {
+	for _, test := range []struct{ seen, want string }{
+		{"aaaa", "...."},       // nothing changes
+		{"abbb", "..!."},       // a change, once
+		{"abcdd", "....!"},     // a change while it is written
+		{"abab", "...."},       // one that did not last
+		{"abbaa", "..!.!"},     // there and back
+		{"a-aa-bb", "......!"}, // gone for a moment
+		{"a--bb", "..!.!"},     // gone for long
+	} {
+		i := 0
+		w := watcher{loaded: "a", stamp: func() string { i++; return test.seen[i-1 : i] }}
+		got := ""
+		for range test.seen {
+			if w.due() {
+				got += "!"
+			} else {
+				got += "."
+			}
+		}
+		if got != test.want {
+			t.Errorf("%s: %s, want %s", test.seen, got, test.want)
+		}
+	}
+}
+
+// policyNow is what the API says of the policy in force.
+func policyNow(t *testing.T, url string) (now struct {
+	Files      []string
+	Digest     string
+	LastReload struct {
+		Successful bool
+		Before     string
+		Changes    []string
+		Error      string
+		Faults     []struct {
+			File         string
+			Line, Column int
+			Message      string
+		}
+	} `json:"last_reload"`
+},
+) {
+	t.Helper()
+	var answer struct{ Data json.RawMessage }
+	if err := json.Unmarshal([]byte(get(t, url+"/guard/api/v1/policy")), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(answer.Data, &now); err != nil {
+		t.Fatal(err)
+	}
+	return now
+}
+
+// awaitChange waits until the last reload says so.
+func awaitChange(t *testing.T, url, want string) {
+	t.Helper()
+	var changes []string
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		now := policyNow(t, url)
+		changes = now.LastReload.Changes
+		if now.LastReload.Successful && strings.Join(changes, "\n") == want {
+			return
+		}
+	}
+	t.Fatalf("the last reload changed %q, want %q", changes, want)
+}
+
+func put(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func replace(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPolicyWatch(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t); http.DefaultClient.CloseIdleConnections() })
+	upstream, _, release := slowUpstream(t)
+	release()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "policy.yml")
+	put(t, file, "version: v1\ndefault: {owner: a}\n")
+	s := start(t, upstream, "--policy.file="+file, "--policy.watch=10ms")
+
+	put(t, file, "version: v1\ndefault: {owner: b}\n")
+	awaitChange(t, s.url, "default: owner: a → b")
+
+	put(t, file+".new", "version: v1\ndefault: {owner: c}\n") // as editors do
+	replace(t, file+".new", file)
+	awaitChange(t, s.url, "default: owner: b → c")
+
+	inForce := policyNow(t, s.url).Digest
+	put(t, file, "version: v1\ndefault: {owner: c, mood: x}\n")
+	s.log.await(t, `The policy was not read again`)
+	s.log.await(t, `:2:21: default: unknown key`)
+	if got := reloads(t, s.url); !strings.Contains(got, "successful 0") || !strings.Contains(got, inForce) {
+		t.Errorf("after a fault the metrics say\n%s", got)
+	}
+	now := policyNow(t, s.url)
+	if f := now.LastReload.Faults; now.LastReload.Successful || now.Digest != inForce || len(f) != 1 || f[0].File != file || f[0].Line != 2 || f[0].Column != 21 {
+		t.Errorf("after a fault the API says %+v", now)
+	}
+
+	put(t, file, "version: v1\ndefault: {owner: d}\n")
+	awaitChange(t, s.url, "default: owner: c → d")
+	if got := reloads(t, s.url); !strings.Contains(got, "successful 1") {
+		t.Errorf("after a good file the metrics say\n%s", got)
+	}
+	s.stop()
+	s.exit(t)
+}
+
+// A ConfigMap is a folder of links through ..data, which is exchanged as a whole.
+func TestPolicyWatchOfAConfigMap(t *testing.T) {
+	upstream, _, release := slowUpstream(t)
+	release()
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	link := func(to, name string) {
+		t.Helper()
+		if err := os.Symlink(to, in(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, in("..2026_01/platform.yml"), "version: v1\ndefault: {owner: a}\n")
+	put(t, in("..2026_01/team.yml"), "jobs: [{job: one}]\n")
+	link("..2026_01", "..data")
+	link("..data/platform.yml", "platform.yml")
+	link("..data/team.yml", "team.yml")
+	s := start(t, upstream, "--policy.file="+dir, "--policy.watch=10ms")
+	if diff := cmp.Diff([]string{in("platform.yml"), in("team.yml")}, policyNow(t, s.url).Files); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+
+	put(t, in("..2026_02/platform.yml"), "version: v1\ndefault: {owner: b}\n")
+	put(t, in("..2026_02/team.yml"), "jobs: [{job: two}]\n")
+	link("..2026_02", "..data_tmp")
+	replace(t, in("..data_tmp"), in("..data"))
+	if err := os.RemoveAll(in("..2026_01")); err != nil {
+		t.Fatal(err)
+	}
+	awaitChange(t, s.url, "default: owner: a → b\njob \"one\": removed\njob \"two\": added (owner b, mode report)")
+}
