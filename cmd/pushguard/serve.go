@@ -54,10 +54,9 @@ type serveCommand struct {
 	policyFile  string
 	policyWatch time.Duration
 	policyStamp string // of what was there when the policy was first loaded
-	auditFile   string
-	auditAll    bool
 	utf8Names   bool
 
+	audit   auditFlags
 	limits  limitFlags
 	state   stateFlags
 	statsd  statsdFlags
@@ -83,12 +82,9 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 		Default("auto")
 	cmd.Flag("pushgateway.unchecked", "Check here what a Pushgateway with --push.disable-consistency-check does not: that a push contradicts nothing it holds. Set it if, and only if, the one behind has that set; nobody else may write to it.").
 		BoolVar(&s.unchecked)
-	cmd.Flag("audit.file", "File to which one JSON line is appended for every push that was refused or changed. No such file by default.").
-		PlaceHolder("FILE").StringVar(&s.auditFile)
-	cmd.Flag("audit.all", "Write a line for every push, not only for those refused or changed.").
-		BoolVar(&s.auditAll)
 	cmd.Flag("push.enable-utf8-names", "Accept UTF-8 metric and label names. In front of a Pushgateway set it if, and only if, that has it set.").
 		BoolVar(&s.utf8Names)
+	s.audit.add(cmd)
 	s.addWebFlags(cmd)
 	s.limits.add(cmd)
 	s.state.add(cmd)
@@ -127,6 +123,9 @@ func (s *serveCommand) check() error {
 	}
 	if s.embedded() && s.unchecked {
 		return flagFault("--pushgateway.unchecked is for a Pushgateway behind: --pushgateway.url names none")
+	}
+	if err := s.audit.check(); err != nil {
+		return err
 	}
 	for _, address := range *s.web.WebListenAddresses {
 		if !isListenAddress(address) {
@@ -169,11 +168,11 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 		version.NewCollector("pushguard"),
 	)
 	metrics := proxy.NewMetrics(registry)
-	log, closeLog, err := s.openAudit(logger)
+	log, err := s.audit.open(logger)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeLog()) }()
+	defer func() { err = errors.Join(err, log.Close()) }()
 
 	sender, err := s.statsd.sender(logger, s.shutdownTimeout)
 	if err != nil {
@@ -213,7 +212,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	if err != nil {
 		return err
 	}
-	return s.live(ctx, logger, guard, snapshots, sender, events, &known)
+	return s.live(ctx, logger, guard, log, snapshots, sender, events, &known)
 }
 
 func (s *serveCommand) openUpstream(metrics *proxy.Metrics, logger *slog.Logger) (*gateway.Upstream, error) {
@@ -244,7 +243,7 @@ func (s *serveCommand) guardConfig(rules *policy.Policy, upstream proxy.Upstream
 		LoadPolicy:      s.loadPolicy,
 		Upstream:        upstream,
 		Audit:           log,
-		AuditAll:        s.auditAll,
+		AuditAll:        s.audit.all,
 		Logger:          logger,
 		Metrics:         metrics,
 		RoutePrefix:     s.routePrefix,
@@ -280,21 +279,8 @@ func readPolicy(load func() (*policy.Policy, error)) (*policy.Policy, error) {
 	return p, nil
 }
 
-// openAudit returns the audit log, nil without --audit.file, and what closes it.
-func (s *serveCommand) openAudit(logger *slog.Logger) (*audit.Log, func() error, error) {
-	if s.auditFile == "" {
-		return nil, func() error { return nil }, nil
-	}
-	file, err := audit.Open(s.auditFile)
-	if err != nil {
-		return nil, nil, flagFault("--audit.file: %v", err)
-	}
-	log := audit.New(file, func(err error) { logger.Error("The audit log cannot be written", "err", err) })
-	return log, file.Close, nil
-}
-
 // live runs the lifecycles: the first that ends ends all, and all are awaited.
-func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, snapshots *behind, sender *statsd.Sender, events *event.Log, known *memory) error {
+func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, log *audit.Log, snapshots *behind, sender *statsd.Sender, events *event.Log, known *memory) error {
 	var group oklogrun.Group
 	var unfinished error
 	group.Add(oklogrun.SignalHandler(ctx, os.Interrupt, syscall.SIGTERM))
@@ -313,7 +299,7 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 			WebConfigFile:      s.web.WebConfigFile,
 		})
 	}
-	group.Add(reloadOnSIGHUP(ctx, guard))
+	group.Add(reloadOnSIGHUP(ctx, guard, log))
 	if s.policyWatch > 0 && s.policyFile != "" {
 		group.Add(s.watchPolicy(ctx, guard))
 	}
@@ -323,6 +309,9 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 	}
 	group.Add(inContext(ctx, guard.Run))
 	// What comes below is interrupted once no request is left.
+	if log != nil {
+		group.Add(inContext(ctx, log.Run))
+	}
 	if sender != nil {
 		group.Add(runSender(ctx, sender))
 	}
@@ -350,9 +339,10 @@ func inContext(ctx context.Context, run func(context.Context) error) (execute fu
 	return func() error { return run(ctx) }, func(error) { cancel() }
 }
 
-// reloadOnSIGHUP is a lifecycle that reads the policy again at every SIGHUP. The
-// guard itself says in its log and metrics what came of it.
-func reloadOnSIGHUP(ctx context.Context, guard *proxy.Guard) (execute func() error, interrupt func(error)) {
+// reloadOnSIGHUP is a lifecycle that at every SIGHUP reads the policy again, of which
+// the guard itself says in its log and metrics what came, and follows an audit log
+// that was moved.
+func reloadOnSIGHUP(ctx context.Context, guard *proxy.Guard, log *audit.Log) (execute func() error, interrupt func(error)) {
 	ctx, cancel := context.WithCancel(ctx)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -361,6 +351,7 @@ func reloadOnSIGHUP(ctx context.Context, guard *proxy.Guard) (execute func() err
 		for {
 			select {
 			case <-hangups:
+				log.Reopen()
 				_ = guard.Reload()
 			case <-ctx.Done():
 				return ctx.Err()

@@ -10,6 +10,7 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -26,6 +27,9 @@ const (
 	maxText     = 512 // bytes of a text kept
 	maxFindings = 20  // of a record
 	reportEvery = time.Minute
+	tendEvery   = time.Second
+	// longestLine is more than any record takes.
+	longestLine = 1 << 20
 )
 
 // Record is what was decided about one push, and why. Text over 512 bytes is
@@ -66,6 +70,13 @@ type Record struct {
 	Bytes   int64 `json:"bytes"`
 	// MS is how many milliseconds the push took.
 	MS float64 `json:"ms"`
+	// Count is how many rejections of one kind and client the record stands for,
+	// First when the first of them came: they were folded into one, and everything
+	// else is that of the last. Various says that they differ in job and findings.
+	// 0 is a push that was written as it came.
+	Count   int        `json:"count,omitempty"`
+	First   *time.Time `json:"first,omitempty"`
+	Various bool       `json:"various,omitempty"`
 }
 
 // Log writes records. It is safe for concurrent use. A nil *Log writes nothing.
@@ -77,7 +88,9 @@ type Log struct {
 	w        io.Writer
 	line     bytes.Buffer
 	encoder  *json.Encoder
-	torn     bool // the last line is there in part, without its end
+	file     *File    // that w is; nil if it is another writer's
+	folding  *folding // nil folds nothing
+	torn     bool     // the last line is there in part, without its end
 	lost     uint64
 	reported uint64 // of the lost
 	report   time.Time
@@ -93,12 +106,90 @@ func New(w io.Writer, onError func(error)) *Log {
 	return l
 }
 
-// Write writes a record. It does not fail: see New and Lost.
-func (l *Log) Write(r Record) {
-	if l == nil {
+// Start returns the log of a file that rotates. Rejections that one client repeats
+// are folded: the first is written at once, and those that follow are counted and
+// written as one record when Run finds that ten seconds are over, or by Close.
+func Start(path string, r Rotation, onError func(error)) (*Log, error) {
+	file, err := OpenFile(path, r)
+	if err != nil {
+		return nil, err
+	}
+	l := New(file, onError)
+	l.file, l.folding = file, newFolding()
+	return l, nil
+}
+
+// Run writes what was counted and tends the file, until ctx ends.
+func (l *Log) Run(ctx context.Context) error {
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			l.flush(false)
+			l.Reopen()
+		}
+	}
+}
+
+// Reopen follows a file that others have moved. It is for SIGHUP, and also done
+// by Run every second.
+func (l *Log) Reopen() {
+	if l == nil || l.file == nil {
 		return
 	}
-	if err := l.write(r.bounded()); err != nil && l.onError != nil {
+	if err := l.file.Tend(); err != nil {
+		l.mu.Lock()
+		err = l.reportable(err)
+		l.mu.Unlock()
+		l.tell(err)
+	}
+}
+
+// Close writes what was counted and closes the file. Nothing may be written after.
+func (l *Log) Close() error {
+	if l == nil || l.file == nil {
+		return nil
+	}
+	l.flush(true)
+	return l.file.Close()
+}
+
+// Write writes a record. It does not fail: see New and Lost.
+func (l *Log) Write(r Record) {
+	if l == nil || l.folds(r) {
+		return
+	}
+	l.tell(l.write(r.bounded()))
+}
+
+// folds reports whether a record was counted instead.
+func (l *Log) folds(r Record) bool {
+	if l.folding == nil || !r.folds() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.folding.take(r.bounded(), l.now())
+}
+
+// flush writes the records of what was counted.
+func (l *Log) flush(all bool) {
+	if l.folding == nil {
+		return
+	}
+	l.mu.Lock()
+	due := l.folding.due(l.now(), all)
+	l.mu.Unlock()
+	for _, r := range due {
+		l.tell(l.write(r))
+	}
+}
+
+func (l *Log) tell(err error) {
+	if err != nil && l.onError != nil {
 		l.onError(err)
 	}
 }
@@ -122,9 +213,17 @@ func (l *Log) write(r Record) error {
 		return nil
 	}
 	l.lost++
+	return l.reportable(err)
+}
+
+// reportable is the error as it is told: not more often than once a minute.
+func (l *Log) reportable(err error) error {
 	if now := l.now(); l.report.IsZero() || now.Sub(l.report) >= reportEvery {
 		n := l.lost - l.reported
 		l.report, l.reported = now, l.lost
+		if n == 0 {
+			return fmt.Errorf("audit log: %w", err)
+		}
 		return fmt.Errorf("audit log: %d records lost: %w", n, err)
 	}
 	return nil

@@ -185,7 +185,8 @@ func TestHelp(t *testing.T) {
 		}
 		for _, flag := range []string{
 			"web.listen-address", "web.config.file", "web.route-prefix", "web.enable-admin-api", "pushgateway.url", "policy.file",
-			"audit.file", "audit.all", "push.enable-utf8-names", "limits.body-bytes", "limits.decoded-bytes", "limits.samples",
+			"audit.file", "audit.all", "audit.max-size", "audit.max-age", "audit.retention.size", "audit.retention.time", "audit.retention.files",
+			"push.enable-utf8-names", "limits.body-bytes", "limits.decoded-bytes", "limits.samples",
 			"limits.labels", "limits.label-value-bytes", "log.level", "log.format", "version",
 		} {
 			if !regexp.MustCompile(`--(\[no-\])?` + regexp.QuoteMeta(flag) + `\b`).MatchString(got.stdout) {

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/pushguard/pushguard/proxy/audit"
+)
+
+// auditFlags say where decisions are written, and how long they stay.
+type auditFlags struct {
+	file              string
+	all               bool
+	maxSize, keepSize int64
+	maxAge, keepAge   time.Duration
+	keepFiles         int
+}
+
+func (a *auditFlags) add(cmd *kingpin.CmdClause) {
+	cmd.Flag("audit.file", "File to which one JSON line is appended for every push that was refused or changed. No such file by default.").
+		PlaceHolder("FILE").StringVar(&a.file)
+	cmd.Flag("audit.all", "Write a line for every push, not only for those refused or changed.").
+		BoolVar(&a.all)
+	flag(cmd, "audit.max-size", "How large the file may grow. It is then set aside under its name and the time, and a new one begun. 0 sets nothing aside by size.", &a.maxSize, orNone(parseSize)).
+		Default("100MiB")
+	flag(cmd, "audit.max-age", "How old its first line may grow. 0 sets nothing aside by age.", &a.maxAge, orNone(parseAge)).
+		Default("1d")
+	flag(cmd, "audit.retention.size", "How many bytes the file and those set aside may take together; the oldest go. 0 is no limit.", &a.keepSize, orNone(parseSize)).
+		Default("1GiB")
+	flag(cmd, "audit.retention.time", "How long a file that was set aside stays. 0 is for ever.", &a.keepAge, orNone(parseAge)).
+		Default("30d")
+	flag(cmd, "audit.retention.files", "How many files that were set aside stay. 0 is no limit.", &a.keepFiles, orNone(parseCount)).
+		Default("100")
+}
+
+// orNone takes 0 for no limit.
+func orNone[T any](parse func(string) (T, error)) func(string) (T, error) {
+	return func(s string) (T, error) {
+		if s == "0" {
+			return *new(T), nil
+		}
+		return parse(s)
+	}
+}
+
+func (a *auditFlags) check() error {
+	if a.keepSize > 0 && a.maxSize >= a.keepSize {
+		return flagFault("--audit.retention.size: it has to be more than --audit.max-size, which one file may have")
+	}
+	return nil
+}
+
+// open returns the log, nil without --audit.file.
+func (a *auditFlags) open(logger *slog.Logger) (*audit.Log, error) {
+	if a.file == "" {
+		return nil, nil
+	}
+	log, err := audit.Start(a.file, audit.Rotation{
+		MaxSize: a.maxSize, MaxAge: a.maxAge, KeepFiles: a.keepFiles, KeepBytes: a.keepSize, KeepAge: a.keepAge,
+	}, func(err error) { logger.Error("The audit log is in trouble", "err", err) })
+	if err != nil {
+		return nil, flagFault("--audit.file: %v", err)
+	}
+	return log, nil
+}
