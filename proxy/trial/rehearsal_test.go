@@ -1,0 +1,137 @@
+package trial_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/counter"
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/trial"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// steps are the requests of an example as a test has them; false if one is of no group.
+func steps(requests []recorded) ([]policy.TestStep, bool) {
+	var out []policy.TestStep
+	for i, r := range requests {
+		key, err := wire.ParsePath(r.request.Path, false)
+		if err != nil {
+			return nil, false
+		}
+		grouping := slices.DeleteFunc(slices.Clone(key.Labels()), func(l labels.Label) bool { return l.Name == "job" })
+		out = append(out, policy.TestStep{
+			Line: i + 1, At: time.Duration(i) * time.Second, Method: r.request.Method, Job: key.Job(), Grouping: grouping,
+			Header: r.request.Header, Body: string(r.body),
+		})
+	}
+	return out, true
+}
+
+// The examples end in a test as they do where a guard serves in front of a real
+// Pushgateway: each with the same status and outcome, and at the end with the same
+// page.
+func TestRehearsalEndsAsServingDoes(t *testing.T) {
+	pushgateway := gatewaytest.Start(t)
+	files, err := filepath.Glob("../../testdata/examples/*/policy.yml")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d examples: %v", len(files), err)
+	}
+	ran := 0
+	for _, file := range files {
+		name := filepath.Base(filepath.Dir(file))
+		t.Run(name, func(t *testing.T) {
+			requests := example(t, filepath.Dir(file))
+			test := policy.Test{Name: name}
+			var ok bool
+			if test.Steps, ok = steps(requests); !ok {
+				return // which a test cannot say
+			}
+			ran++
+			p, err := policy.Load(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rehearseAsServed(t, p, pushgateway, test, requests)
+		})
+	}
+	if ran < len(files)-10 {
+		t.Errorf("only %d of %d examples", ran, len(files))
+	}
+}
+
+func rehearseAsServed(t *testing.T, p *policy.Policy, pushgateway *url.URL, test policy.Test, requests []recorded) {
+	t.Helper()
+	behind, err := gateway.New(gateway.Config{URL: pushgateway, Timeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer behind.Close()
+	empty(t, behind)
+	var traces []proxy.Trace
+	guard, err := proxy.New(proxy.Config{
+		Policy: p, Upstream: behind, Metrics: proxy.NewMetrics(prometheus.NewRegistry()), Caps: caps,
+		Trace:    func(t proxy.Trace) { traces = append(traces, t) },
+		Counters: counter.NewBook(counter.Config{Now: func() time.Time { return time.Unix(0, 0) }}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	test.Start = time.Now()
+	for i, r := range requests {
+		guard.Push(t.Context(), r.again())
+		test.Steps[i].Want.Outcome = traces[i].Outcome
+		test.Steps[i].Want.Status = traces[i].Answer.Status
+	}
+	front := httptest.NewServer(guard.Handler())
+	defer front.Close()
+	told := ""
+	// A Pushgateway carries out deletes in its own time.
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		look := policy.TestStep{At: test.Steps[len(requests)-1].At, Want: policy.TestWant{Page: pageOf(t, front.URL)}}
+		test.Steps = append(test.Steps[:len(requests):len(requests)], look)
+		differences, err := trial.Test(t.Context(), trial.Config{Policy: p, Caps: caps}, test)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(differences) == 0 {
+			return
+		}
+		told = fmt.Sprintf("%+v", differences)
+	}
+	t.Errorf("served and not in the test: Want, in the test: Got\n%s", told)
+}
+
+// pageOf are the series that were pushed, as the guard shows them.
+func pageOf(t *testing.T, url string) []string {
+	t.Helper()
+	resp, err := http.Get(url + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	series, err := policy.ParseSeries(string(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(series, func(line string) bool {
+		return !strings.Contains(line, `job="`) || strings.HasPrefix(line, "push_") || strings.HasPrefix(line, "pushguard_job_findings")
+	})
+}
