@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -304,6 +305,19 @@ func TestSchemaAcceptsWhatIsAccepted(t *testing.T) {
 	}
 	for _, file := range []string{"../deploy/policy.example.yml", "../deploy/policy.run-snapshots.yml", "testdata/good/everything.yml", "testdata/good/minimal.yml", "testdata/good/aliases.yml", "testdata/good/empty_lists.yml"} {
 		if err := valid(t, schema, file); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	tests, err := jsonschema.NewCompiler().Compile("../deploy/policy_test.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob("../deploy/*_test.yml")
+	if len(files) == 0 {
+		t.Error("no tests of shipped policies")
+	}
+	for _, file := range files {
+		if err := valid(t, tests, file); err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
 	}

@@ -120,6 +120,24 @@ func TestTestsOfTheDocsPass(t *testing.T) {
 	}
 }
 
+// The shipped policies do what they promise.
+func TestShippedPoliciesKeepTheirTests(t *testing.T) {
+	files, err := filepath.Glob("../../deploy/policy*_test.yml")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%d files of tests: %v", len(files), err)
+	}
+	policies, _ := filepath.Glob("../../deploy/policy*.yml")
+	code, stdout, stderr := command(t, append([]string{"test"}, policies...)...)
+	if code != exitOK || stderr != "" {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	for _, file := range files {
+		if !strings.Contains(stdout, file+"\n") {
+			t.Errorf("%s was not run", file)
+		}
+	}
+}
+
 // check looks at files of tests, too.
 func TestCheckOfTests(t *testing.T) {
 	code, stdout, stderr := command(t, "check", testData+"kept/policy_test.yml", testData+"faulty/good_test.yml")
