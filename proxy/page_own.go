@@ -38,7 +38,7 @@ func (g *Guard) writeOwn(w http.ResponseWriter, r *http.Request) error {
 	totals := g.cfg.Totals.Page(r.Context(), g.scraper(r))
 	p := ownPage{
 		Page: g.own.Pin(), out: bufio.NewWriterSize(w, pageBuffer), families: totals.Families(),
-		format: expfmt.Negotiate(r.Header),
+		format: expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...),
 	}
 	withInstance(p.families)
 	p.twice = g.heldToo(p.families)

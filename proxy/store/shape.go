@@ -36,11 +36,6 @@ type line struct {
 	made bool
 }
 
-// size is what a shape costs in memory, about.
-func (s *shape) size() int {
-	return 160 + len(s.text) + 16*len(s.lines) + 4*len(s.starts) + len(s.help) + len(s.Name)
-}
-
 // equal reports whether two shapes are one.
 func (s *shape) equal(o *shape) bool {
 	if s.Family != o.Family || s.help != o.help || s.text != o.text || len(s.lines) != len(o.lines) || len(s.starts) != len(o.starts) {

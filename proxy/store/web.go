@@ -80,7 +80,7 @@ func (s *Store) serveHealth(w http.ResponseWriter, _ *http.Request) {
 const pageBuffer = 64 << 10
 
 func (s *Store) servePage(w http.ResponseWriter, r *http.Request) {
-	format := expfmt.Negotiate(r.Header)
+	format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)
 	w.Header().Set("Content-Type", string(format))
 	page := s.Pin()
 	out := bufio.NewWriterSize(w, pageBuffer)
