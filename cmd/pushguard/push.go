@@ -88,20 +88,30 @@ func (c *pushCommand) run(ctx context.Context, args []string, stdin io.Reader, s
 		return to.send(ctx, request)
 	}
 	done := runCommand(ctx, c.command, stdin, stdout, stderr)
-	err = c.fill(&request, strings.NewReader(""), &done, done.started)
-	if err == nil {
-		err = to.send(context.WithoutCancel(ctx), request)
-	}
+	err = c.report(context.WithoutCancel(ctx), to, request, &done)
 	if err != nil {
 		fmt.Fprintf(stderr, "pushguard: %v\n", err)
-		if done.code == 0 && c.failOnPush {
-			return exitCode(exitFailure)
-		}
 	}
-	if done.code != 0 {
+	switch {
+	case done.code != 0:
 		return exitCode(done.code)
+	case err != nil && c.failOnPush:
+		return exitCode(exitFailure)
 	}
 	return nil
+}
+
+// report pushes what became of the command; also where its file cannot be pushed with
+// that: that the job has failed to write it is no reason to be silent about the job.
+func (c *pushCommand) report(ctx context.Context, to *sender, r gateway.Request, done *ranCommand) error {
+	bad := c.fill(&r, nil, done, done.started)
+	if bad != nil {
+		c.file = ""
+		if err := c.fill(&r, nil, done, done.started); err != nil {
+			return errors.Join(bad, err)
+		}
+	}
+	return errors.Join(bad, to.send(ctx, r))
 }
 
 // split tells the file from the command: what follows the first -- is the command.

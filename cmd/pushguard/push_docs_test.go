@@ -40,7 +40,7 @@ func shell(t *testing.T, url, script string) {
 	for name, text := range map[string]string{
 		"metrics.prom": "up 1\n", "node_stats": "#!/bin/sh\necho load1 0.5\n", "backup.sh": "#!/bin/sh\nexit 0\n",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil { //nolint:gosec // it is run
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}

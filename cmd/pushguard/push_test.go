@@ -363,6 +363,20 @@ func TestPushTellsOfTheCommand(t *testing.T) {
 	}
 }
 
+// A file that is missing or broken does not keep silent what became of the command.
+func TestPushTellsOfTheCommandWithoutItsFile(t *testing.T) {
+	for _, file := range []string{"/no/such/file", write(t, "bad.prom", "a 1\nb{\n"), write(t, "twice.prom", "job_exit_code 1\n")} {
+		s := newScripted(t, 200)
+		code, _, stderr := pushed(t, s.URL, "", "--job=x", "--fail-on-push", file, "--", "true")
+		if code != exitFailure || !strings.HasPrefix(stderr, "pushguard: ") {
+			t.Errorf("%s: exit code %d, %q", file, code, stderr)
+		}
+		if len(s.requests()) != 1 || !strings.Contains(s.bodies[0], successName) {
+			t.Errorf("%s: %q", file, s.bodies)
+		}
+	}
+}
+
 // A signal is the command's to answer.
 func TestPushPassesSignalsOn(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1} {

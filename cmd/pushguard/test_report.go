@@ -132,7 +132,7 @@ func writeJUnit(path string, suites []suite) error {
 	if err != nil {
 		return fmt.Errorf("--junit: %w", err)
 	}
-	if err := os.WriteFile(path, append([]byte(xml.Header), append(text, '\n')...), 0o666); err != nil { //nolint:gosec // a report for others
+	if err := os.WriteFile(path, append([]byte(xml.Header), append(text, '\n')...), 0o666); err != nil {
 		return fmt.Errorf("--junit: %w", err)
 	}
 	return nil
