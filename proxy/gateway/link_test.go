@@ -29,7 +29,7 @@ func TestUnaskedAnswerIsNotTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said, ended := make(chan struct{}), make(chan struct{})
+	answered, said, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		for first := true; ; first = false {
@@ -45,16 +45,20 @@ func TestUnaskedAnswerIsNotTaken(t *testing.T) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 			if first {
+				<-answered
 				_, _ = io.WriteString(c, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 				close(said)
 			}
 		}
 	}()
 	u := open(t, Config{URL: &url.URL{Scheme: "http", Host: listener.Addr().String()}})
-	for range 2 {
+	for i := range 2 {
 		a, err := u.Do(t.Context(), Request{Method: http.MethodPut, Key: wire.NewKey(label("job", "j")), Body: []byte("a 1\n")})
 		if err != nil || a.Status != http.StatusOK {
 			t.Errorf("%d %v", a.Status, err)
+		}
+		if i == 0 {
+			close(answered)
 		}
 		<-said
 	}
