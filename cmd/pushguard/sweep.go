@@ -73,7 +73,7 @@ func (c *sweepCommand) run(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 	pass := sweepPass{
 		sweepCommand: c, upstream: upstream, guarded: guarded, utf8Names: utf8Names,
-		report: sweepReport{out: stdout},
+		report: sweepReport{out: stdout}, stderr: stderr,
 	}
 	if !guarded {
 		pass.warn = func() { fmt.Fprintf(stderr, bareWarning, c.url) }

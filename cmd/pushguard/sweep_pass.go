@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,6 +33,8 @@ type sweepPass struct {
 	utf8Names bool // the upstream unescapes label names
 	warn      func()
 	report    sweepReport
+	stderr    io.Writer // of the progress
+	progress  *progress // of deletions that are sent
 
 	targets []*sweepTarget // oldest first
 }
@@ -79,7 +82,10 @@ func (p *sweepPass) run(ctx context.Context) error {
 			t.settle(sweepWould, "")
 		}
 	} else {
+		p.progress = startProgress(p.stderr, "deleting", len(p.open()))
+		p.report.out = p.progress.above(p.report.out)
 		p.abandon(p.sweep(ctx, listing))
+		p.progress.end()
 	}
 	p.report.tell(p.targets)
 	return p.report.end(len(listing.groups), len(p.targets))
@@ -191,6 +197,7 @@ func (p *sweepPass) deleteAll(ctx context.Context, batch []*sweepTarget, pace <-
 		workers.Go(func() {
 			defer func() { <-free }()
 			p.delete(ctx, t)
+			p.progress.add(1)
 		})
 	}
 	return nil
