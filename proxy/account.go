@@ -16,6 +16,7 @@ func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
 	}
 	g.cfg.Metrics.pushed(v, outcome)
 	g.found.note(v.job, v.findings.All())
+	g.outlooks.note(v, e.policy.Digest(), outcome)
 	g.tellEvents(ctx, v, e, a, outcome)
 	if v.trace != nil {
 		v.traced(g, e, a, outcome)

@@ -56,6 +56,9 @@ type jobView struct {
 	Over    int `json:"over,omitempty"`    // series beyond what it may hold, from before
 	// Shadow is what it would hold under enforcement; of jobs in report alone.
 	Shadow *int `json:"shadow,omitempty"`
+	// Forecast is what enforcement would have made of its pushes since the policy is
+	// in force; of jobs in report alone.
+	Forecast *outlookView `json:"forecast,omitempty"`
 
 	Groups        int `json:"groups"`
 	GroupsGranted int `json:"groups_granted,omitempty"`
@@ -164,7 +167,7 @@ func (g *Guard) view(e *epoch, j ledger.JobUse, now time.Time) jobView {
 	}
 	if entry.Mode == policy.Report {
 		held := g.shadow.Held(j.Job)
-		v.Shadow = &held
+		v.Shadow, v.Forecast = &held, g.outlook(j.Job, j.Series, held)
 	}
 	return v
 }

@@ -35,6 +35,8 @@ type Guard struct {
 	shadow *ledger.Book // what enforcement would hold of the jobs in report
 	epoch  atomic.Pointer[epoch]
 	found  *jobFindings
+	// outlooks are what enforcement would have made of what came to jobs in report.
+	outlooks *outlooks
 
 	demand  *demand.Estimator // of labels, before any rule
 	hasher  *counter.Hasher   // of counters
@@ -82,8 +84,9 @@ func New(cfg Config) (*Guard, error) {
 	cfg = withMemory(cfg)
 	g := &Guard{
 		cfg: cfg, logger: cfg.Logger,
-		shadow: ledger.NewBook(ledger.Config{Wait: cfg.GroupWait, Now: cfg.Now}),
-		found:  newJobFindings(cfg.Now), demand: demand.New(demand.Config{Now: cfg.Now}), outputs: newOutputs(),
+		shadow:   ledger.NewBook(ledger.Config{Wait: cfg.GroupWait, Now: cfg.Now}),
+		outlooks: &outlooks{jobs: map[string]*outlook{}},
+		found:    newJobFindings(cfg.Now), demand: demand.New(demand.Config{Now: cfg.Now}), outputs: newOutputs(),
 		syncing: make(chan struct{}, 1),
 	}
 	g.own, _ = cfg.Upstream.(pageOwner)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/pushguard/pushguard/policy"
 )
 
 const (
@@ -26,6 +28,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	pushes   *prometheus.CounterVec
+	forecast *prometheus.CounterVec
 	findings *prometheus.CounterVec
 	upstream *prometheus.HistogramVec
 	parse    prometheus.Histogram
@@ -50,6 +53,10 @@ func NewMetrics(registry *prometheus.Registry) *Metrics {
 			Name: "pushguard_pushes_total",
 			Help: "Pushes and deletes by job, mode of its policy entry and outcome (passed, changed, refused, skipped, failed).",
 		}, []string{"job", "mode", "outcome"}),
+		forecast: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pushguard_forecast_pushes_total",
+			Help: "Pushes to jobs in report, by job and what enforcement would have made of them (passed, changed, refused).",
+		}, []string{"job", "outcome"}),
 		findings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pushguard_findings_total",
 			Help: "Pushes in which something was found, by the finding's id and job.",
@@ -75,7 +82,7 @@ func NewMetrics(registry *prometheus.Registry) *Metrics {
 			Help: "When the last sweep ended that deleted every stale group and saw them gone.",
 		}),
 	}
-	registry.MustRegister(m.pushes, m.findings, m.upstream, m.parse, m.policy, m.loads.ok, m.loads.at, m.removals, m.swept)
+	registry.MustRegister(m.pushes, m.forecast, m.findings, m.upstream, m.parse, m.policy, m.loads.ok, m.loads.at, m.removals, m.swept)
 	return m
 }
 
@@ -115,6 +122,9 @@ func (m *Metrics) pushed(v *passage, outcome Outcome) {
 		job, mode = m.job(v.job), string(v.entry.Mode)
 	}
 	m.pushes.WithLabelValues(job, mode, outcome.String()).Inc()
+	if mode == string(policy.Report) && v.request.Method != http.MethodDelete && (outcome == Passed || outcome == Changed) {
+		m.forecast.WithLabelValues(job, v.said().String()).Inc()
+	}
 	for _, f := range v.findings.All() {
 		m.findings.WithLabelValues(f.ID, job).Inc()
 	}

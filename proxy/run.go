@@ -22,6 +22,9 @@ type Rhythm struct {
 	// deleted a second; 0 is 200.
 	Sweep     time.Duration
 	SweepRate int
+	// Forecast is how often the audit log is told what enforcement would have made of
+	// the pushes to each job in report.
+	Forecast time.Duration
 }
 
 const (
@@ -44,8 +47,12 @@ func (g *Guard) Run(ctx context.Context) error {
 		every(ctx, g.cfg.Rhythm.Resync, func(ctx context.Context) { g.readAgain(ctx, "on schedule") })
 	})
 	beats.Go(func() { every(ctx, g.cfg.Rhythm.Sweep, g.Sweep) })
+	beats.Go(func() { every(ctx, g.cfg.Rhythm.Forecast, g.recordForecasts) })
 	<-ctx.Done()
 	beats.Wait()
+	if g.cfg.Rhythm.Forecast > 0 {
+		g.recordForecasts(ctx)
+	}
 	return ctx.Err()
 }
 

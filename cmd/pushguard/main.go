@@ -51,6 +51,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	check := newCheckCommand(app)
 	explain := newExplainCommand(app)
 	sweep := newSweepCommand(app)
+	search := newAuditCommand(app)
 	test := newTestCommand(app)
 	push := newPushCommand(app)
 
@@ -68,6 +69,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit(stderr, push.run(ctx, args, stdin, stdout, stderr))
 	case command == "test":
 		return exit(stderr, test.run(ctx, stdout, stderr))
+	case command == "audit":
+		return exit(stderr, search.run(ctx, time.Now(), stdout, stderr))
 	case command == "sweep":
 		return exit(stderr, sweep.run(ctx, stdout, stderr))
 	default:

@@ -77,6 +77,8 @@ type Record struct {
 	Count   int        `json:"count,omitempty"`
 	First   *time.Time `json:"first,omitempty"`
 	Various bool       `json:"various,omitempty"`
+	// Forecast is of many pushes: see OutcomeForecast. Nil in the record of one.
+	Forecast *Forecast `json:"forecast,omitempty"`
 }
 
 // Log writes records. It is safe for concurrent use. A nil *Log writes nothing.

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/model"
+
+	"github.com/pushguard/pushguard/proxy/audit"
+)
+
+// auditCommand is the subcommand audit: its flags, as given.
+type auditCommand struct {
+	files        []string
+	filter       audit.Filter
+	since, until func(now time.Time) time.Time
+	wouldBe      bool
+	output       string
+	limit        int
+}
+
+func newAuditCommand(app *kingpin.Application) *auditCommand {
+	c := &auditCommand{}
+	cmd := app.Command("audit", "Search audit logs. The files that were set aside from a FILE are read with it, oldest first, and several logs by the times of their records. Lines that are no records, as a crash leaves them, are skipped, and said on stderr.")
+	cmd.Arg("FILE", "What serve has as --audit.file.").Required().StringsVar(&c.files)
+	flag(cmd, "job", "Only of jobs that match, whole, this regular expression, as sent or after folding.", &c.filter.Job, parseAnchored).
+		PlaceHolder("RE")
+	cmd.Flag("owner", "Only of jobs of this owner.").PlaceHolder("OWNER").StringVar(&c.filter.Owner)
+	cmd.Flag("finding", "Only those with a finding of this id.").PlaceHolder("ID").StringVar(&c.filter.Finding)
+	cmd.Flag("outcome", "Only those that became, or would under enforcement: passed, changed, refused, skipped, failed, removed or forecast.").PlaceHolder("OUTCOME").
+		EnumVar(&c.filter.Outcome, "passed", "changed", "refused", "skipped", "failed", "removed", audit.OutcomeForecast)
+	cmd.Flag("client", "Only of this client: an address, with or without its port.").PlaceHolder("ADDRESS").StringVar(&c.filter.Client)
+	flag(cmd, "since", "Only what came since: a time such as 2026-03-04T05:06:07Z, or how long ago, such as 1h.", &c.since, parseMoment).
+		PlaceHolder("TIME")
+	flag(cmd, "until", "Only what came before: as --since.", &c.until, parseMoment).PlaceHolder("TIME")
+	cmd.Flag("would-be", "Sum up what enforcement would have made of the pushes to each job in report under its latest policy, and say which jobs are safe to enforce.").BoolVar(&c.wouldBe)
+	cmd.Flag("output", "table or json, one record a line.").Default("table").EnumVar(&c.output, "table", "json")
+	flag(cmd, "limit", "Only the latest so many. 0 is all.", &c.limit, orNone(parseCount)).Default("0")
+	return c
+}
+
+// parseMoment reads a point of time, or how long ago it was.
+func parseMoment(s string) (func(time.Time) time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return func(time.Time) time.Time { return t }, nil
+	}
+	d, err := model.ParseDuration(s)
+	if err != nil {
+		return nil, errors.New("want a time such as 2026-03-04T05:06:07Z, or how long ago, such as 1h or 7d")
+	}
+	return func(now time.Time) time.Time { return now.Add(-time.Duration(d)) }, nil
+}
+
+// run reads to the end of the logs, or until SIGINT or SIGTERM.
+func (c *auditCommand) run(ctx context.Context, now time.Time, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if c.since != nil {
+		c.filter.Since = c.since(now)
+	}
+	if c.until != nil {
+		c.filter.Until = c.until(now)
+	}
+	var skipped audit.Skipped
+	err := c.read(ctx, stdout, &skipped)
+	if s := skipped.String(); s != "" {
+		fmt.Fprintln(stderr, "pushguard: "+s)
+	}
+	if ctx.Err() != nil {
+		return errors.New("stopped before the end of the logs")
+	}
+	return err
+}
+
+func (c *auditCommand) read(ctx context.Context, stdout io.Writer, skipped *audit.Skipped) error {
+	out := recordWriter{out: stdout, json: c.output == "json"}
+	var outlooks audit.Outlooks
+	var latest []audit.Line
+	for line, err := range audit.Read(c.files, skipped) {
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		switch {
+		case !c.filter.Matches(&line.Record):
+		case c.wouldBe:
+			outlooks.Add(&line.Record)
+		case c.limit > 0:
+			latest = keepLatest(latest, line, c.limit)
+		default:
+			if err := out.write(&line); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range latest {
+		if err := out.write(&latest[i]); err != nil {
+			return err
+		}
+	}
+	if c.wouldBe {
+		return c.tell(stdout, outlooks.All())
+	}
+	return nil
+}
+
+// keepLatest appends the line and lets go of the first, if there are more than n.
+func keepLatest(lines []audit.Line, line audit.Line, n int) []audit.Line {
+	line.Text = append([]byte(nil), line.Text...)
+	if lines = append(lines, line); len(lines) > n {
+		lines[0] = audit.Line{}
+		lines = lines[1:]
+	}
+	return lines
+}
+
+// tell writes the outlooks.
+func (c *auditCommand) tell(stdout io.Writer, jobs []audit.Outlook) error {
+	if c.output != "json" {
+		return tellOutlooks(stdout, jobs)
+	}
+	encoder := json.NewEncoder(stdout)
+	encoder.SetEscapeHTML(false)
+	for _, job := range jobs {
+		if err := encoder.Encode(job); err != nil {
+			return err
+		}
+	}
+	return nil
+}

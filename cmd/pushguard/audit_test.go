@@ -1,0 +1,58 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestAudit(t *testing.T) {
+	const dir = "testdata/audit/"
+	log, other := dir+"audit.jsonl", dir+"other.jsonl"
+	for _, tc := range []struct {
+		golden string
+		args   []string
+	}{
+		{"all", []string{log}},
+		{"two-logs", []string{other, log}},
+		{"json", []string{log, "--output=json", "--job=wide"}},
+		{"by-job", []string{log, "--job=n.*|e.*"}},
+		{"by-owner", []string{log, "--owner=platform"}},
+		{"by-finding", []string{log, "--finding=ids"}},
+		{"by-outcome", []string{log, "--outcome=changed"}},
+		{"by-client", []string{log, "--client=2001:db8::1"}},
+		{"by-time", []string{log, "--since=2026-03-03T23:30:00Z", "--until=2026-03-04T13:00:01Z"}},
+		{"latest", []string{log, "--limit=2"}},
+		{"would-be", []string{log, "--would-be"}},
+		{"would-be-json", []string{log, "--would-be", "--output=json"}},
+		{"would-be-of-none", []string{other, "--would-be"}},
+	} {
+		t.Run(tc.golden, func(t *testing.T) {
+			code, stdout, stderr := command(t, append([]string{"audit"}, tc.args...)...)
+			if code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			golden(t, dir+tc.golden+".golden", stdout+"--- stderr\n"+stderr)
+		})
+	}
+}
+
+func TestAuditFaults(t *testing.T) {
+	for name, tc := range map[string]struct {
+		code int
+		want string
+		args []string
+	}{
+		"no such file":  {1, "no such file", []string{"testdata/audit/none.jsonl"}},
+		"no file named": {2, "FILE", nil},
+		"no time":       {2, "--since", []string{"x", "--since=yesterday"}},
+		"no expression": {2, "--job", []string{"x", "--job=("}},
+		"no outcome":    {2, "enum value must be one of passed", []string{"x", "--outcome=nice"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, stdout, stderr := command(t, append([]string{"audit"}, tc.args...)...)
+			if code != tc.code || stdout != "" || !strings.Contains(stderr, tc.want) {
+				t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
+			}
+		})
+	}
+}
