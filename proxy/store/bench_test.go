@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -67,4 +68,19 @@ func BenchmarkPage(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1.2e6, "ns/series")
+}
+
+// BenchmarkBesideALargeGroup pushes series that a group of as many could have.
+func BenchmarkBesideALargeGroup(b *testing.B) {
+	for _, n := range []int{100, 1000, 4000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			s := opened(b, Config{})
+			push(b, s, http.MethodPost, key("run", "1"), manySeries(n, ""))
+			body := manySeries(n, "run=\"1\",own=\"a\",")
+			b.ReportAllocs()
+			for b.Loop() {
+				push(b, s, http.MethodPost, key(), body)
+			}
+		})
+	}
 }

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -21,28 +23,84 @@ type shapeMetric struct {
 	first, lines int
 }
 
+// metrics is how many metrics a shape has.
+func (s *shape) metrics() int {
+	if s.starts == nil {
+		return len(s.lines)
+	}
+	return len(s.starts)
+}
+
+// metric is one of the metrics of a shape. Its labels are appended to dst.
+func (s *shape) metric(i int, dst []labels.Label) shapeMetric {
+	m := shapeMetric{first: i, lines: 1}
+	if s.starts != nil {
+		end := len(s.lines)
+		if i+1 < len(s.starts) {
+			end = int(s.starts[i+1])
+		}
+		m.first, m.lines = int(s.starts[i]), end-int(s.starts[i])
+	}
+	// The last line is a count, or the only one: it has no bound.
+	last := s.lines[m.first+m.lines-1]
+	m.labels = parseLabels(dst, s.text[last.tail:last.end])
+	return m
+}
+
 // each tells of the metrics of a shape. The labels are valid until it returns.
 func (s *shape) each(tell func(shapeMetric)) {
-	n := len(s.starts)
-	if s.starts == nil {
-		n = len(s.lines)
-	}
 	var scratch []labels.Label
-	for i := range n {
-		m := shapeMetric{first: i, lines: 1}
-		if s.starts != nil {
-			end := len(s.lines)
-			if i+1 < n {
-				end = int(s.starts[i+1])
-			}
-			m.first, m.lines = int(s.starts[i]), end-int(s.starts[i])
-		}
-		// The last line is a count, or the only one: it has no bound.
-		last := s.lines[m.first+m.lines-1]
-		scratch = parseLabels(scratch[:0], s.text[last.tail:last.end])
-		m.labels = scratch
+	for i := range s.metrics() {
+		m := s.metric(i, scratch[:0])
+		scratch = m.labels
 		tell(m)
 	}
+}
+
+// place is where a shape has a metric, by the hash of its labels with a value.
+type place struct {
+	hash   uint64
+	metric uint32
+}
+
+func (p place) compare(hash uint64) int { return cmp.Compare(p.hash, hash) }
+
+// has reports whether the shape has a metric of these labels, which are sorted and
+// have values. What it needs for that is made once: who pushes beside a large group
+// does not pay for its size. Store.owners is held to write.
+func (s *shape) has(seed maphash.Seed, ls []labels.Label) bool {
+	if s.places == nil {
+		s.places = s.placesOf(seed)
+	}
+	hash := hashOf(seed, ls)
+	i, _ := slices.BinarySearchFunc(s.places, hash, place.compare)
+	for ; i < len(s.places) && s.places[i].hash == hash; i++ {
+		if slices.Equal(withoutEmpty(s.metric(int(s.places[i].metric), nil).labels), ls) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *shape) placesOf(seed maphash.Seed) []place {
+	out := make([]place, 0, s.metrics())
+	s.each(func(m shapeMetric) {
+		out = append(out, place{hashOf(seed, withoutEmpty(m.labels)), uint32(len(out))})
+	})
+	slices.SortFunc(out, func(a, b place) int { return a.compare(b.hash) })
+	return out
+}
+
+func hashOf(seed maphash.Seed, ls []labels.Label) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	for _, l := range ls {
+		_, _ = h.WriteString(l.Name)
+		_ = h.WriteByte(0)
+		_, _ = h.WriteString(l.Value)
+		_ = h.WriteByte(0)
+	}
+	return h.Sum64()
 }
 
 // parseLabels reads what stands behind the labels of the group.
@@ -129,27 +187,34 @@ func union(a, b []string) []string {
 
 // ownFamily looks for each series of a family in the groups that could have it.
 func (s *Store) ownFamily(g *group, f *family) error {
-	var clashing error
-	f.shape.each(func(m shapeMetric) {
-		if clashing != nil {
-			return
-		}
+	var names, before []string
+	var others [][]string
+	for i := range f.shape.metrics() {
+		m := f.shape.metric(i, nil)
 		full := withoutEmpty(append(slices.Clone(m.labels), g.key.Labels()...))
-		names := make([]string, 0, len(full))
-		for _, l := range full {
-			if l.Name != model.JobLabel {
-				names = append(names, l.Name)
-			}
+		names = namesIn(names[:0], full)
+		if i == 0 || !slices.Equal(names, before) { // mostly all have the same
+			others = s.index.Others(g.key.Job(), g.names, names)
+			before = append(before[:0], names...)
 		}
-		for _, others := range s.index.Others(g.key.Job(), g.names, names) {
-			if s.holds(g, others, f.shape.Name, full) {
-				clashing = fmt.Errorf("collected metric %q { %s} was collected before with the same name and label values",
+		for _, set := range others {
+			if s.holds(g, set, f.shape.Name, full) {
+				return fmt.Errorf("collected metric %q { %s} was collected before with the same name and label values",
 					f.shape.Name, pairsText(g.key, m.labels))
-				return
 			}
 		}
-	})
-	return clashing
+	}
+	return nil
+}
+
+// namesIn appends the names of labels but for job.
+func namesIn(dst []string, ls []labels.Label) []string {
+	for _, l := range ls {
+		if l.Name != model.JobLabel {
+			dst = append(dst, l.Name)
+		}
+	}
+	return dst
 }
 
 // withoutEmpty sorts labels and leaves out those without a value.
@@ -163,24 +228,21 @@ func withoutEmpty(ls []labels.Label) []labels.Label {
 // the series, has the series.
 func (s *Store) holds(but *group, names []string, family string, series []labels.Label) bool {
 	key := []labels.Label{{Name: model.JobLabel, Value: but.key.Job()}}
+	var rest []labels.Label // what the metric has beside the labels of that group
 	for _, l := range series {
-		if slices.Contains(names, l.Name) {
+		switch {
+		case l.Name == model.JobLabel:
+		case slices.Contains(names, l.Name):
 			key = append(key, l)
+		default:
+			rest = append(rest, l)
 		}
 	}
 	for _, g := range s.named(wire.NewKey(key...)) {
 		if g == but {
 			continue
 		}
-		f := g.content.find(family)
-		if f == nil {
-			continue
-		}
-		found := false
-		f.shape.each(func(m shapeMetric) {
-			found = found || slices.Equal(withoutEmpty(append(slices.Clone(m.labels), g.key.Labels()...)), series)
-		})
-		if found {
+		if f := g.content.find(family); f != nil && f.shape.has(s.shapes.seed, rest) {
 			return true
 		}
 	}

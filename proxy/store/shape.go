@@ -9,7 +9,8 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// shape is what of a family does not change from push to push. It is immutable.
+// shape is what of a family does not change from push to push. It is immutable but
+// for what is guarded.
 type shape struct {
 	Family
 	help  string
@@ -24,6 +25,9 @@ type shape struct {
 
 	hash uint64
 	used int // by families; guarded by shapes
+	// places are its metrics by their hashes, once a group beside has asked; guarded by
+	// Store.owners.
+	places []place
 }
 
 // line is a line of a shape by places in its text.

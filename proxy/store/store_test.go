@@ -101,6 +101,10 @@ func TestNoTwoGroupsHaveOneSeries(t *testing.T) {
 		"the body has the label of the group above": {above, below, "x 1\n", "x{run=\"1\"} 2\n"},
 		"the same the other way round":              {below, above, "x{run=\"1\"} 2\n", "x 1\n"},
 		"groups beside each other":                  {key("zone", "z"), above, "x{run=\"1\"} 2\n", "x{zone=\"z\"} 1\n"},
+		"a label without a value is none":           {above, below, "x{t=\"b\",u=\"\"} 1\nx{t=\"a\"} 1\n", "x{t=\"b\",run=\"1\",v=\"\"} 2\n"},
+		"one of many":                               {above, below, manySeries(100, ""), "x{t=\"no\",run=\"1\"} 1\nx{t=\"57\",run=\"1\"} 1\n"},
+		"the second of other label names":           {above, below, "x{t=\"a\"} 1\n", "x{u=\"a\"} 1\nx{t=\"a\",run=\"1\"} 1\n"},
+		"a histogram":                               {above, below, histogram(""), histogram("run=\"1\",")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -117,6 +121,38 @@ func TestNoTwoGroupsHaveOneSeries(t *testing.T) {
 				t.Errorf("once the other is gone: %s", body)
 			}
 		})
+	}
+}
+
+// manySeries is a body of n series of x, each with these labels before its own.
+func manySeries(n int, before string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "x{%st=\"%d\"} 1\n", before, i)
+	}
+	return b.String()
+}
+
+func histogram(labels string) string {
+	return "# TYPE x histogram\nx_bucket{" + labels + "le=\"1\"} 1\nx_bucket{" + labels + "le=\"+Inf\"} 2\nx_sum{" + labels + "} 3\nx_count{" + labels + "} 2\n"
+}
+
+// TestBesideALargeGroup: what a push costs beside a group that could have its series
+// does not grow with what that group holds. It cannot run beside other tests, whose
+// allocations would be counted.
+func TestBesideALargeGroup(t *testing.T) {
+	cost := func(stored int) float64 {
+		s := opened(t, Config{})
+		push(t, s, http.MethodPost, key("run", "1"), manySeries(stored, ""))
+		body := manySeries(10, "run=\"1\",own=\"\",other=\"a\",")
+		return testing.AllocsPerRun(5, func() {
+			if status, text := push(t, s, http.MethodPost, key(), body); status != http.StatusOK {
+				t.Fatal(text)
+			}
+		})
+	}
+	if small, large := cost(10), cost(5000); large > 2*small {
+		t.Errorf("a push allocates %v times beside 10 series, %v times beside 5,000", small, large)
 	}
 }
 
