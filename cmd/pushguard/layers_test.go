@@ -25,6 +25,7 @@ var layers = []layer{
 	{"rules/finding", nil},
 	{"rules", []string{"rules/finding"}},
 	{"policy", []string{"rules", "rules/finding"}},
+	{"policy/learn", []string{"rules", "rules/finding"}},
 	{"proxy/wire", []string{"rules/finding"}},
 	{"proxy/state", nil},
 	{"proxy/ledger", []string{"proxy/wire", "proxy/state", "rules/finding"}},
@@ -38,7 +39,7 @@ var layers = []layer{
 	{"proxy/event", []string{"proxy/state"}},
 	{"proxy", []string{"policy", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
 	{"proxy/trial", []string{"policy", "proxy", "proxy/counter", "proxy/gateway", "proxy/store", "proxy/wire"}},
-	{"cmd/pushguard", []string{"deploy", "policy", "proxy", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
+	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
 }
 
 // testOnly are modules that the product must not carry.

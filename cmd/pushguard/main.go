@@ -54,6 +54,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	search := newAuditCommand(app)
 	test := newTestCommand(app)
 	push := newPushCommand(app)
+	learn := newLearnCommand(app)
 
 	command, err := app.Parse(args)
 	switch {
@@ -67,6 +68,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit(stderr, explain.run(ctx, stdin, stdout))
 	case command == "push":
 		return exit(stderr, push.run(ctx, args, stdin, stdout, stderr))
+	case command == "learn":
+		return exit(stderr, learn.run(ctx, stdin, stdout, stderr))
 	case command == "test":
 		return exit(stderr, test.run(ctx, stdout, stderr))
 	case command == "audit":

@@ -58,7 +58,12 @@ func (u *Upstream) Groups(ctx context.Context, seed uint64) ([]Group, error) {
 
 // get returns an answer of status 200.
 func (u *Upstream) get(ctx context.Context, path string) (*http.Response, error) {
-	resp, err := u.ask(ctx, path)
+	return u.getAs(ctx, path, "")
+}
+
+// getAs is get for an answer of a type.
+func (u *Upstream) getAs(ctx context.Context, path, accept string) (*http.Response, error) {
+	resp, err := u.askFor(ctx, path, accept)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()
 		return nil, fmt.Errorf("get %s from the upstream: status %d", path, resp.StatusCode)
@@ -68,12 +73,19 @@ func (u *Upstream) get(ctx context.Context, path string) (*http.Response, error)
 
 // ask returns any answer.
 func (u *Upstream) ask(ctx context.Context, path string) (*http.Response, error) {
+	return u.askFor(ctx, path, "")
+}
+
+func (u *Upstream) askFor(ctx context.Context, path, accept string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "", nil)
 	if err != nil {
 		return nil, err
 	}
 	req.URL = u.at(path)
 	req.Header.Set("User-Agent", u.userAgent)
+	if accept != "" {
+		req.Header.Set("Accept", accept)
+	}
 	resp, err := u.transport.RoundTrip(req)
 	if err != nil {
 		return nil, fmt.Errorf("get %s from the upstream: %w", path, err)

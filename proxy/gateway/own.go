@@ -55,3 +55,13 @@ func readOwn(page io.Reader) (map[string]dto.MetricType, error) {
 func hasJob(sample []byte) bool {
 	return bytes.Contains(sample, []byte(`{job="`)) || bytes.Contains(sample, []byte(`,job="`))
 }
+
+// Page returns what the upstream shows to Prometheus, in the text format, names in
+// UTF-8 as they are. The caller closes it; ctx is the only limit.
+func (u *Upstream) Page(ctx context.Context) (io.ReadCloser, error) {
+	resp, err := u.getAs(ctx, "/metrics", "text/plain;version=1.0.0;escaping=allow-utf-8,text/plain;q=0.5")
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/pushguard/pushguard/deploy"
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/policy/learn"
+	"github.com/pushguard/pushguard/proxy/gateway"
+)
+
+// learnCommand is the subcommand learn: its flags, as given.
+type learnCommand struct {
+	from       string
+	output     string
+	mode       string
+	configFile string
+	timeout    time.Duration
+}
+
+func newLearnCommand(app *kingpin.Application) *learnCommand {
+	c := &learnCommand{}
+	cmd := app.Command("learn", "Draft a policy from the series that are there, with the evidence for each choice in comments. Exits with 1 if they cannot be read to their end, without a draft then.")
+	cmd.Flag("from", "What to learn from: the URL of a Pushgateway or of pushguard, with its route prefix if it has one; a file with what /metrics of it answered; or, as --from=-, standard input.").
+		PlaceHolder("URL|FILE").Required().StringVar(&c.from)
+	cmd.Flag("output", "File to write the draft to, which must not exist; standard output without it.").
+		Short('o').PlaceHolder("FILE").StringVar(&c.output)
+	cmd.Flag("mode", "Mode of all entries: open, report or enforce.").
+		Default(string(policy.Report)).EnumVar(&c.mode, string(policy.Open), string(policy.Report), string(policy.Enforce))
+	cmd.Flag("pushgateway.config.file", "File that says how to speak to the URL, as serve has it.").
+		PlaceHolder("FILE").StringVar(&c.configFile)
+	flag(cmd, "timeout", "How long reading may take.", &c.timeout, parseTimeout).Default("10m")
+	return c
+}
+
+// run writes the draft whole or not at all. SIGTERM and SIGINT end the reading; a
+// second one ends the process, which may wait for a terminal.
+func (c *learnCommand) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	summary, err := learn.New(deploy.ExamplePolicy)
+	if err != nil {
+		return err
+	}
+	page, err := c.open(ctx, stdin)
+	if err != nil {
+		return err
+	}
+	defer page.Close()
+	shown := startReading(stderr, "reading", size(page))
+	err = summary.Read(ctx, shown.reader(page))
+	shown.end()
+	if err != nil {
+		return fmt.Errorf("%s: %w; read were %d series of %s, and no draft is written", cut(c.from), err, summary.Series(), plural(summary.Jobs(), "job"))
+	}
+	return c.write(summary, stdout, stderr)
+}
+
+// size is how many bytes there are to read, -1 where that is not known.
+func size(page io.Reader) int64 {
+	if file, ok := page.(*os.File); ok {
+		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
+			return info.Size()
+		}
+	}
+	return -1
+}
+
+func (c *learnCommand) open(ctx context.Context, stdin io.Reader) (io.ReadCloser, error) {
+	switch {
+	case c.from == "-":
+		return io.NopCloser(stdin), nil
+	case !strings.HasPrefix(c.from, "http://") && !strings.HasPrefix(c.from, "https://"):
+		return os.Open(c.from)
+	}
+	upstream, err := c.upstream()
+	if err != nil {
+		return nil, err
+	}
+	page, err := upstream.Page(ctx)
+	if err != nil {
+		upstream.Close()
+		return nil, err
+	}
+	return upstreamPage{page, upstream}, nil
+}
+
+// upstreamPage closes with the page what it came from.
+type upstreamPage struct {
+	io.ReadCloser
+	upstream *gateway.Upstream
+}
+
+func (p upstreamPage) Close() error {
+	defer p.upstream.Close()
+	return p.ReadCloser.Close()
+}
+
+func (c *learnCommand) upstream() (*gateway.Upstream, error) {
+	at, err := parseUpstream(c.from)
+	if err != nil {
+		return nil, flagFault("--from %q: %v", cut(c.from), err)
+	}
+	config := gateway.Config{URL: at, Timeout: c.timeout, UserAgent: product()}
+	if c.configFile != "" {
+		if config.Client, err = gateway.LoadClient(c.configFile); err != nil {
+			return nil, flagFault("--pushgateway.config.file: %s", oneLine(err))
+		}
+	}
+	upstream, err := gateway.New(config)
+	if err != nil {
+		return nil, flagFault("%v", err)
+	}
+	return upstream, nil
+}
+
+func (c *learnCommand) write(summary *learn.Summary, stdout, stderr io.Writer) error {
+	if summary.Series() == 0 {
+		return fmt.Errorf("%s: there is no series with the label job to learn from", cut(c.from))
+	}
+	var draft bytes.Buffer
+	leftOut, err := summary.Draft(&draft, c.mode)
+	if err != nil {
+		return err
+	}
+	if err := c.store(draft.Bytes(), stdout); err != nil {
+		return err
+	}
+	fmt.Fprintf(stderr, "%d series of %s read, %d without a job passed over\n", summary.Series(), plural(summary.Jobs(), "job"), summary.Without())
+	if leftOut > 0 || summary.Beyond() > 0 {
+		fmt.Fprintf(stderr, "not in the draft: %s without an entry, %d series of jobs beyond what is kept\n", plural(leftOut, "job"), summary.Beyond())
+	}
+	return nil
+}
+
+// store overwrites nothing: a policy that somebody worked on may have the name.
+func (c *learnCommand) store(draft []byte, stdout io.Writer) error {
+	if c.output == "" {
+		_, err := stdout.Write(draft)
+		return err
+	}
+	f, err := os.OpenFile(c.output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(draft)
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
