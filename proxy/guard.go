@@ -37,6 +37,8 @@ type Guard struct {
 	found  *jobFindings
 	// outlooks are what enforcement would have made of what came to jobs in report.
 	outlooks *outlooks
+	// searching is held by the one who searches the audit log.
+	searching chan struct{}
 
 	demand  *demand.Estimator // of labels, before any rule
 	hasher  *counter.Hasher   // of counters
@@ -85,8 +87,8 @@ func New(cfg Config) (*Guard, error) {
 	g := &Guard{
 		cfg: cfg, logger: cfg.Logger,
 		shadow:   ledger.NewBook(ledger.Config{Wait: cfg.GroupWait, Now: cfg.Now}),
-		outlooks: &outlooks{jobs: map[string]*outlook{}},
-		found:    newJobFindings(cfg.Now), demand: demand.New(demand.Config{Now: cfg.Now}), outputs: newOutputs(),
+		outlooks: &outlooks{jobs: map[string]*outlook{}}, searching: make(chan struct{}, 1),
+		found: newJobFindings(cfg.Now), demand: demand.New(demand.Config{Now: cfg.Now}), outputs: newOutputs(),
 		syncing: make(chan struct{}, 1),
 	}
 	g.own, _ = cfg.Upstream.(pageOwner)

@@ -65,6 +65,7 @@ func (g *Guard) routeAdmin(r *mux.Router) {
 	reads.Path(apiPath + "/jobs").HandlerFunc(g.serveJobs)
 	reads.PathPrefix(apiPath + "/jobs/").HandlerFunc(g.serveJob)
 	reads.Path(apiPath + "/policy").HandlerFunc(g.servePolicy)
+	reads.Path(apiPath + "/audit").HandlerFunc(g.serveAudit)
 	reads.PathPrefix(apiPath + "/labels/").HandlerFunc(g.serveLabel)
 	r.Path(reloadPath).HandlerFunc(g.reload)
 	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).HandlerFunc(g.quit)

@@ -23,6 +23,7 @@ type auditCommand struct {
 	filter       audit.Filter
 	since, until func(now time.Time) time.Time
 	wouldBe      bool
+	follow       bool
 	output       string
 	limit        int
 }
@@ -41,6 +42,7 @@ func newAuditCommand(app *kingpin.Application) *auditCommand {
 	flag(cmd, "since", "Only what came since: a time such as 2026-03-04T05:06:07Z, or how long ago, such as 1h.", &c.since, parseMoment).
 		PlaceHolder("TIME")
 	flag(cmd, "until", "Only what came before: as --since.", &c.until, parseMoment).PlaceHolder("TIME")
+	cmd.Flag("follow", "Go on with what is written after, across rotations, until SIGINT or SIGTERM. Of one FILE.").BoolVar(&c.follow)
 	cmd.Flag("would-be", "Sum up what enforcement would have made of the pushes to each job in report under its latest policy, and say which jobs are safe to enforce.").BoolVar(&c.wouldBe)
 	cmd.Flag("output", "table or json, one record a line.").Default("table").EnumVar(&c.output, "table", "json")
 	flag(cmd, "limit", "Only the latest so many. 0 is all.", &c.limit, orNone(parseCount)).Default("0")
@@ -69,16 +71,38 @@ func (c *auditCommand) run(ctx context.Context, now time.Time, stdout, stderr io
 	if c.until != nil {
 		c.filter.Until = c.until(now)
 	}
+	if c.follow && (c.wouldBe || c.limit > 0 || len(c.files) > 1) {
+		return flagFault("--follow is for one FILE, without --would-be and --limit")
+	}
 	var skipped audit.Skipped
-	err := c.read(ctx, stdout, &skipped)
+	var err error
+	if c.follow {
+		err = c.readOn(ctx, stdout, &skipped)
+	} else {
+		err = c.read(ctx, stdout, &skipped)
+	}
 	if s := skipped.String(); s != "" {
 		fmt.Fprintln(stderr, "pushguard: "+s)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !c.follow {
 		return errors.New("stopped before the end of the logs")
 	}
 	return err
 }
+
+// readOn writes what there is and what comes.
+func (c *auditCommand) readOn(ctx context.Context, stdout io.Writer, skipped *audit.Skipped) error {
+	out := recordWriter{out: stdout, json: c.output == "json"}
+	return audit.Follow(ctx, c.files[0], followEvery, skipped, func(line audit.Line) error {
+		if !c.filter.Matches(&line.Record) {
+			return nil
+		}
+		return out.write(&line)
+	})
+}
+
+// followEvery is how often a log that is followed is looked at.
+const followEvery = 200 * time.Millisecond
 
 func (c *auditCommand) read(ctx context.Context, stdout io.Writer, skipped *audit.Skipped) error {
 	out := recordWriter{out: stdout, json: c.output == "json"}
