@@ -19,7 +19,7 @@ import (
 // The exit codes.
 const (
 	exitOK      = 0
-	exitFailure = 1 // the world was in the way: an address in use, a full disk; check found faults; explain's push is refused; a test fails; a stale group is left
+	exitFailure = 1 // the world was in the way: an address in use, a full disk; check found faults; explain's push is refused; a test fails; replay's policies differ; a stale group is left
 	exitUsage   = 2 // what pushguard was given is wrong: a flag, the policy it is to serve
 )
 
@@ -55,6 +55,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	test := newTestCommand(app)
 	push := newPushCommand(app)
 	learn := newLearnCommand(app)
+	replay := newReplayCommand(app)
 
 	command, err := app.Parse(args)
 	switch {
@@ -74,6 +75,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit(stderr, test.run(ctx, stdout, stderr))
 	case command == "audit":
 		return exit(stderr, search.run(ctx, time.Now(), stdout, stderr))
+	case command == "replay":
+		return exit(stderr, replay.run(ctx, stdout, stderr))
 	case command == "sweep":
 		return exit(stderr, sweep.run(ctx, stdout, stderr))
 	default:
@@ -88,7 +91,7 @@ func exit(stderr io.Writer, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errRefused), errors.Is(err, errTestsFailed): // which has been told
+	case errors.Is(err, errRefused), errors.Is(err, errTestsFailed), errors.Is(err, errDiffers): // which has been told
 		return exitFailure
 	case errors.As(err, &code):
 		return int(code)

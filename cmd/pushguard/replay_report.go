@@ -1,0 +1,155 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// replayReport is what a replay tells. Its JSON is part of the interface: fields are
+// added, never renamed.
+type replayReport struct {
+	Pushes    int         `json:"pushes"`
+	Differing int         `json:"differing"` // pushes
+	Stopped   bool        `json:"stopped"`   // before the end
+	Jobs      []jobReport `json:"jobs"`      // those in which something differs
+	// Unread are the queries that nobody could parse, and so did not look at.
+	Unread []unread `json:"unread,omitempty"`
+}
+
+type jobReport struct {
+	Job       string          `json:"job"`
+	Pushes    int             `json:"pushes"`
+	Differing int             `json:"differing"`
+	Outcomes  []outcomeChange `json:"outcomes,omitempty"`
+	Before    int             `json:"series_before"` // different ones, of all pushes
+	After     int             `json:"series_after"`
+	Lost      int             `json:"series_lost"`
+	Gained    int             `json:"series_gained"`
+	Gone      []gone          `json:"gone,omitempty"`
+	// Refused and LetIn count the pushes that are refused only after, and only
+	// before, by their findings.
+	Refused map[string]int `json:"refused,omitempty"`
+	LetIn   map[string]int `json:"let_in,omitempty"`
+	Budgets []budgetChange `json:"budgets,omitempty"`
+	Breaks  []broken       `json:"breaks,omitempty"`
+}
+
+type outcomeChange struct {
+	Before string `json:"before"`
+	After  string `json:"after"`
+	Pushes int    `json:"pushes"`
+}
+
+// budgetChange counts the pushes that pass a limit.
+type budgetChange struct {
+	Budget string `json:"budget"`
+	Before int    `json:"before"`
+	After  int    `json:"after"`
+}
+
+func (d *difference) report(q queries, stopped bool) replayReport {
+	out := replayReport{Pushes: d.pushes, Differing: d.differing, Stopped: stopped, Unread: q.unread, Jobs: []jobReport{}}
+	for _, job := range slices.Sorted(maps.Keys(d.jobs)) {
+		if j := d.jobs[job]; j.differing > 0 {
+			out.Jobs = append(out.Jobs, j.report(job, q))
+		}
+	}
+	return out
+}
+
+func (j *jobDifference) report(job string, q queries) jobReport {
+	out := jobReport{
+		Job: job, Pushes: j.pushes, Differing: j.differing,
+		Before: len(j.before.series), After: len(j.after.series),
+		Lost: j.before.less(&j.after), Gained: j.after.less(&j.before),
+		Gone: j.goneFrom(job), Refused: j.refused, LetIn: j.let, Budgets: j.budgets(),
+	}
+	for change, n := range j.outcomes {
+		if change[0] != change[1] {
+			out.Outcomes = append(out.Outcomes, outcomeChange{change[0], change[1], n})
+		}
+	}
+	slices.SortFunc(out.Outcomes, func(a, b outcomeChange) int { return strings.Compare(a.Before+"\x00"+a.After, b.Before+"\x00"+b.After) })
+	out.Breaks = q.using(out.Gone)
+	return out
+}
+
+func (j *jobDifference) budgets() []budgetChange {
+	var out []budgetChange
+	all := maps.Clone(j.before.budgets)
+	maps.Copy(all, j.after.budgets)
+	for _, b := range slices.Sorted(maps.Keys(all)) {
+		if was, is := j.before.budgets[b], j.after.budgets[b]; was != is {
+			out = append(out, budgetChange{b, was, is})
+		}
+	}
+	return out
+}
+
+func (r replayReport) write(w io.Writer, output string) error {
+	if output == "json" {
+		out := json.NewEncoder(w)
+		out.SetEscapeHTML(false)
+		out.SetIndent("", "  ")
+		return out.Encode(r)
+	}
+	var b strings.Builder
+	for _, j := range r.Jobs {
+		j.text(&b)
+	}
+	for _, u := range r.Unread {
+		fmt.Fprintf(&b, "unread  %s: %s\n", u.Place, u.Fault)
+	}
+	switch {
+	case r.Differing == 0:
+		fmt.Fprintf(&b, "%s: no difference\n", countOf(r.Pushes))
+	default:
+		fmt.Fprintf(&b, "%s: %d differ, of %s\n", countOf(r.Pushes), r.Differing, plural(len(r.Jobs), "job"))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// countOf says how many pushes, whose plural has a letter more.
+func countOf(pushes int) string {
+	if pushes == 1 {
+		return "1 push"
+	}
+	return fmt.Sprintf("%d pushes", pushes)
+}
+
+func (j *jobReport) text(b *strings.Builder) {
+	name := fmt.Sprintf("job %q", j.Job)
+	if j.Job == "" {
+		name = "no job"
+	}
+	fmt.Fprintf(b, "%s: %s, %d differ\n", name, countOf(j.Pushes), j.Differing)
+	line := func(what, format string, args ...any) {
+		fmt.Fprintf(b, "  %-8s %s\n", what, fmt.Sprintf(format, args...))
+	}
+	for _, c := range j.Outcomes {
+		line("outcome", "%s %s, was %s", countOf(c.Pushes), c.After, c.Before)
+	}
+	if j.Lost+j.Gained > 0 {
+		line("series", "%d, was %d: %d lost, %d gained", j.After, j.Before, j.Lost, j.Gained)
+	}
+	for _, g := range j.Gone {
+		line("gone", "%s", g)
+	}
+	for _, found := range slices.Sorted(maps.Keys(j.Refused)) {
+		line("refused", "%s: %s", countOf(j.Refused[found]), found)
+	}
+	for _, found := range slices.Sorted(maps.Keys(j.LetIn)) {
+		line("let in", "%s, refused before: %s", countOf(j.LetIn[found]), found)
+	}
+	for _, c := range j.Budgets {
+		line("budget", "%s passed by %s, was %d", c.Budget, countOf(c.After), c.Before)
+	}
+	for _, u := range j.Breaks {
+		line("breaks", "%s: %s", u.Place, u.Gone)
+	}
+}
