@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+)
+
+// step is a command of a page, and what the page shows of it.
+type step struct{ command, want string }
+
+// session are the console blocks of a page: lines that begin with $, those that go on
+// with >, and what was shown.
+func session(t *testing.T, page string) []step {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []step
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		for line := range strings.Lines(block[1]) {
+			command, isCommand := strings.CutPrefix(line, "$ ")
+			more, isMore := strings.CutPrefix(line, "> ")
+			switch {
+			case isCommand:
+				out = append(out, step{command: command})
+			case len(out) == 0:
+				t.Fatalf("%s: %q comes before any command", page, line)
+			case isMore && out[len(out)-1].want == "":
+				out[len(out)-1].command += more
+			default:
+				out[len(out)-1].want += line
+			}
+		}
+	}
+	return out
+}
+
+// shows reports whether a command showed what the page has; … is anything in a line.
+func shows(want, got string) bool {
+	pattern := strings.ReplaceAll(regexp.QuoteMeta(want), "…", "[^\n]*")
+	return regexp.MustCompile("^" + pattern + "$").MatchString(got)
+}
+
+// walk runs commands one after the other in one folder.
+type walk struct {
+	dir  string
+	to   *strings.Replacer // from the page's addresses to those of the test
+	from *strings.Replacer
+}
+
+func (r walk) shell(ctx context.Context, command string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "sh", "-c", r.to.Replace(command))
+	cmd.Dir = r.dir
+	return cmd
+}
+
+func (r walk) run(t *testing.T, command string) string {
+	t.Helper()
+	if background, ok := strings.CutSuffix(command, " &\n"); ok {
+		r.start(t, background)
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var out bytes.Buffer
+	cmd := r.shell(ctx, command)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("$ %s%v: %s", command, err, &out)
+	}
+	return r.from.Replace(out.String())
+}
+
+// start leaves a command running until the test ends.
+func (r walk) start(t *testing.T, command string) {
+	t.Helper()
+	cmd := r.shell(context.WithoutCancel(t.Context()), "exec "+command)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	})
+}
+
+// Every command of docs/adopting.md is run, against a real Pushgateway and with the
+// program itself, and shows what the page says.
+func TestAdopting(t *testing.T) {
+	gateway, guard := gatewaytest.Start(t).Host, gatewaytest.FreeAddress(t)
+	r := walk{
+		dir:  t.TempDir(),
+		to:   strings.NewReplacer("pushgateway:9091", gateway, "pushguard:9091", guard),
+		from: strings.NewReplacer(gateway, "pushgateway:9091", guard, "pushguard:9091"),
+	}
+	steps := session(t, "../../docs/adopting.md")
+	if len(steps) < 20 {
+		t.Fatalf("the page has only %d commands", len(steps))
+	}
+	for _, s := range steps {
+		if got := r.run(t, s.command); !shows(s.want, strings.TrimSuffix(got, "\n")+strings.Repeat("\n", min(1, len(got)))) {
+			t.Errorf("$ %sshows\n%s\nand not\n%s", s.command, got, s.want)
+		}
+	}
+}
+
+func TestShows(t *testing.T) {
+	for _, tc := range []struct {
+		want, got string
+		ok        bool
+	}{
+		{"digest …)\n", "digest 12ab)\n", true},
+		{"a\n", "a\nb\n", false},
+		{"a.c\n", "abc\n", false},
+		{"…\n", "a\nb\n", false},
+		{"", "unexpected\n", false},
+	} {
+		if shows(tc.want, tc.got) != tc.ok {
+			t.Errorf("shows(%q, %q) is %t", tc.want, tc.got, !tc.ok)
+		}
+	}
+}
