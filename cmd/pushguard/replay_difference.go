@@ -25,6 +25,7 @@ type jobDifference struct {
 	pushes, differing int
 	outcomes          map[[2]string]int
 	refused, let      map[string]int // by their findings
+	noticed, quiet    map[string]int // by a finding that only after, or only before, there was
 	before, after     jobSide
 }
 
@@ -42,7 +43,8 @@ func newSide() jobSide {
 func (d *difference) of(job string) *jobDifference {
 	if d.jobs[job] == nil {
 		d.jobs[job] = &jobDifference{
-			outcomes: map[[2]string]int{}, refused: map[string]int{}, let: map[string]int{}, before: newSide(), after: newSide(),
+			outcomes: map[[2]string]int{}, refused: map[string]int{}, let: map[string]int{},
+			noticed: map[string]int{}, quiet: map[string]int{}, before: newSide(), after: newSide(),
 		}
 	}
 	return d.jobs[job]
@@ -62,10 +64,21 @@ func (d *difference) add(before, after trial.Replayed) {
 	case was && !is:
 		j.let[strings.Join(before.Findings, ", ")]++
 	}
+	count(j.noticed, after.Findings, before.Findings)
+	count(j.quiet, before.Findings, after.Findings)
 	j.outcomes[[2]string{before.Outcome, after.Outcome}]++
 	if before.Outcome != after.Outcome || !slices.Equal(before.Findings, after.Findings) || !sameSeries(before.Series, after.Series) {
 		j.differing++
 		d.differing++
+	}
+}
+
+// count counts the ids that are not among the others.
+func count(in map[string]int, ids, others []string) {
+	for _, id := range ids {
+		if !slices.Contains(others, id) {
+			in[id]++
+		}
 	}
 }
 

@@ -34,6 +34,10 @@ type jobReport struct {
 	// before, by their findings.
 	Refused map[string]int `json:"refused,omitempty"`
 	LetIn   map[string]int `json:"let_in,omitempty"`
+	// Noticed and Quiet count the pushes that have a finding only after, and only
+	// before.
+	Noticed map[string]int `json:"noticed,omitempty"`
+	Quiet   map[string]int `json:"quiet,omitempty"`
 	Budgets []budgetChange `json:"budgets,omitempty"`
 	Breaks  []broken       `json:"breaks,omitempty"`
 }
@@ -66,7 +70,7 @@ func (j *jobDifference) report(job string, q queries) jobReport {
 		Job: job, Pushes: j.pushes, Differing: j.differing,
 		Before: len(j.before.series), After: len(j.after.series),
 		Lost: j.before.less(&j.after), Gained: j.after.less(&j.before),
-		Gone: j.goneFrom(job), Refused: j.refused, LetIn: j.let, Budgets: j.budgets(),
+		Gone: j.goneFrom(job), Refused: j.refused, LetIn: j.let, Noticed: j.noticed, Quiet: j.quiet, Budgets: j.budgets(),
 	}
 	for change, n := range j.outcomes {
 		if change[0] != change[1] {
@@ -145,6 +149,12 @@ func (j *jobReport) text(b *strings.Builder) {
 	}
 	for _, found := range slices.Sorted(maps.Keys(j.LetIn)) {
 		line("let in", "%s, refused before: %s", countOf(j.LetIn[found]), found)
+	}
+	for _, id := range slices.Sorted(maps.Keys(j.Noticed)) {
+		line("noticed", "%s in %s, not before", id, countOf(j.Noticed[id]))
+	}
+	for _, id := range slices.Sorted(maps.Keys(j.Quiet)) {
+		line("quiet", "%s in %s before, not now", id, countOf(j.Quiet[id]))
 	}
 	for _, c := range j.Budgets {
 		line("budget", "%s passed by %s, was %d", c.Budget, countOf(c.After), c.Before)
