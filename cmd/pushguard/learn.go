@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -16,6 +18,8 @@ import (
 	"github.com/pushguard/pushguard/deploy"
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/policy/learn"
+	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/audit"
 	"github.com/pushguard/pushguard/proxy/gateway"
 )
 
@@ -30,8 +34,8 @@ type learnCommand struct {
 
 func newLearnCommand(app *kingpin.Application) *learnCommand {
 	c := &learnCommand{}
-	cmd := app.Command("learn", "Draft a policy from the series that are there, with the evidence for each choice in comments. Exits with 1 if they cannot be read to their end, without a draft then.")
-	cmd.Flag("from", "What to learn from: the URL of a Pushgateway or of pushguard, with its route prefix if it has one; a file with what /metrics of it answered; or, as --from=-, standard input.").
+	cmd := app.Command("learn", "Draft a policy from the series that are there, or from the pushes in an audit log, with the evidence for each choice in comments. Exits with 1 if they cannot be read to their end, without a draft then.")
+	cmd.Flag("from", "What to learn from: the URL of a Pushgateway or of pushguard, with its route prefix if it has one; a file with what /metrics of it answered; an audit log, best of serve with --audit.all; or, as --from=-, either on standard input.").
 		PlaceHolder("URL|FILE").Required().StringVar(&c.from)
 	cmd.Flag("output", "File to write the draft to, which must not exist; standard output without it.").
 		Short('o').PlaceHolder("FILE").StringVar(&c.output)
@@ -60,13 +64,58 @@ func (c *learnCommand) run(ctx context.Context, stdin io.Reader, stdout, stderr 
 		return err
 	}
 	defer page.Close()
-	shown := startReading(stderr, "reading", size(page))
-	err = summary.Read(ctx, shown.reader(page))
-	shown.end()
-	if err != nil {
+	if err := c.read(ctx, summary, page, stderr); err != nil {
 		return fmt.Errorf("%s: %w; read were %d series of %s, and no draft is written", cut(c.from), err, summary.Series(), plural(summary.Jobs(), "job"))
 	}
 	return c.write(summary, stdout, stderr)
+}
+
+// read learns from a page, or from an audit log if it begins as one.
+func (c *learnCommand) read(ctx context.Context, summary *learn.Summary, page io.Reader, stderr io.Writer) error {
+	shown := startReading(stderr, "reading", size(page))
+	defer shown.end()
+	in := bufio.NewReaderSize(shown.reader(page), 64<<10)
+	if !isAudit(in) {
+		return summary.Read(ctx, in)
+	}
+	var skipped audit.Skipped
+	defer func() {
+		if s := skipped.String(); s != "" {
+			fmt.Fprintln(shown.above(stderr), "pushguard: "+s)
+		}
+	}()
+	for line, err := range audit.Scan(in, c.from, &skipped) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		learnRecord(summary, &line.Record)
+	}
+	return nil
+}
+
+// isAudit looks at the begin alone: a series may begin with a brace, but not with one
+// and a name and a colon.
+func isAudit(in *bufio.Reader) bool {
+	begin, _ := in.Peek(len(`{"time":`))
+	return string(begin) == `{"time":`
+}
+
+// learnRecord takes a push that went on; of one that did not it is not known what the
+// job needs.
+func learnRecord(summary *learn.Summary, r *audit.Record) {
+	if r.Outcome != proxy.Passed.String() && r.Outcome != proxy.Changed.String() || r.Method == http.MethodDelete {
+		return
+	}
+	push := learn.Push{Job: r.Job, Group: r.Group, At: r.Time, Samples: r.Samples}
+	for _, f := range r.Findings {
+		if f.Label != "" {
+			push.Findings = append(push.Findings, learn.Finding{Rule: f.ID, Label: f.Label, Sample: f.Sample})
+		}
+	}
+	summary.Push(push)
 }
 
 // size is how many bytes there are to read, -1 where that is not known.
@@ -129,7 +178,7 @@ func (c *learnCommand) upstream() (*gateway.Upstream, error) {
 
 func (c *learnCommand) write(summary *learn.Summary, stdout, stderr io.Writer) error {
 	if summary.Series() == 0 {
-		return fmt.Errorf("%s: there is no series with the label job to learn from", cut(c.from))
+		return fmt.Errorf("%s: there is no series with the label job, and no push, to learn from", cut(c.from))
 	}
 	var draft bytes.Buffer
 	leftOut, err := summary.Draft(&draft, c.mode)
@@ -139,11 +188,22 @@ func (c *learnCommand) write(summary *learn.Summary, stdout, stderr io.Writer) e
 	if err := c.store(draft.Bytes(), stdout); err != nil {
 		return err
 	}
-	fmt.Fprintf(stderr, "%d series of %s read, %d without a job passed over\n", summary.Series(), plural(summary.Jobs(), "job"), summary.Without())
+	if n := summary.Pushes(); n > 0 {
+		fmt.Fprintf(stderr, "%s of %s read\n", countPushes(n), plural(summary.Jobs(), "job"))
+	} else {
+		fmt.Fprintf(stderr, "%d series of %s read, %d without a job passed over\n", summary.Series(), plural(summary.Jobs(), "job"), summary.Without())
+	}
 	if leftOut > 0 || summary.Beyond() > 0 {
 		fmt.Fprintf(stderr, "not in the draft: %s without an entry, %d series of jobs beyond what is kept\n", plural(leftOut, "job"), summary.Beyond())
 	}
 	return nil
+}
+
+func countPushes(n int) string {
+	if n == 1 {
+		return "1 push"
+	}
+	return fmt.Sprintf("%d pushes", n)
 }
 
 // store overwrites nothing: a policy that somebody worked on may have the name.

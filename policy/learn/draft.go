@@ -51,6 +51,13 @@ func (s *Summary) Draft(w io.Writer, mode string) (leftOut int, err error) {
 	return leftOut, err
 }
 
+func (s *Summary) came() string {
+	if s.pushes == 1 {
+		return "1 push"
+	}
+	return fmt.Sprintf("%d pushes", s.pushes)
+}
+
 func (s *Summary) largestFirst() []string {
 	names := slices.Collect(maps.Keys(s.jobs))
 	slices.SortFunc(names, func(a, b string) int {
@@ -61,6 +68,9 @@ func (s *Summary) largestFirst() []string {
 
 func (s *Summary) top(w *bytes.Buffer, mode string, series, groups, leftOut int) {
 	fmt.Fprintf(w, "# A draft, made by pushguard learn of %s of %s.\n", count(s.series, "series"), count(len(s.jobs), "job"))
+	if s.pushes > 0 {
+		fmt.Fprintf(w, "# They came by %s. Labels of metrics are known as far as there were findings: no\n# allowlist is drafted, and no bound of their values.\n", s.came())
+	}
 	if !s.newest.IsZero() {
 		fmt.Fprintf(w, "# The last push was at %s.\n", s.newest.Format(time.RFC3339))
 	}
@@ -111,7 +121,9 @@ func (s *Summary) entry(w *bytes.Buffer, name string) room {
 	j := s.jobs[name]
 	fmt.Fprintf(w, "\n- job: %s\n", pattern(name))
 	j.names.comment(w, "  ", "name", name)
-	s.allowlist(w, j)
+	if s.pushes == 0 {
+		s.allowlist(w, j)
+	}
 	s.rules(w, j)
 	if len(j.counters.seen) > 0 {
 		fmt.Fprintf(w, "  # %s, by type or name: %s\n", j.counters.count("counter"), j.counters.quoted())
@@ -144,7 +156,7 @@ func (s *Summary) allowlist(w *bytes.Buffer, j *job) {
 	}
 }
 
-// budget writes what the job may hold. Nothing is told of how fast pushes come; what a
+// budget writes what the job may hold. What a
 // guard has not seen yet is new to it, so that an hour brings everything at once.
 func (j *job) budget(w *bytes.Buffer) room {
 	b := room{headroom(j.series), headroom(j.groups)}
@@ -154,7 +166,9 @@ func (j *job) budget(w *bytes.Buffer) room {
 	} else {
 		b.groups = 0
 	}
-	if values, of, ok := j.mostValues(); ok {
+	if j.mostInMinute > 0 {
+		fmt.Fprintf(w, "    pushes_per_minute: %d  # seen: %d\n", headroom(j.mostInMinute), j.mostInMinute)
+	} else if values, of, ok := j.mostValues(); ok {
 		fmt.Fprintf(w, "    label_values: %d  # the most are left of %q: %d\n", headroom(values), finding.Redact(of), values)
 	}
 	if !j.newest.IsZero() {
@@ -185,9 +199,15 @@ func (j *job) lifetime(w *bytes.Buffer, newest time.Time) {
 		return
 	}
 	const day = 24 * time.Hour
-	age := newest.Sub(j.oldest)
+	age, note := newest.Sub(j.oldest), ""
+	if j.mostInMinute > 0 {
+		age = max(j.gap, newest.Sub(j.newest))
+		note = fmt.Sprintf(", %s apart at most", j.gap.Truncate(time.Second))
+	}
+	const most = 50 * 365 * day // twice that is still a time
+	age = min(age, most)
 	days := max(7, int((2*age+day-1)/day))
-	fmt.Fprintf(w, "  stale_after: %dd  # pushed from %s to %s\n", days, j.oldest.Format(time.RFC3339), j.newest.Format(time.RFC3339))
+	fmt.Fprintf(w, "  stale_after: %dd  # pushed from %s to %s%s\n", days, j.oldest.Format(time.RFC3339), j.newest.Format(time.RFC3339), note)
 	w.WriteString("  keep_last_success: true\n")
 }
 

@@ -38,6 +38,9 @@ type Summary struct {
 	distinct int // values that are told apart, of all labels
 	newest   time.Time
 
+	groups groups // where pushes are learned from
+	pushes int
+
 	series, without, beyond int
 }
 
@@ -50,6 +53,9 @@ func New(policy []byte) (*Summary, error) {
 	}
 	return &Summary{advice: a, jobs: map[string]*job{}}, nil
 }
+
+// Pushes is how many pushes were learned from.
+func (s *Summary) Pushes() int { return s.pushes }
 
 // Series is how many series of jobs were seen.
 func (s *Summary) Series() int { return s.series }
@@ -73,6 +79,10 @@ type job struct {
 	counters       tally // names of families
 	crowded        bool  // it has more labels than are kept
 	oldest, newest time.Time
+
+	minute                 time.Time
+	gap                    time.Duration // the longest between two pushes
+	inMinute, mostInMinute int           // pushes
 }
 
 // label is what was seen of a label of a job.
@@ -189,17 +199,12 @@ func (s *Summary) label(j *job, l labels.Label) {
 	case model.MetricNameLabel, model.JobLabel, model.BucketLabel, model.QuantileLabel:
 		return
 	}
-	if l.Value == "" {
+	if l.Name == "" || l.Value == "" { // which is no label to Prometheus
 		return
 	}
-	of := j.labels[l.Name]
+	of := j.label(l.Name)
 	if of == nil {
-		if len(j.labels) >= maxNames {
-			j.crowded = true
-			return
-		}
-		of = &label{advice: map[reason]*tally{}}
-		j.labels[l.Name] = of
+		return
 	}
 	s.tally(&of.values, l.Value)
 	rule, shape, left := s.advice.about(l.Name, l.Value)
@@ -214,4 +219,16 @@ func (s *Summary) label(j *job, l labels.Label) {
 		of.advice[why] = &tally{}
 	}
 	s.tally(of.advice[why], l.Value)
+}
+
+// label returns nil if there are more than are kept.
+func (j *job) label(name string) *label {
+	of := j.labels[name]
+	if of == nil && len(j.labels) >= maxNames {
+		j.crowded = true
+	} else if of == nil {
+		of = &label{advice: map[reason]*tally{}}
+		j.labels[name] = of
+	}
+	return of
 }

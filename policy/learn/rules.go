@@ -72,6 +72,10 @@ func (s *Summary) proposals(j *job) []proposal {
 // proposal brings down a rule to the label; it has no notes if there is nothing to do.
 func (l *label) proposal(name string, rule int, r *adviceRule) proposal {
 	p := proposal{label: name, rule: r}
+	if t := l.advice[reason{rule, anyShape}]; t != nil {
+		p.shapes, p.notes = r.Shapes, []string{fmt.Sprintf("Found by a guard, %s as redacted: %s", t.count("value"), t.quoted())}
+		return p
+	}
 	for _, shape := range append([]string{""}, r.Shapes...) {
 		t := l.advice[reason{rule, shape}]
 		if t == nil {
