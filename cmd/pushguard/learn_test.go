@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -56,5 +58,25 @@ func TestLearnIsInterrupted(t *testing.T) {
 	}
 	if out.Len() > 0 || !strings.Contains(errs.String(), "context canceled") {
 		t.Errorf("stdout %q, stderr %q", &out, &errs)
+	}
+}
+
+// Names in UTF-8 are asked for as they are; escaped ones would be allowed in place of
+// those that clients push.
+func TestLearnAsksForNamesAsTheyAre(t *testing.T) {
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/prefix/metrics" || !strings.Contains(r.Header.Get("Accept"), "escaping=allow-utf-8") {
+			http.Error(w, "no", http.StatusNotAcceptable)
+			return
+		}
+		io.WriteString(w, "rows{job=\"x\",\"größe.cm\"=\"7\"} 1\n")
+	}))
+	defer page.Close()
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"learn", "--from", page.URL + "/prefix"}, nil, &out, &errs); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &errs)
+	}
+	if want := "  - \"größe\\\\.cm\"  # 1 value: \"7\"\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("%q is not in\n%s", want, &out)
 	}
 }
