@@ -95,7 +95,7 @@ func (s *Summary) top(w *bytes.Buffer, mode string, series, groups, leftOut int)
 func (s *Summary) folds(w *bytes.Buffer) {
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
-		if t := &s.jobs[name].names; t.many || len(t.seen) > 1 || len(t.examples) == 1 && t.examples[0] != finding.Redact(name) {
+		if t := &s.jobs[name].names; s.jobs[name].folded {
 			lines = append(lines, fmt.Sprintf("# - %q is %s: %s\n", finding.Redact(name), t.count("name"), t.quoted()))
 		}
 	}
@@ -120,7 +120,9 @@ type room struct{ series, groups int }
 func (s *Summary) entry(w *bytes.Buffer, name string) room {
 	j := s.jobs[name]
 	fmt.Fprintf(w, "\n- job: %s\n", pattern(name))
-	j.names.comment(w, "  ", "name", name)
+	if j.names.many || len(j.names.seen) > 1 {
+		fmt.Fprintf(w, "  # %s: %s\n", j.names.count("name"), j.names.quoted())
+	}
 	if s.pushes == 0 {
 		s.allowlist(w, j)
 	}
@@ -131,13 +133,6 @@ func (s *Summary) entry(w *bytes.Buffer, name string) room {
 	b := j.budget(w)
 	j.lifetime(w, s.newest)
 	return b
-}
-
-// comment says under which names a job pushed, if there are several.
-func (t *tally) comment(w *bytes.Buffer, indent, noun, name string) {
-	if t.many || len(t.seen) > 1 {
-		fmt.Fprintf(w, "%s# %s: %s\n", indent, t.count(noun), t.quoted())
-	}
 }
 
 func (s *Summary) allowlist(w *bytes.Buffer, j *job) {

@@ -75,6 +75,7 @@ func (s *Summary) Beyond() int { return s.beyond }
 type job struct {
 	series, groups int
 	names          tally // as they were pushed
+	folded         bool  // one of them is not its own
 	labels         map[string]*label
 	counters       tally // names of families
 	crowded        bool  // it has more labels than are kept
@@ -132,12 +133,11 @@ func (s *Summary) add(name string, typ model.MetricType, ls labels.Labels, value
 		return
 	}
 	s.series++
-	j := s.jobOf(s.advice.fold.Fold(model.JobLabel, pushed))
+	j := s.jobOf(pushed)
 	if j == nil {
 		s.beyond++
 		return
 	}
-	s.tally(&j.names, pushed)
 	j.series++
 	switch {
 	case name == "push_time_seconds":
@@ -149,12 +149,19 @@ func (s *Summary) add(name string, typ model.MetricType, ls labels.Labels, value
 	ls.Range(func(l labels.Label) { s.label(j, l) })
 }
 
-func (s *Summary) jobOf(name string) *job {
+// jobOf returns the job that pushes under a name, nil if there are more than are kept.
+func (s *Summary) jobOf(pushed string) *job {
+	name := s.advice.fold.Fold(model.JobLabel, pushed)
 	j := s.jobs[name]
-	if j == nil && len(s.jobs) < maxJobs {
+	if j == nil {
+		if len(s.jobs) >= maxJobs {
+			return nil
+		}
 		j = &job{labels: map[string]*label{}}
 		s.jobs[name] = j
 	}
+	j.folded = j.folded || pushed != name
+	s.tally(&j.names, pushed)
 	return j
 }
 

@@ -154,6 +154,17 @@ func TestHeadroomAndLifetimes(t *testing.T) {
 	}
 }
 
+// The entry of a job that carries a run governs the next one, too, also where the name
+// is longer than what is shown of it.
+func TestTheNextRunIsTheSameJob(t *testing.T) {
+	for _, job := range []string{"etl", "a_name_that_is_by_far_longer_than_what_a_comment_shows_of_it"} {
+		p := parse(t, draft(t, "a{job=\""+job+"_20260101\"} 1\n", "report"))
+		if got := p.Entry(p.FoldJob(job + "_20260102")).Name; got != job {
+			t.Errorf("%s is governed by %s", job, got)
+		}
+	}
+}
+
 func TestSecretsAreNotInADraft(t *testing.T) {
 	got := draft(t, `a{job="x",mail="jane.roe@example.com",key="AKIAIOSFODNN7EXAMPLEKEY12"} 1`+"\n", "report")
 	for _, secret := range []string{"jane.roe", "AKIAIOSFODNN7"} {

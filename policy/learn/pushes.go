@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 )
@@ -39,7 +38,7 @@ type groups map[uint64]int
 // those with findings. Beyond a million groups each push is taken for one of a new
 // group.
 func (s *Summary) Push(p Push) {
-	j := s.jobOf(s.advice.fold.Fold(model.JobLabel, p.Job))
+	j := s.jobOf(p.Job)
 	if j == nil {
 		s.beyond++
 		return
@@ -48,7 +47,6 @@ func (s *Summary) Push(p Push) {
 		s.groups = groups{}
 	}
 	s.pushes++
-	s.tally(&j.names, p.Job)
 	j.pace(p.At)
 	s.pushed(j, float64(p.At.Unix()))
 	grown, isNew := s.groups.grow(p.Group, p.Samples+ownSeries)
