@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,11 +54,16 @@ func deliver(t *testing.T, target string, server *eventtest.Server, begun time.T
 	t.Logf("%d records added in %v, one commit each", added, time.Since(begun))
 
 	c = startChild(t, dir, target, begun, added+1) // to deliver what is left, and a little more
-	t.Cleanup(func() { c.kill() })
-	go func() {
+	var told sync.WaitGroup
+	told.Go(func() {
 		for c.out.Scan() {
 		}
-	}()
+	})
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill()
+		told.Wait() // Wait closes what it reads
+		_ = c.cmd.Wait()
+	})
 	return added
 }
 
