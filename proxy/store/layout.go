@@ -16,8 +16,15 @@ import (
 // push of a known shape is no more than its values. It is immutable.
 type layout struct {
 	names    string // of the group's labels
-	acts     []wire.Act
+	fates    []laidFate
 	families []laidOut
+}
+
+// laidFate is what of the fate of a metric makes its lines: what is collapsed has
+// other labels by the same act.
+type laidFate struct {
+	act    wire.Act
+	output uint64
 }
 
 type laidOut struct {
@@ -87,13 +94,14 @@ func (l *layout) fits(r gateway.Request) bool {
 		return false
 	}
 	if r.Fates == nil {
-		return l.acts == nil
+		return l.fates == nil
 	}
-	if len(l.acts) != len(r.Fates) {
+	if len(l.fates) != len(r.Fates) {
 		return false
 	}
 	for i := range r.Fates {
-		if r.Fates[i].Act != l.acts[i] || r.Fates[i].Merged() {
+		f := &r.Fates[i]
+		if l.fates[i] != (laidFate{f.Act, f.Output}) || f.Merged() {
 			return false
 		}
 	}
@@ -121,9 +129,9 @@ func (s *Store) learn(r gateway.Request, families []*family) {
 	}
 	l := &layout{names: namesOf(r.Key)}
 	if r.Fates != nil {
-		l.acts = make([]wire.Act, len(r.Fates))
+		l.fates = make([]laidFate, len(r.Fates))
 		for i := range r.Fates {
-			l.acts[i] = r.Fates[i].Act
+			l.fates[i] = laidFate{r.Fates[i].Act, r.Fates[i].Output}
 		}
 	}
 	if !l.fits(r) {
