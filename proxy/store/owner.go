@@ -238,26 +238,22 @@ func (s *Store) holds(but *group, names []string, family string, series []labels
 			rest = append(rest, l)
 		}
 	}
-	for _, g := range s.named(wire.NewKey(key...)) {
-		if g == but {
-			continue
-		}
-		if f := g.content.find(family); f != nil && f.shape.has(s.shapes.seed, rest) {
-			return true
-		}
-	}
-	return false
+	f := s.find(but, wire.NewKey(key...), family)
+	return f != nil && f.shape.has(s.shapes.seed, rest)
 }
 
-// named are the groups whose labels with a value are those of the key.
-func (s *Store) named(key wire.Key) []*group {
+// find returns a family of the group of the key, unless that is the one not asked
+// for. What a group holds may change meanwhile: a refused push is noted by who does
+// not hold owners.
+func (s *Store) find(but *group, key wire.Key, family string) *family {
 	sh := s.shard(key.ID())
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	if g := sh.groups[key.ID()]; g != nil {
-		return []*group{g}
+	g := sh.groups[key.ID()]
+	if g == nil || g == but {
+		return nil
 	}
-	return nil
+	return g.content.find(family)
 }
 
 // pairsText is the labels of a metric as a Pushgateway's error has them.

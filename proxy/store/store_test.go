@@ -124,6 +124,28 @@ func TestNoTwoGroupsHaveOneSeries(t *testing.T) {
 	}
 }
 
+// TestRefusedBesideAnother: what is refused is noted while a push to a group beside
+// looks for its series there.
+func TestRefusedBesideAnother(t *testing.T) {
+	t.Parallel()
+	s := opened(t, Config{})
+	push(t, s, http.MethodPut, key(), "x{instance=\"i\"} 1\n")
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() {
+		for range 500 {
+			if status, text, err := try(t.Context(), s, http.MethodPost, key(), "x{t=\"b\"} 1\nx{t=\"b\"} 1\n"); err != nil || status != http.StatusBadRequest {
+				t.Error(status, text, err)
+			}
+		}
+	})
+	for range 500 {
+		if status, text := push(t, s, http.MethodPost, key("instance", "i"), "x 1\n"); status != http.StatusBadRequest {
+			t.Fatal(status, text)
+		}
+	}
+}
+
 // manySeries is a body of n series of x, each with these labels before its own.
 func manySeries(n int, before string) string {
 	var b strings.Builder
