@@ -201,6 +201,10 @@ func (s *Store) restore(dir *state.Dir) error {
 		return err
 	}
 	s.journal = &journal{log}
+	for _, g := range s.pinGroups() {
+		take, _ := difference(nil, g.families)
+		s.index.hold(take)
+	}
 	if skipped > 0 {
 		s.cfg.Logger.Warn("Records of groups could not be applied: what came later stands", "records", skipped)
 	}
@@ -262,7 +266,9 @@ func (s *Store) applyValues(id string, r *state.Reader) bool {
 	return r.Len() == 0
 }
 
-// set has a group hold what was read, whatever stands beside it.
+// set has a group hold what was read, whatever stands beside it: what a compaction
+// wrote of two groups may be of two times, and clash until what is behind it is read.
+// The index is told at the end, see restore.
 func (s *Store) set(key wire.Key, c *content) {
 	g := s.enter(key)
 	defer g.turn.Unlock()
@@ -272,10 +278,7 @@ func (s *Store) set(key wire.Key, c *content) {
 			f.shape = s.shapes.share(f.shape)
 		}
 	}
-	take, give := difference(before.families, c.families)
-	_ = s.index.Take(take, give) // what was held once can be held again
 	s.swap(g, c)
-	s.index.Drop(give)
 	s.shapes.release(before.families)
 }
 

@@ -198,6 +198,45 @@ func TestWhatTheDiskDoesNotTake(t *testing.T) {
 	}
 }
 
+// TestFamilyThatMovesDuringCompaction: a compaction reads one group before a family
+// leaves it, and another after it came there with another type.
+func TestFamilyThatMovesDuringCompaction(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, end := openedDir(t, dir)
+	from, to := key("run", "1"), key("run", "2")
+	push(t, s, http.MethodPut, from, "# TYPE x gauge\nx 1\n")
+	err := s.journal.log.Compact(func(write func([]byte) error) error {
+		if err := write(appendWhole(nil, from, s.enteredContent(from))); err != nil {
+			return err
+		}
+		push(t, s, http.MethodPut, from, "y 1\n")
+		push(t, s, http.MethodPut, to, "# TYPE x counter\nx 1\n")
+		return write(appendWhole(nil, to, s.enteredContent(to)))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end()
+	s, end = openedDir(t, dir)
+	defer end()
+	if status, _ := push(t, s, http.MethodPut, from, "# TYPE x gauge\nx 1\n"); status != http.StatusBadRequest {
+		t.Error("the type of x is forgotten")
+	}
+	for _, body := range []string{"z 1\n", "# TYPE x gauge\nx 1\n"} {
+		if status, text := push(t, s, http.MethodPut, to, body); status != http.StatusOK {
+			t.Errorf("%q: %d %s", body, status, text)
+		}
+	}
+}
+
+// enteredContent is what a group holds.
+func (s *Store) enteredContent(key wire.Key) *content {
+	g := s.enter(key)
+	defer g.turn.Unlock()
+	return g.content
+}
+
 // FuzzApply: a record that was not written by a store changes nothing or what it
 // says, and never ends the process.
 func FuzzApply(f *testing.F) {
