@@ -56,6 +56,30 @@ type shard struct {
 	members map[string][]member
 }
 
+// pinned is a group and what it held at a time.
+type pinned struct {
+	*group
+	*content
+}
+
+// pin appends what the groups hold now. One whose first push is not decided yet is
+// left out.
+func (s *shard) pin(dst []pinned) []pinned {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.appendGroups(dst)
+}
+
+// appendGroups is pin where the shard is locked.
+func (s *shard) appendGroups(dst []pinned) []pinned {
+	for _, g := range s.groups {
+		if g.content.pushed != 0 || g.content.failed != 0 {
+			dst = append(dst, pinned{g, g.content})
+		}
+	}
+	return dst
+}
+
 // swap replaces what a group holds. The shard is locked. The families of before and
 // after are in the order of their names; one that is in both keeps its place.
 func (s *shard) swap(g *group, after *content) {

@@ -108,14 +108,9 @@ func (s *Store) Compact() error {
 	}
 	return s.journal.log.Compact(func(write func([]byte) error) error {
 		var record []byte
+		var all []pinned
 		for i := range s.shards {
-			sh := &s.shards[i]
-			sh.mu.RLock()
-			all := make([]pinned, 0, len(sh.groups))
-			for _, g := range sh.groups {
-				all = append(all, pinned{g, g.content})
-			}
-			sh.mu.RUnlock()
+			all = s.shards[i].pin(all[:0])
 			// What changes from here on is in the log behind.
 			for _, p := range all {
 				record = appendWhole(record[:0], p.key, p.content)

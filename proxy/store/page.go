@@ -40,9 +40,7 @@ func (s *Store) Pin() *Page {
 		for name, all := range sh.members {
 			p.members[name] = append(p.members[name], slices.Clone(all))
 		}
-		for _, g := range sh.groups {
-			p.groups = append(p.groups, pinned{g, g.content})
-		}
+		p.groups = sh.appendGroups(p.groups)
 		sh.mu.RUnlock()
 	}
 	for name, shards := range p.members {

@@ -353,22 +353,11 @@ func (s *Store) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error
 	return out, nil
 }
 
-// pinned is a group and what it held at a time.
-type pinned struct {
-	*group
-	*content
-}
-
 // pinGroups returns what all groups hold now.
 func (s *Store) pinGroups() []pinned {
 	var out []pinned
 	for i := range s.shards {
-		sh := &s.shards[i]
-		sh.mu.RLock()
-		for _, g := range sh.groups {
-			out = append(out, pinned{g, g.content})
-		}
-		sh.mu.RUnlock()
+		out = s.shards[i].pin(out)
 	}
 	return out
 }

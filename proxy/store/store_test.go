@@ -229,6 +229,25 @@ func TestPagesAreWhole(t *testing.T) {
 	pushing.Wait()
 }
 
+// TestFirstPushIsWhole: a group is nowhere to be seen before its first push was taken
+// or refused.
+func TestFirstPushIsWhole(t *testing.T) {
+	t.Parallel()
+	s := opened(t, Config{})
+	g := s.enter(key()) // as a push does, before it is checked
+	if got := page(t, s); got != "" {
+		t.Errorf("the page has a group that nothing was pushed to:\n%s", got)
+	}
+	if groups, _, _ := s.Size(); groups != 0 {
+		t.Errorf("%d groups", groups)
+	}
+	g.turn.Unlock()
+	push(t, s, http.MethodPut, key(), "")
+	if got := page(t, s); !strings.Contains(got, `push_time_seconds{instance="",job="a"}`) {
+		t.Errorf("the page lacks a group that was pushed to:\n%s", got)
+	}
+}
+
 func TestPageInEveryFormat(t *testing.T) {
 	t.Parallel()
 	s := opened(t, Config{})
