@@ -141,17 +141,25 @@ func (a *appender) append(mf *dto.MetricFamily) {
 		a.failed = expfmt.NewEncoder(a.ResponseWriter, a.format).Encode(mf) != nil
 		return
 	}
-	var text bytes.Buffer
-	if err := expfmt.NewEncoder(&text, a.format).Encode(mf); err != nil {
-		a.failed = true
-		return
+	text, err := bareText(mf, a.format)
+	if err == nil {
+		_, err = a.ResponseWriter.Write(text)
 	}
+	a.failed = err != nil
+}
+
+// bareText is a family as text without its HELP and TYPE, for a page on which its name
+// stands with another type: no family may begin twice.
+func bareText(mf *dto.MetricFamily, format expfmt.Format) ([]byte, error) {
+	var text bytes.Buffer
+	if err := expfmt.NewEncoder(&text, format).Encode(mf); err != nil {
+		return nil, err
+	}
+	var out []byte
 	for line := range bytes.Lines(text.Bytes()) {
 		if line[0] != '#' {
-			if _, err := a.ResponseWriter.Write(line); err != nil {
-				a.failed = true
-				return
-			}
+			out = append(out, line...)
 		}
 	}
+	return out, nil
 }

@@ -104,9 +104,22 @@ func (p *ownPage) stored(name string) error {
 	if dropCopies(mf, total); len(mf.Metric) == 0 {
 		return nil
 	}
-	if name == total.GetName() && mf.GetType() == total.GetType() {
-		mf.Metric = append(mf.Metric, total.Metric...)
-		p.written[total] = struct{}{}
+	same := mf.GetType() == total.GetType()
+	if name != total.GetName() || !same && p.format.FormatType() != expfmt.TypeTextPlain {
+		return p.encoder.Encode(mf)
 	}
-	return p.encoder.Encode(mf)
+	p.written[total] = struct{}{}
+	if same {
+		mf.Metric = append(mf.Metric, total.Metric...)
+		return p.encoder.Encode(mf)
+	}
+	bare, err := bareText(total, p.format)
+	if err != nil {
+		return err
+	}
+	if err := p.encoder.Encode(mf); err != nil {
+		return err
+	}
+	_, err = p.out.Write(bare)
+	return err
 }

@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/store"
+)
+
+// TestOneFamilyOfTwoTypes: a job that is not enforced pushes as a gauge what others
+// push as a counter. The family begins once on the guard's own text page, and has the
+// values of both.
+func TestOneFamilyOfTwoTypes(t *testing.T) {
+	p, err := policy.Parse("policy.yml", []byte("version: v1\ndefault: {mode: enforce}\njobs: [{job: b, mode: report}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := store.Open(store.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := New(Config{
+		Policy: p, Upstream: own, Metrics: NewMetrics(prometheus.NewRegistry()), GroupWait: time.Minute,
+		Caps: Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(method, path, body string) string {
+		t.Helper()
+		w := httptest.NewRecorder()
+		g.Handler().ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
+		if w.Code != http.StatusOK {
+			t.Fatal(w.Code, w.Body)
+		}
+		return w.Body.String()
+	}
+	do(http.MethodPost, "/metrics/job/a", "# TYPE done counter\ndone 3\n")
+	do(http.MethodPost, "/metrics/job/b", "# TYPE done gauge\ndone 7\n")
+	page := do(http.MethodGet, "/metrics", "")
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(page))
+	if err != nil {
+		t.Fatalf("%v in:\n%s", err, page)
+	}
+	got := map[string]float64{}
+	for _, m := range families["done"].GetMetric() {
+		got[job(m)] = m.GetGauge().GetValue()
+	}
+	if len(got) != 2 || got["a"] != 3 || got["b"] != 7 {
+		t.Errorf("%v in:\n%s", got, page)
+	}
+}
+
+func job(m *dto.Metric) string {
+	for _, l := range m.Label {
+		if l.GetName() == "job" {
+			return l.GetValue()
+		}
+	}
+	return ""
+}
