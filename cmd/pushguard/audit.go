@@ -43,7 +43,7 @@ func newAuditCommand(app *kingpin.Application) *auditCommand {
 		PlaceHolder("TIME")
 	flag(cmd, "until", "Only what came before: as --since.", &c.until, parseMoment).PlaceHolder("TIME")
 	cmd.Flag("follow", "Go on with what is written after, across rotations, until SIGINT or SIGTERM. Of one FILE.").BoolVar(&c.follow)
-	cmd.Flag("would-be", "Sum up what enforcement would have made of the pushes to each job in report under its latest policy, and say which jobs are safe to enforce.").BoolVar(&c.wouldBe)
+	cmd.Flag("would-be", "Sum up what enforcement would have made of the pushes to each job in report under its latest policy, say which jobs are safe to enforce, and sum up by owner.").BoolVar(&c.wouldBe)
 	cmd.Flag("output", "table or json, one record a line.").Default("table").EnumVar(&c.output, "table", "json")
 	flag(cmd, "limit", "Only the latest so many. 0 is all.", &c.limit, orNone(parseCount)).Default("0")
 	return c
@@ -148,7 +148,8 @@ func keepLatest(lines []audit.Line, line audit.Line, n int) []audit.Line {
 	return lines
 }
 
-// tell writes the outlooks.
+// tell writes the outlooks of the jobs and then of their owners; in JSON the former
+// have the field job, the latter jobs.
 func (c *auditCommand) tell(stdout io.Writer, jobs []audit.Outlook) error {
 	if c.output != "json" {
 		return tellOutlooks(stdout, jobs)
@@ -157,6 +158,11 @@ func (c *auditCommand) tell(stdout io.Writer, jobs []audit.Outlook) error {
 	encoder.SetEscapeHTML(false)
 	for _, job := range jobs {
 		if err := encoder.Encode(job); err != nil {
+			return err
+		}
+	}
+	for _, owner := range audit.ByOwner(jobs) {
+		if err := encoder.Encode(owner); err != nil {
 			return err
 		}
 	}

@@ -89,7 +89,21 @@ func tellOutlooks(stdout io.Writer, jobs []audit.Outlook) error {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", orDash(printable(j.Owner)), printable(j.Job), j.Pushes, j.Passed, j.Changed,
 			j.Refused, j.Series, j.Enforced, j.Since.UTC().Format(time.RFC3339), verdictOf(j))
 	}
-	fmt.Fprintf(w, "%d of %d jobs are safe to enforce: every push would have passed unchanged\n", safe, len(jobs))
+	fmt.Fprintf(w, "%d of %d jobs are safe to enforce: every push would have passed unchanged\n\n", safe, len(jobs))
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return tellOwners(stdout, audit.ByOwner(jobs))
+}
+
+// tellOwners says the same of all jobs of each owner.
+func tellOwners(stdout io.Writer, owners []audit.OwnerOutlook) error {
+	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "OWNER\tJOBS\tSAFE\tPUSHES\tPASS\tCHANGE\tREFUSE\tSERIES\tENFORCED\tSINCE")
+	for _, o := range owners {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", orDash(printable(o.Owner)), o.Jobs, o.SafeJobs, o.Pushes, o.Passed,
+			o.Changed, o.Refused, o.Series, o.Enforced, o.Since.UTC().Format(time.RFC3339))
+	}
 	return w.Flush()
 }
 
