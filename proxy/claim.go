@@ -65,6 +65,7 @@ func (v *passage) claimed(c *claim, e *epoch, enforced bool) {
 	}
 	c.reset(v, group)
 	slot, family := int32(-1), int32(-1)
+	apart := v.known != nil && v.known.apartFrom(group)
 	for i := range v.push.Metrics {
 		if fates != nil && fates[i].Act == wire.LeaveOut {
 			continue
@@ -83,7 +84,10 @@ func (v *passage) claimed(c *claim, e *epoch, enforced bool) {
 		if enforced {
 			p = &v.verdicts[i].output
 		}
-		fingerprint, values := p.in(group, e.verdicts.secret)
+		fingerprint, values := p.fingerprint, p.values
+		if !apart {
+			fingerprint, values = p.in(group, e.verdicts.secret)
+		}
 		c.Metrics = append(c.Metrics, ledger.MetricClaim{
 			Fingerprint: fingerprint, Values: values, Family: slot, Samples: m.Samples,
 		})

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/demand"
@@ -21,6 +22,8 @@ const (
 	// a job has: an explosion of one job's bodies turns over its own alone.
 	knownBytes = 64 << 20
 	knownOfJob = 4
+	// mostNames is how many label names of a shape are remembered.
+	mostNames = 64
 	// largestKnown is the largest body that is remembered: of what is larger a few
 	// would push all others out.
 	largestKnown = 256 << 10
@@ -34,7 +37,8 @@ type known struct {
 	verdicts []*verdict
 	findings []finding.Finding
 	changed  bool
-	distinct bool // no rule can make two of its metrics equal
+	distinct bool     // no rule can make two of its metrics equal
+	names    []string // of the labels of its metrics, before the rules and after them
 	asked    []demand.Value
 	fed      atomic.Uint32 // the generation in which demand was told of them
 	memo     gateway.Memo
@@ -176,7 +180,32 @@ func (v *passage) remember(e *epoch) {
 		}
 	}
 	n.findings = slices.Clone(found.All())
+	n.names = labelNames(n.verdicts)
 	e.known.learn(k, n)
+}
+
+// labelNames are the names of all labels of metrics, before the rules and after them:
+// nil where they are more than are worth looking through.
+func labelNames(verdicts []*verdict) []string {
+	names := make([]string, 0, mostNames)
+	for _, said := range verdicts {
+		for _, ls := range [][]labels.Label{said.pushed.labels, said.output.labels} {
+			for _, l := range ls {
+				if slices.Contains(names, l.Name) {
+					continue
+				}
+				if names = append(names, l.Name); len(names) > mostNames {
+					return nil
+				}
+			}
+		}
+	}
+	return names
+}
+
+// apartFrom reports whether no metric has a label of the group.
+func (k *known) apartFrom(group wire.Key) bool {
+	return k.names != nil && !slices.ContainsFunc(group.Labels(), func(l labels.Label) bool { return slices.Contains(k.names, l.Name) })
 }
 
 // judgeKnown has the metrics of a known shape have the fates that they had.
