@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -61,10 +60,12 @@ func parseMoment(s string) (func(time.Time) time.Time, error) {
 	return func(now time.Time) time.Time { return now.Add(-time.Duration(d)) }, nil
 }
 
-// run reads to the end of the logs, or until SIGINT or SIGTERM.
+// run reads to the end of the logs, or until SIGINT or SIGTERM. A second one ends the
+// process, which may wait for who reads its output.
 func (c *auditCommand) run(ctx context.Context, now time.Time, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop)
 	if c.since != nil {
 		c.filter.Since = c.since(now)
 	}
@@ -79,13 +80,10 @@ func (c *auditCommand) run(ctx context.Context, now time.Time, stdout, stderr io
 	if c.follow {
 		err = c.readOn(ctx, stdout, &skipped)
 	} else {
-		err = c.read(ctx, stdout, &skipped)
+		err = c.read(ctx, stdout, stderr, &skipped)
 	}
 	if s := skipped.String(); s != "" {
 		fmt.Fprintln(stderr, "pushguard: "+s)
-	}
-	if ctx.Err() != nil && !c.follow {
-		return errors.New("stopped before the end of the logs")
 	}
 	return err
 }
@@ -104,67 +102,12 @@ func (c *auditCommand) readOn(ctx context.Context, stdout io.Writer, skipped *au
 // followEvery is how often a log that is followed is looked at.
 const followEvery = 200 * time.Millisecond
 
-func (c *auditCommand) read(ctx context.Context, stdout io.Writer, skipped *audit.Skipped) error {
-	out := recordWriter{out: stdout, json: c.output == "json"}
-	var outlooks audit.Outlooks
-	var latest []audit.Line
-	for line, err := range audit.Read(c.files, skipped) {
-		if err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		switch {
-		case !c.filter.Matches(&line.Record):
-		case c.wouldBe:
-			outlooks.Add(&line.Record)
-		case c.limit > 0:
-			latest = keepLatest(latest, line, c.limit)
-		default:
-			if err := out.write(&line); err != nil {
-				return err
-			}
-		}
+// read writes what there is. Stopped, it says how far it came, and sums up nothing.
+func (c *auditCommand) read(ctx context.Context, stdout, stderr io.Writer, skipped *audit.Skipped) error {
+	s := auditSearch{auditCommand: c, out: recordWriter{out: stdout, json: c.output == "json"}}
+	if err := s.readAll(ctx, stderr, skipped); err != nil {
+		return err
 	}
-	for i := range latest {
-		if err := out.write(&latest[i]); err != nil {
-			return err
-		}
-	}
-	if c.wouldBe {
-		return c.tell(stdout, outlooks.All())
-	}
-	return nil
-}
-
-// keepLatest appends the line and lets go of the first, if there are more than n.
-func keepLatest(lines []audit.Line, line audit.Line, n int) []audit.Line {
-	line.Text = append([]byte(nil), line.Text...)
-	if lines = append(lines, line); len(lines) > n {
-		lines[0] = audit.Line{}
-		lines = lines[1:]
-	}
-	return lines
-}
-
-// tell writes the outlooks of the jobs and then of their owners; in JSON the former
-// have the field job, the latter jobs.
-func (c *auditCommand) tell(stdout io.Writer, jobs []audit.Outlook) error {
-	if c.output != "json" {
-		return tellOutlooks(stdout, jobs)
-	}
-	encoder := json.NewEncoder(stdout)
-	encoder.SetEscapeHTML(false)
-	for _, job := range jobs {
-		if err := encoder.Encode(job); err != nil {
-			return err
-		}
-	}
-	for _, owner := range audit.ByOwner(jobs) {
-		if err := encoder.Encode(owner); err != nil {
-			return err
-		}
-	}
-	return nil
+	s.out.out = stdout
+	return s.end()
 }

@@ -164,6 +164,24 @@ func readLog(path string, skipped *Skipped) iter.Seq2[Line, error] {
 	}
 }
 
+// Size is how many bytes Read would read of the logs at paths, for the show of progress:
+// what cannot be looked at counts as nothing. It is -1 if that is all.
+func Size(paths []string) int64 {
+	var total int64
+	for _, path := range paths {
+		names, _ := Rotated(path)
+		for _, name := range append(names, path) {
+			if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+				total += info.Size()
+			}
+		}
+	}
+	if total == 0 {
+		return -1
+	}
+	return total
+}
+
 // openLog opens all files of a log before the first is read, so that none is missed or
 // read twice when it is set aside meanwhile.
 func openLog(path string) ([]*os.File, error) {
