@@ -48,6 +48,7 @@ func (d *decoder) compile(f file) *Policy {
 		jobs:    make(map[string]spot),
 	}
 	c.foldJobs(f.foldJobs)
+	c.compileAuth(f.auth)
 	for i := range f.jobs {
 		if i == maxJobs {
 			c.fault(f.jobs[i].spot, "", "more than %d entries in jobs", maxJobs)
@@ -164,6 +165,8 @@ func (c *compiler) add(e, fallback *entry, name string) *Entry {
 		Merge:         Merge(cmp.Or(e.merge.text, fallback.merge.text, string(MergeFamilies))),
 		AcceptRefused: first(e.onRefuse, fallback.onRefuse).text == accept,
 	}
+	c.known(e.push, prefix(e.where, "push"))
+	running.push = texts(first(e.push, fallback.push))
 	c.budgets(running, e, fallback)
 	c.policy.entries = append(c.policy.entries, running)
 	return running

@@ -77,10 +77,12 @@ func (d *difference) top(old, p *Policy) {
 		{"budget series", unlimited(old.series)},
 		{"budget groups", unlimited(old.groups)},
 		{"fold_jobs", listOf(old.folded)},
+		{"auth", old.auth.words()},
 	}, []aspect{
 		{"budget series", unlimited(p.series)},
 		{"budget groups", unlimited(p.groups)},
 		{"fold_jobs", listOf(p.folded)},
+		{"auth", p.auth.words()},
 	}) {
 		d.say("%s", c)
 	}
@@ -168,6 +170,7 @@ func (e *Entry) aspects() []aspect {
 	out := []aspect{
 		{"owner", owner(e.Owner)},
 		{"mode", string(e.Mode)},
+		{"push", "[" + strings.Join(e.push, ", ") + "]"},
 		{"budget series", unlimited(b.Series)},
 		{"budget borrow", strconv.Itoa(b.Borrow)},
 		{"budget groups", unlimited(b.Groups)},
@@ -194,6 +197,22 @@ func (e *Entry) aspects() []aspect {
 		{"relabel_configs", relabelOf(w.relabel)},
 	}
 	return append(out, w.counters.aspects()...)
+}
+
+// words says who may do what, by names alone.
+func (a *Auth) words() string {
+	push := "off"
+	if a.PushRequired {
+		push = "required"
+	}
+	return fmt.Sprintf("push %s, read %s, admin %s, users [%s]", push, a.Read.words(), a.Admin.words(), strings.Join(a.Users.Names(), ", "))
+}
+
+func (r Right) words() string {
+	if r.anyone {
+		return "anybody"
+	}
+	return "[" + strings.Join(r.names, ", ") + "]"
 }
 
 func (k *counters) aspects() []aspect {

@@ -131,7 +131,7 @@ func TestRising(t *testing.T) {
 func TestDiffSeesEveryKey(t *testing.T) {
 	const plain = "version: v1\nbudget: {series: 99}\njobs:\n- {job: a, budget: {series: 1}%s}\n"
 	for _, key := range []string{
-		"owner: x", "mode: open", "entry_budget: {series: 1}", "entry_budget: {jobs: 1}", "entry_budget: {new_jobs_per_day: 1}",
+		"owner: x", "push: ['*']", "mode: open", "entry_budget: {series: 1}", "entry_budget: {jobs: 1}", "entry_budget: {new_jobs_per_day: 1}",
 		"on_over_budget: reject", "stale_after: 1h", "keep_last_success: true", "merge: replace", "on_refuse: accept",
 		"limits: {body_size_limit: 1}", "limits: {sample_limit: 1}", "limits: {label_limit: 1}", "limits: {label_name_length_limit: 1}",
 		"limits: {label_value_length_limit: 1}", "labels: []", "rules: [{id: a, action: drop, labels: [b]}]",

@@ -196,6 +196,9 @@ func (d *decoder) join(files []file) file {
 	for i := range files {
 		f := &files[i]
 		whole.versioned = whole.versioned || f.versioned
+		if once("auth", whole.auth.spot, f.auth.spot) {
+			whole.auth = f.auth
+		}
 		if once("budget", whole.budget.spot, f.budget.spot) {
 			whole.budget = f.budget
 		}

@@ -71,6 +71,8 @@ type Entry struct {
 	own, fallback Budget
 	// literal is set if the pattern is a plain name: the entry governs one job.
 	literal bool
+	// push are the names of those who may push.
+	push []string
 	// isJob is not set for default.
 	isJob bool
 	// written is what the rules and limits were compiled from, for its lines.
@@ -102,7 +104,10 @@ const (
 // many goroutines at once.
 type Policy struct {
 	digest string
-	files  []string
+	auth   Auth
+	// besides are the files of users, which the digest does not tell.
+	besides []string
+	files   []string
 	// entries are in file order, default last, so that a lower ID goes first.
 	entries []*Entry
 	// literals are the entries whose pattern is a plain job name.
@@ -172,6 +177,9 @@ func (p *Policy) Digest() string { return p.digest }
 
 // Files returns the names of the files that the policy was read from, in order.
 func (p *Policy) Files() []string { return slices.Clone(p.files) }
+
+// Besides returns the names of the files of users that were read with it.
+func (p *Policy) Besides() []string { return slices.Clone(p.besides) }
 
 // Entries returns all entries in file order, default last.
 func (p *Policy) Entries() []*Entry { return slices.Clone(p.entries) }

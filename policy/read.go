@@ -16,6 +16,7 @@ func (d *decoder) file(root *yaml.Node) file {
 			f.versioned = true
 			f.version = d.oneOf(n, "", "version", "v1")
 		}},
+		{"auth", "", func(n *yaml.Node, where string) { f.auth = d.auth(n, where) }},
 		{"budget", "", func(n *yaml.Node, where string) { f.budget = d.guardBudget(n, where) }},
 		{"fold_jobs", "", func(n *yaml.Node, where string) { f.foldJobs = d.shapes(n, where) }},
 		{"default", "", func(n *yaml.Node, where string) { f.fallback = d.entry(n, where) }},
@@ -50,6 +51,7 @@ func (d *decoder) entry(n *yaml.Node, where string, own ...field) entry {
 	e := entry{where: where, spot: d.at(target(n))}
 	d.mapping(n, where, append(own, []field{
 		{"owner", "", func(n *yaml.Node, where string) { e.owner = d.string(n, where) }},
+		{"push", "", func(n *yaml.Node, where string) { e.push = d.strings(n, where, "a list of names of users") }},
 		{"mode", "", func(n *yaml.Node, _ string) {
 			e.mode = d.oneOf(n, where, "mode", string(Open), string(Report), string(Enforce))
 		}},

@@ -93,6 +93,7 @@ func TestDocsAreMadeOfTheComments(t *testing.T) {
 	const header = "| key | value |\n|---|---|\n"
 	for _, s := range []struct{ section, kind string }{
 		{"Top level", "file"},
+		{"Auth", "auth"},
 		{"Entry", "entry"},
 		{"Budgets", "budget"},
 		{"Entry budgets", "entryBudget"},
@@ -131,6 +132,7 @@ const spanPattern = "^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9
 // asked are policies with one word that is wrong, to be told which are right.
 var asked = map[string]string{
 	"file.version":           "{version: '?'}",
+	"auth.push":              "{version: v1, auth: {push: '?'}}",
 	"entry.mode":             "{version: v1, default: {mode: '?'}}",
 	"entry.on_over_budget":   "{version: v1, default: {on_over_budget: '?'}}",
 	"entry.merge":            "{version: v1, default: {merge: '?'}}",
@@ -239,7 +241,7 @@ func TestSchemaIsMadeOfTheTypes(t *testing.T) {
 	s["title"] = "pushguard policy"
 	s["$defs"] = object{
 		"default": m.schema(t, "entry", "job"), "entry": m.schema(t, "entry"), "budget": m.schema(t, "budget"),
-		"entryBudget": m.schema(t, "entryBudget"), "guardBudget": m.schema(t, "guardBudget"),
+		"auth": m.schema(t, "auth"), "entryBudget": m.schema(t, "entryBudget"), "guardBudget": m.schema(t, "guardBudget"),
 		"counters": m.schema(t, "counters"), "family": m.schema(t, "family"),
 		"limits": m.schema(t, "limits"), "rule": m.schema(t, "rule"), "relabelConfig": m.schema(t, "relabelConfig"),
 	}

@@ -86,6 +86,9 @@ type file struct {
 
 	// `v1`. Required; in a folder in one file at least.
 	version word `key:"version" want:"required"`
+	// Who may push as whom, and who may read and administer, see [auth](#auth). Left
+	// out, it takes nobody to do anything.
+	auth auth `key:"auth"`
 	// What all jobs may hold together, see [the guard's budget](#the-guards-budget).
 	budget guardBudget `key:"budget"`
 	// A list of [shapes](#shapes), or the word `all`. A job name that has one of
@@ -117,6 +120,10 @@ type entry struct {
 	job word `key:"job" want:"required"`
 	// Who answers for these jobs. Refusals and the audit log name it.
 	owner word `key:"owner"`
+	// Names of [auth](#auth)'s users who may push and delete as these jobs, or `*` for
+	// each of them. Nobody if neither the entry nor `default` says. It holds once
+	// `auth` has `push: required`.
+	push words `key:"push"`
 	// `open`, `report` or `enforce`; see [modes](#modes). `report` if neither the
 	// entry nor `default` says.
 	mode word `key:"mode"`
@@ -159,6 +166,28 @@ type entry struct {
 	// How counters are told from other metrics and added up, see
 	// [counters](#counters).
 	counters counters `key:"counters"`
+}
+
+// auth is who may do what.
+type auth struct {
+	spot
+
+	// `required`: a push or a delete wants a user whom its entry's `push` names. `off`,
+	// and left out: anybody may push as any job.
+	push word `key:"push"`
+	// Names of users who may scrape and read the API, or `*` for each of them. Left
+	// out: anybody.
+	read words `key:"read"`
+	// Names of users who may use `/-/reload`, `/-/quit` and `/api/v1/admin/wipe` where
+	// the flags permit them at all, or `*`. Left out: nobody where `push` is
+	// `required`, else anybody.
+	admin words `key:"admin"`
+	// Users by name, each with the bcrypt hash of a password, as `htpasswd -nB` has it,
+	// or `sha256:` and the hash of a token in hexadecimal.
+	users pairs `key:"users"`
+	// A file with more of them, `NAME:HASH` a line; beside the policy's file unless the
+	// path is absolute. A user may have several lines, eight secrets in all.
+	usersFile word `key:"users_file"`
 }
 
 // accept is the word of on_refuse for dropping in silence.

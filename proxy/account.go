@@ -15,8 +15,10 @@ func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
 		outcome = v.carriedOut(a)
 	}
 	g.cfg.Metrics.pushed(v, outcome)
-	g.found.note(v.job, v.findings.All())
-	g.outlooks.note(v, e.policy.Digest(), outcome)
+	if !v.turnedAway { // who may not push as a job does not write its findings
+		g.found.note(v.job, v.findings.All())
+		g.outlooks.note(v, e.policy.Digest(), outcome)
+	}
 	g.tellEvents(ctx, v, e, a, outcome)
 	if v.trace != nil {
 		v.traced(g, e, a, outcome)
@@ -29,7 +31,7 @@ func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
 
 func (g *Guard) record(v *passage, e *epoch, a Answer, outcome Outcome) audit.Record {
 	r := audit.Record{
-		Time: v.started, Method: v.request.Method, Client: v.request.Client,
+		Time: v.started, Method: v.request.Method, Client: v.request.Client, User: v.user,
 		Policy: e.policy.Digest(), Outcome: outcome.String(),
 		Status: a.Status, UpstreamStatus: v.upstreamStatus,
 		Findings: v.findings.All(), MoreFindings: v.findings.More(),

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pushguard/pushguard/policy/credential"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/ledger"
 	"github.com/pushguard/pushguard/proxy/wire"
@@ -106,6 +107,8 @@ func (g *Guard) refusal(v *passage, err error) Answer {
 	switch {
 	case errors.Is(err, errPolicy):
 		return v.policyRefusal()
+	case errors.Is(err, errForbidden), errors.Is(err, credential.ErrNone), errors.Is(err, credential.ErrWrong), errors.Is(err, credential.ErrBusy):
+		return v.strange(err)
 	case errors.As(err, &bad):
 		return v.protocolRefusal(http.StatusBadRequest, bad.Reason, bad.Fix)
 	case errors.Is(err, wire.ErrNotGroup):

@@ -64,5 +64,5 @@ func (r *reading) view() reloadView {
 	return v
 }
 
-// PolicyFiles returns the names of the files that the policy in force was read from.
-func (g *Guard) PolicyFiles() []string { return g.epoch.Load().policy.Files() }
+// PolicyBesides returns the names of the files of users of the policy in force.
+func (g *Guard) PolicyBesides() []string { return g.epoch.Load().policy.Besides() }

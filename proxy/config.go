@@ -91,6 +91,8 @@ type Config struct {
 	// GroupWait bounds how long a push waits for another of the same group, and
 	// for the upstream to say which groups it holds; for that at least a second.
 	GroupWait time.Duration
+	// AnyUser takes pushes whoever sends them and whatever the policy's auth says.
+	AnyUser bool
 	// Trace is told how each write went. It is called from many goroutines. Nil
 	// costs nothing.
 	Trace func(Trace)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/policy/credential"
 	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/demand"
 	"github.com/pushguard/pushguard/proxy/gateway"
@@ -42,6 +43,7 @@ type Guard struct {
 
 	demand  *demand.Estimator // of labels, before any rule
 	hasher  *counter.Hasher   // of counters
+	checker *credential.Checker
 	outputs *outputs
 	leaving leaving
 
@@ -93,7 +95,7 @@ func New(cfg Config) (*Guard, error) {
 	}
 	g.own, _ = cfg.Upstream.(pageOwner)
 	g.book, g.seed = g.cfg.Book, binary.LittleEndian.Uint64(g.cfg.Secret[:])
-	g.hasher = counter.NewHasher(g.cfg.Secret[:])
+	g.hasher, g.checker = counter.NewHasher(g.cfg.Secret[:]), credential.NewChecker()
 	if g.logger == nil {
 		g.logger = slog.New(slog.DiscardHandler)
 	}
@@ -142,6 +144,9 @@ func (g *Guard) take(ctx context.Context, r Request, reply func(Answer) bool) {
 
 func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) {
 	if err := v.address(e, g.options()); err != nil {
+		return Answer{}, err
+	}
+	if err := g.authorize(ctx, v, e); err != nil {
 		return Answer{}, err
 	}
 	v.judgeKey()

@@ -38,11 +38,12 @@ func (g *Guard) Handler() http.Handler {
 		g.routeAdmin(r)
 	}
 	r.PathPrefix("/guard/").Handler(http.NotFoundHandler())
-	r.Path("/-/ready").Methods(http.MethodGet).Handler(g.serveReady(upstream))
-	r.Path("/metrics").Methods(http.MethodGet).Handler(g.page(upstream))
+	r.Path("/-/ready").Methods(http.MethodGet).Handler(g.permit(noRight, g.serveReady(upstream)))
+	r.Path("/-/healthy").Methods(http.MethodGet).Handler(g.permit(noRight, upstream))
+	r.Path("/metrics").Methods(http.MethodGet).Handler(g.permit(readRight, g.page(upstream)))
 	r.MatcherFunc(writes).HandlerFunc(g.write)
-	r.PathPrefix("/").Handler(upstream)
-	r.NotFoundHandler = upstream // the prefix itself, without a slash
+	r.PathPrefix("/").Handler(g.permit(readRight, upstream))
+	r.NotFoundHandler = g.permit(readRight, upstream) // the prefix itself, without a slash
 	h := below(g.cfg.RoutePrefix, r)
 	if g.cfg.RoutePrefix == "" || g.cfg.AdminApart {
 		return h
@@ -60,16 +61,18 @@ func (g *Guard) AdminHandler() http.Handler {
 }
 
 func (g *Guard) routeAdmin(r *mux.Router) {
-	r.Path("/guard/metrics").Methods(http.MethodGet, http.MethodHead).Handler(g.cfg.Metrics.Handler())
 	reads := r.Methods(http.MethodGet, http.MethodHead).Subrouter()
-	reads.Path(apiPath + "/jobs").HandlerFunc(g.serveJobs)
-	reads.PathPrefix(apiPath + "/jobs/").HandlerFunc(g.serveJob)
-	reads.Path(apiPath + "/policy").HandlerFunc(g.servePolicy)
-	reads.Path(apiPath + "/audit").HandlerFunc(g.serveAudit)
-	reads.PathPrefix(apiPath + "/labels/").HandlerFunc(g.serveLabel)
-	r.Path(reloadPath).HandlerFunc(g.reload)
-	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).HandlerFunc(g.quit)
-	r.Path(wipePath).Methods(http.MethodPut).HandlerFunc(g.wipe)
+	read := func(do http.HandlerFunc) http.Handler { return g.permit(readRight, do) }
+	reads.Path("/guard/metrics").Handler(g.permit(readRight, g.cfg.Metrics.Handler()))
+	reads.Path(apiPath + "/jobs").Handler(read(g.serveJobs))
+	reads.PathPrefix(apiPath + "/jobs/").Handler(read(g.serveJob))
+	reads.Path(apiPath + "/policy").Handler(read(g.servePolicy))
+	reads.Path(apiPath + "/audit").Handler(read(g.serveAudit))
+	reads.PathPrefix(apiPath + "/labels/").Handler(read(g.serveLabel))
+	admin := func(do http.HandlerFunc) http.Handler { return g.permit(adminRight, do) }
+	r.Path(reloadPath).Handler(admin(g.reload))
+	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).Handler(admin(g.quit))
+	r.Path(wipePath).Methods(http.MethodPut).Handler(admin(g.wipe))
 }
 
 // besideQuit answers /-/quit, which a Pushgateway has beside its route prefix.

@@ -41,6 +41,9 @@ type Request struct {
 type passage struct {
 	request Request
 	started time.Time
+	// user is who pushes, if the policy knows them; turnedAway is set for who may not.
+	user       string
+	turnedAway bool
 
 	raw   wire.Key // as the client sent it
 	job   string   // as it is governed: folded
@@ -84,6 +87,7 @@ const keptBody = 1 << 20
 func (v *passage) reset() {
 	v.request, v.raw, v.job, v.group, v.entry = Request{}, wire.Key{}, "", wire.Key{}, nil
 	v.changed, v.upstreamStatus, v.retryAfter = false, 0, 0
+	v.user, v.turnedAway = "", false
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
 	v.decoded, v.safety, v.trace, v.known = nil, nil, nil, nil
 	v.push.Reset()

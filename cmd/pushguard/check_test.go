@@ -42,7 +42,7 @@ func TestCheck(t *testing.T) {
 		one    = "one.yml: ok (1 entry, digest aefdbe17a150)\n"
 		three  = "three.yml: ok (3 entries, digest b4e4ce801b0f)\n"
 		faulty = "faulty.yml:2:17: default: unknown mode \"strict\": want open, report or enforce\n" +
-			"faulty.yml:3:1: unknown key \"limit\": want version, budget, fold_jobs, default, jobs or tests\n"
+			"faulty.yml:3:1: unknown key \"limit\": want version, auth, budget, fold_jobs, default, jobs or tests\n"
 		worse = "worse.yml:1:10: unknown version \"v2\": want v1\n"
 	)
 	for _, tc := range []struct {

@@ -24,7 +24,8 @@ var layers = []layer{
 	{"deploy", nil},
 	{"rules/finding", nil},
 	{"rules", []string{"rules/finding"}},
-	{"policy", []string{"rules", "rules/finding"}},
+	{"policy/credential", nil},
+	{"policy", []string{"policy/credential", "rules", "rules/finding"}},
 	{"policy/learn", []string{"rules", "rules/finding"}},
 	{"proxy/wire", []string{"rules/finding"}},
 	{"proxy/state", nil},
@@ -37,7 +38,7 @@ var layers = []layer{
 	{"proxy/consistency", []string{"proxy/gateway", "proxy/store", "proxy/wire"}},
 	{"proxy/audit", []string{"rules/finding"}},
 	{"proxy/event", []string{"proxy/state"}},
-	{"proxy", []string{"policy", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
+	{"proxy", []string{"policy", "policy/credential", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
 	{"proxy/trial", []string{"policy", "proxy", "proxy/counter", "proxy/gateway", "proxy/store", "proxy/wire"}},
 	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
 }

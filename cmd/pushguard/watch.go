@@ -32,7 +32,7 @@ func (w *watcher) due() bool {
 // kernel: that misses nothing on any file system, whether they are written in place,
 // renamed over or exchanged behind a symbolic link.
 func (s *serveCommand) watchPolicy(ctx context.Context, guard *proxy.Guard) (execute func() error, interrupt func(error)) {
-	w := &watcher{stamp: func() string { return policy.Stamp(s.policyFile, guard.PolicyFiles()) }}
+	w := &watcher{stamp: func() string { return policy.Stamp(s.policyFile, guard.PolicyBesides()) }}
 	if policy.Stamp(s.policyFile, nil) == s.policyStamp {
 		w.loaded = w.stamp()
 	}

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,6 +137,52 @@ func TestPolicyWatch(t *testing.T) {
 	}
 	s.stop()
 	s.exit(t)
+}
+
+// Users are read again when their file alone has changed, and a file more in the
+// folder is one reload.
+func TestPolicyWatchOfUsers(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"status":"success","data":[]}`)
+	}))
+	t.Cleanup(upstream.Close)
+	dir := t.TempDir()
+	hash := func(token string) string { return fmt.Sprintf("team:sha256:%x\n", sha256.Sum256([]byte(token))) }
+	users := filepath.Join(dir, "users")
+	put(t, users, hash("old"))
+	put(t, filepath.Join(dir, "teams", "a.yml"), "version: v1\nauth: {push: required, users_file: ../users}\ndefault: {push: [team]}\n")
+	s := start(t, upstream.URL, "--policy.file="+filepath.Join(dir, "teams"), "--policy.watch=10ms")
+	pushed := func(token string) int {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/metrics/job/a", strings.NewReader("a 1\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		got, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer got.Body.Close()
+		return got.StatusCode
+	}
+	if before, after := pushed("old"), pushed("new"); before != 200 || after != 401 {
+		t.Errorf("before the change %d and %d, want 200 and 401", before, after)
+	}
+	put(t, users, hash("new"))
+	for deadline := time.Now().Add(60 * time.Second); pushed("new") != 200; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the new token is never taken")
+		}
+	}
+	if got := pushed("old"); got != 401 {
+		t.Errorf("the old token gets %d, want 401", got)
+	}
+
+	put(t, filepath.Join(dir, "teams", "b.yml"), "jobs: [{job: b}]\n")
+	awaitChange(t, s.url, `job "b": added (owner nobody, mode report)`)
+	time.Sleep(100 * time.Millisecond) // ten looks more: none may find a change
+	awaitChange(t, s.url, `job "b": added (owner nobody, mode report)`)
 }
 
 // A ConfigMap is a folder of links through ..data, which is exchanged as a whole.

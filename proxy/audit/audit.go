@@ -49,6 +49,8 @@ type Record struct {
 	Method string `json:"method"`
 	// Client is the address the push came from.
 	Client string `json:"client,omitempty"`
+	// User is who pushed, if the policy knows users.
+	User string `json:"user,omitempty"`
 	// Mode is the policy's for this job, Policy the digest of the policy.
 	Mode   string `json:"mode,omitempty"`
 	Policy string `json:"policy,omitempty"`
@@ -260,7 +262,7 @@ func (l *Log) put(r Record) error {
 func (r Record) bounded() Record {
 	r.Time = r.Time.UTC()
 	for _, s := range []*string{
-		&r.Job, &r.Governed, &r.Entry, &r.Group, &r.Owner, &r.Method, &r.Client, &r.Mode, &r.Policy, &r.Outcome, &r.Would, &r.Reason,
+		&r.Job, &r.Governed, &r.Entry, &r.Group, &r.Owner, &r.Method, &r.Client, &r.User, &r.Mode, &r.Policy, &r.Outcome, &r.Would, &r.Reason,
 	} {
 		*s = text(*s)
 	}

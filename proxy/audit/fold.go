@@ -20,8 +20,8 @@ const (
 
 // kind is what rejections have in common that are folded into one record.
 type kind struct {
-	client, job, method, mode, policy, outcome, would, findings string
-	status                                                      int
+	client, user, job, method, mode, policy, outcome, would, findings string
+	status                                                            int
 }
 
 // folding are the rejections that were counted and not written yet.
@@ -121,7 +121,7 @@ func (f *folded) record() Record {
 // clone is a record that shares no memory with the push it is of.
 func (r Record) clone() Record {
 	for _, s := range []*string{
-		&r.Job, &r.Governed, &r.Entry, &r.Group, &r.Owner, &r.Method, &r.Client, &r.Mode, &r.Policy, &r.Outcome, &r.Would, &r.Reason,
+		&r.Job, &r.Governed, &r.Entry, &r.Group, &r.Owner, &r.Method, &r.Client, &r.User, &r.Mode, &r.Policy, &r.Outcome, &r.Would, &r.Reason,
 	} {
 		*s = strings.Clone(*s)
 	}
@@ -149,7 +149,7 @@ func kindOf(r Record) kind {
 		ids.WriteString(f.ID + "\xff" + f.Metric + "\xff" + f.Label + "\xff")
 	}
 	return kind{
-		client: strings.Clone(host), job: strings.Clone(job), method: r.Method, mode: r.Mode, policy: r.Policy,
+		client: strings.Clone(host), user: strings.Clone(r.User), job: strings.Clone(job), method: r.Method, mode: r.Mode, policy: r.Policy,
 		outcome: r.Outcome, would: r.Would, findings: ids.String(), status: r.Status,
 	}
 }

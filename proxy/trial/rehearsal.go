@@ -94,7 +94,7 @@ func rehearse(cfg Config, t policy.Test) (*rehearsal, error) {
 	r.end = &keeper{Store: kept}
 	of := proxy.Config{
 		Policy: cfg.Policy, Upstream: r.end, Metrics: proxy.NewMetrics(prometheus.NewRegistry()),
-		Caps: cfg.Caps, UTF8Names: cfg.UTF8Names, Now: clock,
+		Caps: cfg.Caps, UTF8Names: cfg.UTF8Names, AnyUser: true, Now: clock,
 		Trace:    func(t proxy.Trace) { r.trace = t },
 		Counters: counter.NewBook(counter.Config{Now: clock}),
 	}

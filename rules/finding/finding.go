@@ -95,6 +95,10 @@ const (
 	EventFamily = "event_family"
 	// DroppedFamily says that the policy leaves a family out.
 	DroppedFamily = "dropped_family"
+	// Unauthenticated says that a push came from nobody whom the policy knows.
+	Unauthenticated = "unauthenticated"
+	// NotPermitted says that a user pushed as a job of others.
+	NotPermitted = "not_permitted"
 	// Protocol says that a push would have broken the Pushgateway, its scrape or
 	// other jobs (or is no push at all), whatever the policy permits.
 	Protocol = "protocol"
@@ -109,6 +113,7 @@ var own = map[string]bool{
 	NewSeriesPerHour: true, NewSeriesPerDay: true, PushesPerMinute: true, JobsBudget: true, NewJobsPerDay: true,
 	Collapsed: true, Evicted: true, FamilyConflict: true, ShadowedCounter: true, CounterValue: true,
 	PeriodicCounter: true, GaugeNamedTotal: true, EventFamily: true, DroppedFamily: true, Protocol: true,
+	Unauthenticated: true, NotPermitted: true,
 }
 
 // IsOwn reports whether an id is one of the constants above, which no rule of a
