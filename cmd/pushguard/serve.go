@@ -161,12 +161,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	if err != nil {
 		return err
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		version.NewCollector("pushguard"),
-	)
+	registry := processRegistry()
 	metrics := proxy.NewMetrics(registry)
 	log, err := s.audit.open(logger)
 	if err != nil {
@@ -213,6 +208,17 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 		return err
 	}
 	return s.live(ctx, logger, guard, log, snapshots, sender, events, &known)
+}
+
+// processRegistry returns a registry that knows of the process and the build.
+func processRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		version.NewCollector("pushguard"),
+	)
+	return registry
 }
 
 func (s *serveCommand) openUpstream(metrics *proxy.Metrics, logger *slog.Logger) (*gateway.Upstream, error) {
