@@ -25,7 +25,7 @@ test: ## install what the tests need and run them all, end to end too
 	testdata/install.sh
 	go test -race $(UNIT)
 	go test -count=1 ./cmd/pushguard/e2e/...
-	@[ "$$PUSHGUARD_LOKI" = 1 ] || echo 'not run: events into a real Loki, whose build takes a quarter of an hour: make test-loki'
+	@[ "$${PUSHGUARD_LOKI:-}" = 1 ] || echo 'not run: events into a real Loki, whose build takes a quarter of an hour: make test-loki'
 
 test-loki: loki ## events against a real Loki, too: a million of them
 	PUSHGUARD_LOKI=1 go test -count=1 -timeout 30m -run Loki -v ./proxy/event ./cmd/pushguard/e2e
