@@ -85,6 +85,9 @@ func (w *twin) seen() []string {
 			// A number may stand as it was pushed, or as it is written anew.
 			at := strings.LastIndexByte(line, ' ') + 1
 			if f, err := strconv.ParseFloat(line[at:], 64); err == nil {
+				if f == 0 && (strings.Contains(line, "_count{") || strings.Contains(line, "_bucket{")) {
+					f = 0 // a count has no -0 once it is written anew
+				}
 				lines[i] = line[:at] + fmt.Sprint(f)
 			}
 		}
