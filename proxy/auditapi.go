@@ -13,12 +13,12 @@ import (
 	"github.com/pushguard/pushguard/proxy/audit"
 )
 
-// serveAudit answers /audit: records of the audit log, newest first. One search runs
-// at a time, since it may have to read all files.
+// serveAudit answers /audit: records of the audit log, newest first, without a file
+// those that are in memory. One search runs at a time, since it may have to read all
+// files.
 func (g *Guard) serveAudit(w http.ResponseWriter, r *http.Request) {
-	path := g.cfg.Audit.Path()
-	if path == "" {
-		apiFault(w, http.StatusNotFound, "there is no audit log: serve has no --audit.file")
+	if g.cfg.Audit == nil {
+		apiFault(w, http.StatusNotFound, "there is no audit log")
 		return
 	}
 	filter, err := auditFilter(r.URL.Query(), g.cfg.Now())
@@ -32,7 +32,7 @@ func (g *Guard) serveAudit(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		return
 	}
-	page, err := audit.ReadPage(r.Context(), path, filter, r.URL.Query().Get("cursor"), min(limit(r), auditMost))
+	page, err := g.cfg.Audit.Page(r.Context(), filter, r.URL.Query().Get("cursor"), min(limit(r), auditMost))
 	switch {
 	case errors.Is(err, audit.ErrCursor):
 		apiFault(w, http.StatusBadRequest, err.Error())

@@ -65,6 +65,11 @@ func TestAuditAPI(t *testing.T) {
 			t.Errorf("%s: %d %q", query, code, fault)
 		}
 	}
+	g.cfg.Audit = audit.InMemory()
+	g.cfg.Audit.Write(audit.Record{Time: now, Job: "m", Outcome: "changed"})
+	if code, jobs, _, fault := get("outcome=changed"); code != http.StatusOK || jobs != "m" {
+		t.Errorf("in memory: %d %q, %s", code, jobs, fault)
+	}
 	g.cfg.Audit = nil
 	if code, _, _, fault := get(""); code != http.StatusNotFound || fault == "" {
 		t.Errorf("without a log: %d %q", code, fault)

@@ -19,9 +19,9 @@ type auditFlags struct {
 }
 
 func (a *auditFlags) add(cmd *kingpin.CmdClause) {
-	cmd.Flag("audit.file", "File to which one JSON line is appended for every push that was refused or changed. No such file by default.").
+	cmd.Flag("audit.file", "File to which one JSON line is appended for every push that was refused or changed. By default there is none, and the newest 1000 are kept in memory, for GET /guard/api/v1/audit.").
 		PlaceHolder("FILE").StringVar(&a.file)
-	cmd.Flag("audit.all", "Write a line for every push, not only for those refused or changed.").
+	cmd.Flag("audit.all", "Keep a line of every push, not only for those refused or changed.").
 		BoolVar(&a.all)
 	flag(cmd, "audit.max-size", "How large the file may grow. It is then set aside under its name and the time, and a new one begun. 0 sets nothing aside by size.", &a.maxSize, orNone(parseSize)).
 		Default("100MiB")
@@ -52,10 +52,10 @@ func (a *auditFlags) check() error {
 	return nil
 }
 
-// open returns the log, nil without --audit.file.
+// open returns the log: one in memory without --audit.file.
 func (a *auditFlags) open(logger *slog.Logger) (*audit.Log, error) {
 	if a.file == "" {
-		return nil, nil
+		return audit.InMemory(), nil
 	}
 	log, err := audit.Start(a.file, audit.Rotation{
 		MaxSize: a.maxSize, MaxAge: a.maxAge, KeepFiles: a.keepFiles, KeepBytes: a.keepSize, KeepAge: a.keepAge,

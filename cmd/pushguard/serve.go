@@ -315,9 +315,7 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 	}
 	group.Add(inContext(ctx, guard.Run))
 	// What comes below is interrupted once no request is left.
-	if log != nil {
-		group.Add(inContext(ctx, log.Run))
-	}
+	group.Add(inContext(ctx, log.Run))
 	if sender != nil {
 		group.Add(runSender(ctx, sender))
 	}

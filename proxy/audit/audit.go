@@ -83,7 +83,8 @@ type Record struct {
 	Forecast *Forecast `json:"forecast,omitempty"`
 }
 
-// Log writes records. It is safe for concurrent use. A nil *Log writes nothing.
+// Log writes records, and keeps the newest in memory. It is safe for concurrent use. A
+// nil *Log writes nothing.
 type Log struct {
 	onError func(error)
 	now     func() time.Time
@@ -94,10 +95,13 @@ type Log struct {
 	encoder  *json.Encoder
 	file     *File    // that w is; nil if it is another writer's
 	folding  *folding // nil folds nothing
-	torn     bool     // the last line is there in part, without its end
+	recent   recent
+	torn     bool // the last line is there in part, without its end
 	lost     uint64
 	reported uint64 // of the lost
 	report   time.Time
+
+	subscribers map[*Subscription]bool
 }
 
 // New returns a log that writes to w, each record by one call of Write. If
@@ -154,10 +158,13 @@ func (l *Log) Reopen() {
 
 // Close writes what was counted and closes the file. Nothing may be written after.
 func (l *Log) Close() error {
-	if l == nil || l.file == nil {
+	if l == nil {
 		return nil
 	}
 	l.flush(true)
+	if l.file == nil {
+		return nil
+	}
 	return l.file.Close()
 }
 
@@ -233,8 +240,8 @@ func (l *Log) reportable(err error) error {
 	return nil
 }
 
-// put writes one line. A line that was written in part is ended before the
-// next, so that no record ever continues another.
+// put keeps a record in memory and writes its line. A line that was written in part
+// is ended before the next, so that no record ever continues another.
 func (l *Log) put(r Record) error {
 	l.line.Reset()
 	if l.torn {
@@ -244,6 +251,12 @@ func (l *Log) put(r Record) error {
 		return err
 	}
 	line := escapeControls(l.line.Bytes())
+	text := bytes.TrimSpace(line)
+	l.recent.add(text)
+	l.tellSubscribers(&r, text)
+	if l.w == nil {
+		return nil
+	}
 	n, err := l.w.Write(line)
 	switch {
 	case n == len(line):

@@ -26,6 +26,8 @@ type Page struct {
 	Next string `json:"next,omitempty"`
 	// Skipped is how many lines were met that are no records.
 	Skipped int `json:"skipped,omitempty"`
+	// Kept is where the records are: in a file, or in memory, where the oldest go soon.
+	Kept string `json:"kept,omitempty"`
 }
 
 // Path is the file of the log; empty if it has none.
