@@ -62,6 +62,7 @@ type serveCommand struct {
 	statsd  statsdFlags
 	events  eventFlags
 	rhythms rhythmFlags
+	memory  memoryFlags
 }
 
 func newServeCommand(app *kingpin.Application) *serveCommand {
@@ -91,6 +92,7 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 	s.statsd.add(cmd)
 	s.events.add(cmd)
 	s.rhythms.add(cmd)
+	s.memory.add(cmd)
 	return s
 }
 
@@ -154,6 +156,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	if err := s.check(); err != nil {
 		return err
 	}
+	s.memory.limit(logger)
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	s.policyStamp = policy.Stamp(s.policyFile, nil)
@@ -314,6 +317,7 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 		group.Add(s.uncheckedCheck(ctx, logger, snapshots.gateway))
 	}
 	group.Add(inContext(ctx, guard.Run))
+	group.Add(s.memory.run(ctx))
 	// What comes below is interrupted once no request is left.
 	group.Add(inContext(ctx, log.Run))
 	if sender != nil {
