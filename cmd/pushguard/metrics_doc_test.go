@@ -108,6 +108,7 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 		t.Fatal(err)
 	}
 	t.Cleanup(upstream.Close)
+	registry.MustRegister(upstream)
 	guard, err := proxy.New(proxy.Config{
 		Policy: talkativePolicy(t, 100), Upstream: upstream, Metrics: metrics, GroupWait: 20 * time.Second,
 		Caps: proxy.Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 100, Labels: 10, LabelValue: 100},

@@ -50,6 +50,7 @@ type serveCommand struct {
 	gatewayTimeout    time.Duration
 	textAsProtobuf    bool
 	unchecked         bool
+	faults            faultFlags
 
 	policyFile  string
 	policyWatch time.Duration
@@ -85,6 +86,7 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 		BoolVar(&s.unchecked)
 	cmd.Flag("push.enable-utf8-names", "Accept UTF-8 metric and label names. In front of a Pushgateway set it if, and only if, that has it set.").
 		BoolVar(&s.utf8Names)
+	s.faults.add(cmd)
 	s.audit.add(cmd)
 	s.addWebFlags(cmd)
 	s.limits.add(cmd)
@@ -206,6 +208,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 		registry.MustRegister(events)
 	}
 	registry.MustRegister(known.metrics(snapshots.store)...)
+	registry.MustRegister(snapshots.metrics()...)
 	guard, err := proxy.New(cfg)
 	if err != nil {
 		return err
@@ -236,6 +239,7 @@ func (s *serveCommand) openUpstream(metrics *proxy.Metrics, logger *slog.Logger)
 		URL:       s.gatewayURL,
 		Timeout:   s.gatewayTimeout,
 		Client:    client,
+		Breaker:   s.faults.breaker(),
 		UserAgent: product(),
 		Observe:   metrics.ObserveUpstream,
 		Logger:    logger,

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	commonversion "github.com/prometheus/common/version"
 
 	"github.com/pushguard/pushguard/deploy"
@@ -26,6 +27,14 @@ func (b *behind) close() {
 	if b.gateway != nil {
 		b.gateway.Close()
 	}
+}
+
+// metrics are what it says of itself.
+func (b *behind) metrics() []prometheus.Collector {
+	if b.gateway == nil {
+		return nil
+	}
+	return []prometheus.Collector{b.gateway}
 }
 
 // embedded reports whether the guard is to keep the snapshots itself.

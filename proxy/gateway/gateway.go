@@ -38,6 +38,8 @@ type Config struct {
 	// Client says who the guard is, with every request. What it sets, a client
 	// cannot. Nil says nothing, and hands on the credentials of the clients.
 	Client *Client
+	// Breaker is when the upstream is left alone.
+	Breaker Breaker
 	// UserAgent is sent with the guard's own questions; clients' requests keep
 	// theirs.
 	UserAgent string
@@ -50,7 +52,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Upstream is a Pushgateway. It is safe for concurrent use.
+// Upstream is a Pushgateway. It is safe for concurrent use, and a collector of what its
+// Breaker does.
 type Upstream struct {
 	scheme    string
 	host      string
@@ -60,8 +63,10 @@ type Upstream struct {
 	logger    *slog.Logger
 	client    *Client
 	transport http.RoundTripper
+	reads     http.RoundTripper                                // transport, held by the breaker
 	observe   func(method string, status int, d time.Duration) // may be nil
 	links     *links                                           // nil where the transport must do it all
+	breaker   *breaker                                         // nil if there is none
 }
 
 // New returns the upstream at the URL. It opens no connection.
@@ -89,7 +94,7 @@ func New(cfg Config) (*Upstream, error) {
 	if cfg.Client == nil && u.Scheme == "http" {
 		direct = newLinks(u.Host)
 	}
-	return &Upstream{
+	up := &Upstream{
 		scheme:    u.Scheme,
 		host:      u.Host,
 		prefix:    strings.TrimRight(u.EscapedPath(), "/"),
@@ -97,10 +102,13 @@ func New(cfg Config) (*Upstream, error) {
 		userAgent: cfg.UserAgent,
 		logger:    logger,
 		client:    client,
-		transport: observed{next: client.transport, observe: cfg.Observe},
 		observe:   cfg.Observe,
 		links:     direct,
-	}, nil
+	}
+	up.breaker = newBreaker(cfg.Breaker, up.Name(), logger)
+	up.transport = observed{next: client.transport, observe: cfg.Observe}
+	up.reads = held{up.transport, up.breaker}
+	return up, nil
 }
 
 // transport says nothing of the guard. It speaks HTTP/1.1 straight to the upstream, whatever proxies the

@@ -63,7 +63,7 @@ func (u *Upstream) get(ctx context.Context, path string) (*http.Response, error)
 
 // getAs is get for an answer of a type.
 func (u *Upstream) getAs(ctx context.Context, path, accept string) (*http.Response, error) {
-	resp, err := u.askFor(ctx, path, accept)
+	resp, err := u.askOver(ctx, u.reads, path, accept)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()
 		return nil, fmt.Errorf("get %s from the upstream: status %d", path, resp.StatusCode)
@@ -71,12 +71,8 @@ func (u *Upstream) getAs(ctx context.Context, path, accept string) (*http.Respon
 	return resp, err
 }
 
-// ask returns any answer.
-func (u *Upstream) ask(ctx context.Context, path string) (*http.Response, error) {
-	return u.askFor(ctx, path, "")
-}
-
-func (u *Upstream) askFor(ctx context.Context, path, accept string) (*http.Response, error) {
+// askOver returns any answer.
+func (u *Upstream) askOver(ctx context.Context, transport http.RoundTripper, path, accept string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "", nil)
 	if err != nil {
 		return nil, err
@@ -86,7 +82,7 @@ func (u *Upstream) askFor(ctx context.Context, path, accept string) (*http.Respo
 	if accept != "" {
 		req.Header.Set("Accept", accept)
 	}
-	resp, err := u.transport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, fmt.Errorf("get %s from the upstream: %w", path, err)
 	}

@@ -20,7 +20,7 @@ import (
 func (u *Upstream) Proxy() http.Handler {
 	proxy := &httputil.ReverseProxy{
 		Rewrite:   u.rewrite,
-		Transport: u.transport,
+		Transport: u.reads,
 		ErrorLog:  slog.NewLogLogger(u.logger.Handler(), slog.LevelWarn),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			http.Error(w, "upstream: "+err.Error(), http.StatusBadGateway)

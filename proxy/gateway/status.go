@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 )
@@ -50,7 +51,7 @@ func (u *Upstream) Started(ctx context.Context) (time.Time, error) {
 func (u *Upstream) Guarded(ctx context.Context) (bool, error) {
 	ctx, cancel := u.bounded(ctx)
 	defer cancel()
-	resp, err := u.ask(ctx, "/-/ready")
+	resp, err := u.inquire(ctx, "/-/ready")
 	if err != nil {
 		return false, err
 	}
@@ -63,11 +64,14 @@ func (u *Upstream) Guarded(ctx context.Context) (bool, error) {
 func (u *Upstream) status(ctx context.Context) (status, error) {
 	ctx, cancel := u.bounded(ctx)
 	defer cancel()
-	resp, err := u.get(ctx, "/api/v1/status")
+	resp, err := u.inquire(ctx, "/api/v1/status")
 	if err != nil {
 		return status{}, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return status{}, fmt.Errorf("status of the upstream: status %d", resp.StatusCode)
+	}
 	var answer struct {
 		Data status `json:"data"`
 	}
@@ -75,6 +79,18 @@ func (u *Upstream) status(ctx context.Context) (status, error) {
 		return status{}, fmt.Errorf("status of the upstream: %w", err)
 	}
 	return answer.Data, nil
+}
+
+// inquire asks for an answer of any status that comes within the time of ctx, and has
+// the breaker learn from whether one came.
+func (u *Upstream) inquire(ctx context.Context, path string) (*http.Response, error) {
+	done, err := u.breaker.begin()
+	if err != nil {
+		return nil, err
+	}
+	resp, err := u.askOver(ctx, u.transport, path, "")
+	done(err)
+	return resp, err
 }
 
 // bounded gives the context the upstream's timeout, if it has one.

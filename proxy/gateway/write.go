@@ -105,7 +105,12 @@ func (u *Upstream) Forward(ctx context.Context, escapedPath string, r Request) (
 	if u.links != nil && len(r.Body) <= largestDirect {
 		exchange = u.byLink
 	}
+	done, err := u.breaker.begin()
+	if err != nil {
+		return Answer{}, err
+	}
 	resp, body, sent, err := exchange(ctx, req)
+	done(err)
 	if err != nil {
 		return Answer{}, fmt.Errorf("%w: %w", class(err, sent), err)
 	}
