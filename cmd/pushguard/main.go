@@ -56,6 +56,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	push := newPushCommand(app)
 	learn := newLearnCommand(app)
 	replay := newReplayCommand(app)
+	health := newHealthCommand(app)
+	completion := newCompletionCommand(app)
+	addManualCommand(app)
 
 	command, err := app.Parse(args)
 	switch {
@@ -77,6 +80,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit(stderr, search.run(ctx, time.Now(), stdout, stderr))
 	case command == "replay":
 		return exit(stderr, replay.run(ctx, stdout, stderr))
+	case command == "health":
+		return exit(stderr, health.run(ctx, stdout))
+	case command == "completion":
+		return exit(stderr, completion.run(app, stdout))
+	case command == "man":
+		return exit(stderr, printManual(app, stdout))
 	case command == "sweep":
 		return exit(stderr, sweep.run(ctx, stdout, stderr))
 	default:
