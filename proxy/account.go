@@ -14,7 +14,7 @@ func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
 	if outcome == 0 {
 		outcome = v.carriedOut(a)
 	}
-	g.cfg.Metrics.pushed(v, outcome)
+	g.cfg.Metrics.pushed(v, outcome, g.cfg.Now().Sub(v.started))
 	if !v.turnedAway { // who may not push as a job does not write its findings
 		g.found.note(v.job, v.findings.All())
 		g.outlooks.note(v, e.policy.Digest(), outcome)

@@ -113,11 +113,7 @@ func (w *eventWriter) add(kind event.Kind, fill func(*event.Record)) {
 
 // refused tells for what the guard refused the push: each reason of its own.
 func (w *eventWriter) refused(a Answer) {
-	found := w.v.refusals.All()
-	if len(found) == 0 {
-		found = w.v.findings.All()
-	}
-	for _, f := range found {
+	for _, f := range w.v.reasons() {
 		w.add(event.Rejected, func(r *event.Record) {
 			r.HTTPStatus = a.Status
 			finds(r, f)

@@ -95,6 +95,12 @@ func TestMetricsCountOutcomes(t *testing.T) {
 		`pushguard_pushes_total{job="",mode="",outcome="refused"} 1`,
 		`pushguard_findings_total{id="ids",job="nightly"} 1`,
 		`pushguard_findings_total{id="protocol",job="nightly"} 1`,
+		`pushguard_refusals_total{id="protocol",job="nightly"} 1`,
+		`pushguard_push_duration_seconds_count{outcome="passed"} 1`,
+		`pushguard_push_duration_seconds_count{outcome="refused"} 2`,
+		`pushguard_job_info{entry="default",job="nightly",mode="enforce",owner="data-eng"} 1`,
+		`pushguard_job_info{entry="",job="__other__",mode="",owner=""} 1`,
+		`pushguard_sync_errors_total 0`,
 		`pushguard_upstream_request_duration_seconds_count{code="200",method="PUT"} 2`,
 		`pushguard_parse_duration_seconds_count 2`,
 		`pushguard_policy_duration_seconds_count 2`,
@@ -106,6 +112,25 @@ func TestMetricsCountOutcomes(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(page)
+	}
+}
+
+// A push is refused for each reason once, and a rule that would only have changed
+// it is none of them.
+func TestMetricsCountWhyAPushIsRefused(t *testing.T) {
+	g := newGuard(t, gatewaytest.Start(t), setup{policy: "version: v1\ndefault:\n  mode: enforce\n  owner: data\n  rules:\n" +
+		"  - {id: ids, labels: [run_id], action: drop}\n  - {id: secrets, labels: [token], action: reject}\n"})
+	g.push(t, 422, http.MethodPut, "/metrics/job/nightly", "rows{run_id=\"1\"} 1\na{token=\"1\"} 1\nb{token=\"2\"} 1\n")
+	page := g.metrics()
+	for want, there := range map[string]bool{
+		`pushguard_refusals_total{id="secrets",job="nightly"} 1`:                          true,
+		`pushguard_refusals_total{id="ids",job="nightly"}`:                                false,
+		`pushguard_findings_total{id="ids",job="nightly"} 1`:                              true,
+		`pushguard_job_info{entry="default",job="nightly",mode="enforce",owner="data"} 1`: true,
+	} {
+		if strings.Contains(page, want) != there {
+			t.Errorf("that the page has %s is not %t", want, there)
+		}
 	}
 }
 

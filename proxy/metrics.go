@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/rules/finding"
 )
 
 const (
@@ -30,12 +33,15 @@ type Metrics struct {
 	pushes   *prometheus.CounterVec
 	forecast *prometheus.CounterVec
 	findings *prometheus.CounterVec
+	refusals *prometheus.CounterVec
+	duration *prometheus.HistogramVec
 	upstream *prometheus.HistogramVec
 	parse    prometheus.Histogram
 	policy   prometheus.Histogram
 	loads    loads
 	removals *prometheus.CounterVec
 	swept    prometheus.Gauge
+	unsynced prometheus.Counter
 
 	mu   sync.Mutex
 	jobs map[string]string // a copy of each name: the name itself is part of a request
@@ -61,6 +67,15 @@ func NewMetrics(registry *prometheus.Registry) *Metrics {
 			Name: "pushguard_findings_total",
 			Help: "Pushes in which something was found, by the finding's id and job.",
 		}, []string{"id", "job"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pushguard_refusals_total",
+			Help: "Pushes that the guard refused, by job and the id of each finding for which it did.",
+		}, []string{"job", "id"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "pushguard_push_duration_seconds",
+			Help:    "Time from the head of a push or delete to its answer, the Pushgateway behind and waiting for others included, by outcome.",
+			Buckets: prometheus.ExponentialBuckets(40e-6, 4, 10),
+		}, []string{"outcome"}),
 		upstream: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "pushguard_upstream_request_duration_seconds",
 			Help:    "Time the Pushgateway behind took to answer, by method and status; code 0 is no answer.",
@@ -81,8 +96,15 @@ func NewMetrics(registry *prometheus.Registry) *Metrics {
 			Name: "pushguard_sweep_last_success_timestamp_seconds",
 			Help: "When the last sweep ended that deleted every stale group and saw them gone.",
 		}),
+		unsynced: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pushguard_sync_errors_total",
+			Help: "Tries to list the groups of the Pushgateway behind that failed, and that are made again.",
+		}),
 	}
-	registry.MustRegister(m.pushes, m.forecast, m.findings, m.upstream, m.parse, m.policy, m.loads.ok, m.loads.at, m.removals, m.swept)
+	registry.MustRegister(
+		m.pushes, m.forecast, m.findings, m.refusals, m.duration, m.upstream, m.parse, m.policy,
+		m.loads.ok, m.loads.at, m.removals, m.swept, m.unsynced,
+	)
 	return m
 }
 
@@ -106,6 +128,8 @@ func (m *Metrics) watch(g *Guard) {
 			Name: "pushguard_audit_lost_total", Help: "Audit records that could not be written.",
 		}, func() float64 { return float64(g.cfg.Audit.Lost()) }),
 		policyInfo(g),
+		syncedAt(g),
+		jobsCollector{g},
 		seriesCollector{g},
 		statsCollector{g},
 	)
@@ -116,7 +140,7 @@ func (m *Metrics) judged(parse, policy time.Duration) {
 	m.policy.Observe(policy.Seconds())
 }
 
-func (m *Metrics) pushed(v *passage, outcome Outcome) {
+func (m *Metrics) pushed(v *passage, outcome Outcome, took time.Duration) {
 	job, mode := "", ""
 	if v.entry != nil {
 		job, mode = m.job(v.job), string(v.entry.Mode)
@@ -127,6 +151,19 @@ func (m *Metrics) pushed(v *passage, outcome Outcome) {
 	}
 	for _, f := range v.findings.All() {
 		m.findings.WithLabelValues(f.ID, job).Inc()
+	}
+	if outcome == Refused {
+		m.refused(job, v.reasons())
+	}
+	m.duration.WithLabelValues(outcome.String()).Observe(took.Seconds())
+}
+
+// refused counts a push under each reason for it, once.
+func (m *Metrics) refused(job string, reasons []finding.Finding) {
+	for i, f := range reasons {
+		if !slices.ContainsFunc(reasons[:i], func(before finding.Finding) bool { return before.ID == f.ID }) {
+			m.refusals.WithLabelValues(job, f.ID).Inc()
+		}
 	}
 }
 
@@ -149,4 +186,11 @@ func (m *Metrics) job(name string) string {
 	own := strings.Clone(name)
 	m.jobs[own] = own
 	return own
+}
+
+// named are the jobs that have a value of their own, in no order.
+func (m *Metrics) named() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.jobs))
 }

@@ -164,6 +164,15 @@ func (v *passage) note(found []finding.Finding, refuses bool) {
 // refused reports whether the rules refuse the push.
 func (v *passage) refused() bool { return v.refusals.Len() > 0 }
 
+// reasons are the findings for which a push was refused: those for which the rules
+// refuse it, or what else was found.
+func (v *passage) reasons() []finding.Finding {
+	if v.refused() {
+		return v.refusals.All()
+	}
+	return v.findings.All()
+}
+
 // read takes the body in whole, under the caps of the guard.
 func (v *passage) read(caps Caps) error {
 	var err error

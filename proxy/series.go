@@ -101,7 +101,7 @@ func (c seriesCollector) holds(out jobGauges, e *epoch, j ledger.JobUse, now tim
 	out.sendIf(b.NewSeriesPerHour > 0, newBudgetDesc, float64(b.NewSeriesPerHour), "hour")
 	out.sendIf(b.NewSeriesPerDay > 0, newBudgetDesc, float64(b.NewSeriesPerDay), "day")
 	out.sendIf(j.Over > 0, overDesc, float64(j.Over))
-	out.sendIf(!j.OldestPush.IsZero(), oldestDesc, now.Sub(j.OldestPush).Seconds())
+	out.sendIf(!j.OldestPush.IsZero(), oldestDesc, max(0, now.Sub(j.OldestPush).Seconds())) // pushes are dated to whole seconds, up
 	out.sendIf(entry.StaleAfter > 0, lifetimeDesc, entry.StaleAfter.Seconds())
 	out.sendIf(entry.Mode == policy.Report, shadowDesc, float64(c.guard.shadow.Held(j.Job)))
 }

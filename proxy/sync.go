@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/pushguard/pushguard/proxy/ledger"
 )
 
@@ -112,8 +114,17 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 		return groups, err
 	})
 	if err != nil {
+		g.cfg.Metrics.unsynced.Inc()
 		return fmt.Errorf("%w: reading its groups: %w", errUpstream, err)
 	}
 	g.synced.Store(begun.UnixNano())
 	return nil
+}
+
+// syncedAt tells since when the guard knows what the upstream holds.
+func syncedAt(g *Guard) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "pushguard_sync_last_success_timestamp_seconds",
+		Help: "When the last whole listing of the groups of the Pushgateway behind began; 0 is never since the start.",
+	}, func() float64 { return float64(g.synced.Load() / int64(time.Second)) })
 }

@@ -32,8 +32,12 @@ import (
 // The policy of a guard that has something to say under every one of its metrics.
 const talkative = `
 version: v1
+budget: {series: 1000, groups: 10}
 jobs:
 - job: forecast
+- job: refused
+  mode: enforce
+  rules: [{id: tokens, labels: [token], action: reject}]
 - job: held
   mode: enforce
   budget: {series: %d, groups: 1, new_series_per_hour: 100, new_series_per_day: 100}
@@ -124,6 +128,7 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 			t.Fatalf("%s: status %d: %s", path, w.Code, w.Body)
 		}
 	}
+	guard.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPut, "/metrics/job/refused", strings.NewReader("rows{token=\"x\"} 1\n")))
 	guard.SetPolicy(talkativePolicy(t, 1))
 }
 

@@ -122,7 +122,10 @@ func (m *memory) metrics(groups *store.Store) []prometheus.Collector {
 			return 1
 		})
 	}
-	out := []prometheus.Collector{kept("ledger", m.book.Err), kept("counters", m.store.Err)}
+	damaged := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "pushguard_state_damages", Help: "Parts of the state directory that could not be read at the start, and were set aside.",
+	}, func() float64 { return float64(len(m.dir.Damage())) })
+	out := []prometheus.Collector{damaged, kept("ledger", m.book.Err), kept("counters", m.store.Err)}
 	if groups != nil {
 		out = append(out, kept("groups", groups.Err))
 	}

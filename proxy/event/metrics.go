@@ -11,6 +11,7 @@ var (
 	bySink       = []string{"sink"}
 	queuedDesc   = prometheus.NewDesc("pushguard_events_queued", "Records that wait for the event log.", bySink, nil)
 	bytesDesc    = prometheus.NewDesc("pushguard_events_queued_bytes", "Bytes of the records that wait, in memory or in the files of the state directory.", bySink, nil)
+	fillDesc     = prometheus.NewDesc("pushguard_events_queue_fill_ratio", "How full the queue of records is: at 1 the oldest are dropped.", bySink, nil)
 	sentDesc     = prometheus.NewDesc("pushguard_events_sent_total", "Records that the event log took.", bySink, nil)
 	sentSizeDesc = prometheus.NewDesc("pushguard_events_sent_bytes_total", "Bytes of the records that the event log took, uncompressed.", bySink, nil)
 	batchesDesc  = prometheus.NewDesc("pushguard_events_batches_total", "Batches that the event log took.", bySink, nil)
@@ -55,7 +56,7 @@ func (s *stats) dropped(reason string, n int) { s.drops[reason].Add(uint64(n)) }
 // Describe is part of prometheus.Collector.
 func (l *Log) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		queuedDesc, bytesDesc, sentDesc, sentSizeDesc, batchesDesc, halvedDesc, errorsDesc, droppedDesc, upDesc, spoolDesc, lastDesc,
+		queuedDesc, bytesDesc, fillDesc, sentDesc, sentSizeDesc, batchesDesc, halvedDesc, errorsDesc, droppedDesc, upDesc, spoolDesc, lastDesc,
 	} {
 		out <- d
 	}
@@ -78,6 +79,7 @@ func (s *shipper) collect(out chan<- prometheus.Metric) {
 	records, bytes := s.queue.size()
 	gauge(queuedDesc, float64(records))
 	gauge(bytesDesc, float64(bytes))
+	gauge(fillDesc, s.queue.fill())
 	count(sentDesc, &s.stats.sent)
 	count(sentSizeDesc, &s.stats.sentBytes)
 	count(batchesDesc, &s.stats.batches)

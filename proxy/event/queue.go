@@ -127,6 +127,17 @@ func (q *queue) size() (records int, bytes int64) {
 	return records, bytes
 }
 
+// fill is how full it is, from 0 to 1, by the bound that is nearest.
+func (q *queue) fill() float64 {
+	records, bytes := q.inMemory()
+	full := max(float64(records)/float64(q.limits.Records), float64(bytes)/float64(q.limits.Memory))
+	if q.spool != nil {
+		_, bytes := q.spool.size()
+		full = max(full, float64(bytes)/float64(q.limits.Disk))
+	}
+	return full
+}
+
 // inMemory is what of it is lost with the process.
 func (q *queue) inMemory() (records int, bytes int64) {
 	q.mu.Lock()

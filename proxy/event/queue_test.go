@@ -63,6 +63,28 @@ func TestFullQueueDropsTheLeastFirst(t *testing.T) {
 	}
 }
 
+func TestFillOfAQueueIsThatOfTheNearestBound(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		limits Limits
+		want   float64
+	}{
+		{"records", Limits{Records: 4, Memory: 1 << 20}, 0.5},
+		{"bytes", Limits{Records: 1000, Memory: 4 * (&item{json: make([]byte, 10)}).size()}, 0.5},
+	} {
+		q := newQueue(tc.limits, nil, new(drops).note)
+		if q.fill() != 0 {
+			t.Errorf("%s: an empty queue is %v full", tc.name, q.fill())
+		}
+		q.add(facts, make([]byte, 10))
+		q.add(facts, make([]byte, 10))
+		if q.fill() != tc.want {
+			t.Errorf("%s: %v, want %v", tc.name, q.fill(), tc.want)
+		}
+	}
+}
+
 func TestMemoryOfAQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	var d drops
