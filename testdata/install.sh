@@ -21,6 +21,7 @@ if [ "${1:-all}" = all ]; then
   # By its path: another Python may come first on PATH, without Debian's modules.
   need clickhouse-server test -x /usr/sbin/clickhouse-server
   need python3-prometheus-client /usr/bin/python3 -c 'import prometheus_client'
+  need python3-pluggy /usr/bin/python3 -c 'import pluggy'
   need nodejs command -v node
   need npm command -v npm
 fi

@@ -1,0 +1,72 @@
+"""Tests of the Spark helper, without Spark.
+
+    /usr/bin/python3 -m unittest discover -s deploy/spark/testdata
+"""
+
+import os
+import pathlib
+import sys
+import types
+import unittest
+import unittest.mock
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+import pushguard_spark
+
+
+class SparkTest(unittest.TestCase):
+    def setUp(self):
+        self.sent = []
+        for p in (
+            unittest.mock.patch.dict(os.environ, {"PUSHGUARD_URL": "http://127.0.0.1:1"}),
+            unittest.mock.patch.object(pushguard_spark, "send", lambda request, timeout: self.sent.append(request)),
+        ):
+            p.start()
+            self.addCleanup(p.stop)
+        self.spark = types.SimpleNamespace(sparkContext=types.SimpleNamespace(applicationId="application_1_0001"))
+
+    def lines(self):
+        (request,) = self.sent
+        return request.data.decode().splitlines()
+
+    def test_a_run(self):
+        with pushguard_spark.run("load", self.spark) as run:
+            run.count("rows_total", 3, table="a")
+            run.count("rows_total", 4, table="a")
+            run.gauge("partitions", 12)
+        self.assertEqual(self.sent[0].full_url, "http://127.0.0.1:1/metrics/job/load")
+        for line in ('rows_total{table="a",app_id="application_1_0001"} 7', "partitions 12", "job_exit_code 0"):
+            self.assertIn(line, self.lines())
+        self.assertTrue([l for l in self.lines() if l.startswith("job_last_success_unixtime ")])
+
+    def test_a_run_that_fails(self):
+        with self.assertRaises(KeyError), pushguard_spark.run("load", self.spark) as run:
+            run.count("rows_total", 3)
+            raise KeyError("x")
+        self.assertIn("job_exit_code 1", self.lines())
+        self.assertIn('rows_total{app_id="application_1_0001"} 3', self.lines())
+        self.assertFalse([l for l in self.lines() if "last_success" in l])
+
+    def test_exits(self):
+        for code, want in ((0, "job_exit_code 0"), (None, "job_exit_code 0"), (3, "job_exit_code 1")):
+            self.sent.clear()
+            with self.assertRaises(SystemExit), pushguard_spark.run("load"):
+                sys.exit(code)
+            self.assertIn(want, self.lines())
+
+    def test_what_no_metric_is(self):
+        run = pushguard_spark.Run("x")
+        run.gauge("a", 1)
+        for wrong in (lambda: run.count("a", 1), lambda: run.count("b", -1), lambda: run.gauge("no name", 1)):
+            self.assertRaises(ValueError, wrong)
+
+    def test_a_push_never_fails_a_job(self):
+        for broken in ({"PUSHGUARD_TIMEOUT": "soon"}, {"PUSHGUARD_URL": "no url"}, {"PUSHGUARD_TOKEN_FILE": "/no/such"}):
+            with unittest.mock.patch.dict(os.environ, broken), self.assertLogs("pushguard", "WARNING"):
+                with pushguard_spark.run("load"):
+                    pass
+
+
+if __name__ == "__main__":
+    unittest.main()
