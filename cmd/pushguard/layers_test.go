@@ -22,6 +22,7 @@ type layer struct {
 // a room may import only rooms listed before it. A new room is a new line here.
 var layers = []layer{
 	{"deploy", nil},
+	{"deploy/grafana/gen", nil},
 	{"rules/finding", nil},
 	{"rules", []string{"rules/finding"}},
 	{"policy/credential", nil},
