@@ -30,15 +30,6 @@ jobs:
 - {job: refused, owner: ml, rules: [{id: tokens, labels: [token], action: reject}]}
 `
 
-// airflowMapping is how what Airflow sends is called.
-const airflowMapping = `
-defaults: {match_type: regex, observer_type: histogram}
-mappings:
-- {match: '^airflow\.(.+)$', match_metric_type: counter, name: 'airflow_${1}_total'}
-- {match: '^airflow\.(.+)$', match_metric_type: gauge, name: 'airflow_${1}'}
-- {match: '^airflow\.(.+)$', match_metric_type: observer, name: 'airflow_${1}_seconds'}
-`
-
 // airflowLines are what an Airflow with statsd_datadog_enabled sends.
 var airflowLines = []string{
 	"airflow.scheduler_heartbeat:1|c", "airflow.executor.queued_tasks:2|g", "airflow.executor.running_tasks:3|g",
@@ -55,7 +46,7 @@ type busy struct {
 
 func startBusy(t *testing.T) *busy {
 	t.Helper()
-	exporter := statsdtest.Start(t, "--statsd.mapping-config="+world.Write(t, "mapping.yml", airflowMapping))
+	exporter := statsdtest.Start(t, "--statsd.mapping-config="+filepath.Join(world.Root(), "deploy/airflow/statsd-mapping.tagged.yml"))
 	dir := t.TempDir()
 	guard := world.Guard(t, world.GuardOptions{
 		Upstream: world.Pushgateway(t), Policy: world.Write(t, "policy.yml", busyPolicy), Audit: filepath.Join(dir, "audit.jsonl"),
@@ -98,9 +89,9 @@ func (b *busy) work(t *testing.T, round int) {
 		path, body string
 		fails      bool
 	}{
-		{"airflow/run_id/r" + fmt.Sprint(round), fmt.Sprintf("task_status{dag_id=\"orders\",task_id=\"load\"} -1\ntask_status{dag_id=\"orders\",task_id=\"clean\"} 0\n"+
-			"task_duration_seconds{dag_id=\"orders\",task_id=\"load\"} 42\n# TYPE task_status_total counter\n"+
-			"task_status_total{dag_id=\"orders\",task_id=\"load\",state=\"failed\"} 1\ntask_status_total{dag_id=\"orders\",task_id=\"load\",state=\"success\"} %d\n", round+1), false},
+		{"airflow/dag_id/orders/task_id/load/run_id/r" + fmt.Sprint(round), fmt.Sprintf("airflow_task_state{state=\"running\"} 0\nairflow_task_state{state=\"failed\"} 1\n"+
+			"airflow_task_last_duration_seconds 42\n# TYPE airflow_task_instances_total counter\n"+
+			"airflow_task_instances_total{state=\"failed\"} 1\nairflow_task_instances_total{state=\"success\"} %d\n", round+1), false},
 		{"import", fmt.Sprintf("# TYPE rows_processed_total counter\nrows_processed_total %d\njob_last_success_unixtime %d\njob_expected_interval_seconds 3600\n"+
 			"# TYPE batch_duration_seconds histogram\nbatch_duration_seconds_bucket{le=\"10\"} 1\nbatch_duration_seconds_bucket{le=\"+Inf\"} 2\nbatch_duration_seconds_sum 60\nbatch_duration_seconds_count 2\n", 100*round, now-600), false},
 		{"trial/run_id/" + fmt.Sprint(round), "rows 1\n", false},
@@ -220,6 +211,7 @@ var (
 // Grafana would for each panel of both dashboards: each query returns series, with the
 // labels that its legend and its links name.
 func TestEveryPanelShowsSomething(t *testing.T) {
+	t.Parallel()
 	b := startBusy(t)
 	for round := range 4 {
 		b.work(t, round)
@@ -247,6 +239,8 @@ func TestEveryPanelShowsSomething(t *testing.T) {
 			}
 		}
 	}
+	t.Run("owners choose their jobs", func(t *testing.T) { ownersChooseTheirJobs(t, b) })
+	t.Run("promtool takes the guard's own page", func(t *testing.T) { promtoolTakesTheGuardsOwnPage(t, b) })
 	if asked < 70 {
 		t.Errorf("only %d queries were asked", asked)
 	}
@@ -275,13 +269,9 @@ func shown(t *testing.T, prometheus *world.Process, query string, needed [][]str
 	return nil
 }
 
-// TestOwnersChooseTheirJobs: a choice of an owner leaves that owner's jobs, in the
+// ownersChooseTheirJobs: a choice of an owner leaves that owner's jobs, in the
 // variable and in the panels.
-func TestOwnersChooseTheirJobs(t *testing.T) {
-	b := startBusy(t)
-	b.work(t, 0)
-	scraped := func() error { return shown(t, b.prometheus, `count(pushguard_job_info{owner="ml"}) == 3`, nil) }
-	world.Eventually(t, settling, scraped)
+func ownersChooseTheirJobs(t *testing.T, b *busy) {
 	for _, board := range boards(t) {
 		world.Eventually(t, settling, func() error {
 			if jobs := choose(t, board, b.prometheus, "ml")["job"]; jobs != "(crowded|refused|trial)" {
@@ -296,10 +286,8 @@ func TestOwnersChooseTheirJobs(t *testing.T) {
 	}
 }
 
-// TestPromtoolTakesTheGuardsOwnPage lints what a guard at work says of itself.
-func TestPromtoolTakesTheGuardsOwnPage(t *testing.T) {
-	b := startBusy(t)
-	b.work(t, 0)
+// promtoolTakesTheGuardsOwnPage lints what a guard at work says of itself.
+func promtoolTakesTheGuardsOwnPage(t *testing.T, b *busy) {
 	world.Need(t, world.PromtoolPath)
 	cmd := exec.Command(world.PromtoolPath, "check", "metrics")
 	cmd.Stdin = strings.NewReader(b.guard.Get(t, "/guard/metrics").Body)

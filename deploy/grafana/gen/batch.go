@@ -12,12 +12,12 @@ func batch() dashboard {
 func batchNow() []panel {
 	return []panel{
 		{
-			kind: stat, title: "Tasks failed now", about: "Tasks whose latest state is failed, -1.", unit: "short", bad: 1, width: 6,
-			queries: []query{{`count(task_status{job=~"$job"} == -1) or vector(0)`, ""}},
+			kind: stat, title: "Tasks failed now", about: "Tasks whose latest state is failed.", unit: "short", bad: 1, width: 6,
+			queries: []query{{`sum(airflow_task_state{job=~"$job", state="failed"}) or vector(0)`, ""}},
 		},
 		{
-			kind: stat, title: "Tasks running now", about: "Tasks whose latest state is running, 0.", unit: "short", width: 6,
-			queries: []query{{`count(task_status{job=~"$job"} == 0) or vector(0)`, ""}},
+			kind: stat, title: "Tasks running now", about: "Tasks whose latest state is running.", unit: "short", width: 6,
+			queries: []query{{`sum(airflow_task_state{job=~"$job", state="running"}) or vector(0)`, ""}},
 		},
 		{
 			kind: stat, title: "Jobs whose last run failed", about: "By the exit code that pushguard push has.", unit: "short", bad: 1, width: 6,
@@ -51,11 +51,11 @@ func batchFailures() []panel {
 	return []panel{
 		{
 			kind: timeseries, title: "Failed tasks, part of all", about: "Within an hour. Red is when BatchFailureRatioHigh fires.", unit: "percentunit", bad: 0.2, width: 12, ofJob: true,
-			queries: []query{{`sum by (job, dag_id) (increase(task_status_total{job=~"$job", state="failed"}[1h])) / sum by (job, dag_id) (increase(task_status_total{job=~"$job"}[1h]))`, "{{job}} {{dag_id}}"}},
+			queries: []query{{`sum by (job, dag_id) (increase(airflow_task_instances_total{job=~"$job", state="failed"}[1h])) / sum by (job, dag_id) (increase(airflow_task_instances_total{job=~"$job"}[1h]))`, "{{job}} {{dag_id}}"}},
 		},
 		{
 			kind: timeseries, title: "Tasks by state", about: "Tasks that came to a state within an hour.", unit: "short", width: 12,
-			queries: []query{{`sum by (state) (increase(task_status_total{job=~"$job"}[1h]))`, "{{state}}"}},
+			queries: []query{{`sum by (state) (increase(airflow_task_instances_total{job=~"$job"}[1h]))`, "{{state}}"}},
 		},
 	}
 }
@@ -65,8 +65,8 @@ func batchAmounts() []panel {
 		{
 			kind: timeseries, title: "Duration", about: "Half and nine of ten runs within an hour took at most so long.", unit: "s", ofJob: true,
 			queries: []query{
-				{`histogram_quantile(0.5, sum by (job, le) (rate(batch_duration_seconds_bucket{job=~"$job"}[1h])))`, "{{job}} p50"},
-				{`histogram_quantile(0.9, sum by (job, le) (rate(batch_duration_seconds_bucket{job=~"$job"}[1h])))`, "{{job}} p90"},
+				{`histogram_quantile(0.5, sum by (job, le) (rate(batch_duration_seconds_bucket{job=~"$job"}[1h]) or rate(airflow_task_duration_seconds_bucket{job=~"$job"}[1h])))`, "{{job}} p50"},
+				{`histogram_quantile(0.9, sum by (job, le) (rate(batch_duration_seconds_bucket{job=~"$job"}[1h]) or rate(airflow_task_duration_seconds_bucket{job=~"$job"}[1h])))`, "{{job}} p90"},
 			},
 		},
 		{
@@ -79,7 +79,7 @@ func batchAmounts() []panel {
 		},
 		{
 			kind: table, title: "Slowest tasks", unit: "s", width: 12, ofJob: true, about: "By their latest run.",
-			queries: []query{{`topk(10, max by (job, dag_id, task_id) (task_duration_seconds{job=~"$job"}))`, "{{task_id}}"}},
+			queries: []query{{`topk(10, max by (job, dag_id, task_id) (airflow_task_last_duration_seconds{job=~"$job"}))`, "{{task_id}}"}},
 		},
 		{
 			kind: timeseries, title: "Pushes", about: "By job, a second.", unit: "reqps", width: 12, ofJob: true,
