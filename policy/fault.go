@@ -17,6 +17,8 @@ type Fault struct {
 	Line, Column int
 	// Msg says what is wrong, in lower case, led by the entry and rule it is in.
 	Msg string
+	// Text is the line as it stands there, without secrets; empty if it is not known.
+	Text string
 }
 
 // Error renders the fault as compilers do: file:line:column: message.
@@ -44,6 +46,24 @@ func (fs Faults) sorted() Faults {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Msg, b.Msg))
 	})
 	return slices.Compact(fs)
+}
+
+// in gives each fault the line it is in.
+func (fs Faults) in(sources []source) Faults {
+	for _, s := range sources {
+		var lines []string
+		for i := range fs {
+			if f := &fs[i]; f.File == s.name {
+				if lines == nil {
+					lines = redacted(string(s.data))
+				}
+				if f.Line >= 1 && f.Line <= len(lines) {
+					f.Text = shown(lines[f.Line-1])
+				}
+			}
+		}
+	}
+	return fs
 }
 
 // unknown words the complaint about a word that is not one of known, with the

@@ -59,9 +59,9 @@ func assemble(sources []source) (*Policy, error) {
 		p = d.compile(d.join(files))
 	}
 	if len(d.faults) > 0 {
-		return nil, d.faults.sorted()
+		return nil, d.faults.sorted().in(sources)
 	}
-	p.digest, p.tests = digest(sources), tests
+	p.digest, p.tests, p.sources = digest(sources), tests, sources
 	for _, s := range sources {
 		p.files = append(p.files, s.name)
 	}

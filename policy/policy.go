@@ -108,6 +108,7 @@ type Policy struct {
 	// besides are the files of users, which the digest does not tell.
 	besides []string
 	files   []string
+	sources []source
 	// entries are in file order, default last, so that a lower ID goes first.
 	entries []*Entry
 	// literals are the entries whose pattern is a plain job name.

@@ -28,8 +28,8 @@ type apiAnswer struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// allJobs is the answer of /jobs.
-type allJobs struct {
+// JobsView is the answer of /jobs.
+type JobsView struct {
 	// Series and Groups are what the Pushgateway behind holds, SeriesLimit and
 	// GroupsLimit what it may; 0 is no limit. Lent is how many of the series are
 	// beyond what their entries are guaranteed.
@@ -39,11 +39,11 @@ type allJobs struct {
 	GroupsLimit int `json:"groups_limit,omitempty"`
 	Lent        int `json:"lent"`
 	// Jobs are those that hold most, most first.
-	Jobs []jobView `json:"jobs"`
+	Jobs []JobView `json:"jobs"`
 }
 
-// jobView is what one job holds and may hold.
-type jobView struct {
+// JobView is what one job holds and may hold.
+type JobView struct {
 	Job   string `json:"job"`
 	Entry string `json:"entry"`
 	File  string `json:"file,omitempty"` // that the entry stands in
@@ -58,7 +58,7 @@ type jobView struct {
 	Shadow *int `json:"shadow,omitempty"`
 	// Forecast is what enforcement would have made of its pushes since the policy is
 	// in force; of jobs in report alone.
-	Forecast *outlookView `json:"forecast,omitempty"`
+	Forecast *OutlookView `json:"forecast,omitempty"`
 
 	Groups        int `json:"groups"`
 	GroupsGranted int `json:"groups_granted,omitempty"`
@@ -68,22 +68,25 @@ type jobView struct {
 	NewThisDay         int `json:"new_this_day"`
 	NewThisDayGranted  int `json:"new_this_day_granted,omitempty"`
 
-	// OldestPush is when the group that was not pushed to for longest was.
+	// OldestPush is when the group that was not pushed to for longest was, LastPush
+	// when the one that was pushed to last was.
 	OldestPush *time.Time `json:"oldest_push,omitempty"`
+	LastPush   *time.Time `json:"last_push,omitempty"`
 }
 
-// oneJob is the answer of /jobs/{job}.
-type oneJob struct {
-	jobView
+// JobDetail is the answer of /jobs/{job}.
+type JobDetail struct {
+	JobView
 	// StaleAfter is how long a group lives without a push; absent for ever.
 	StaleAfter string `json:"stale_after,omitempty"`
 	// Labels are those with the most values, most first, as they were pushed.
-	Labels []labelView `json:"labels"`
+	Labels []LabelView `json:"labels"`
 	// GroupList are its groups, that pushed longest ago first.
-	GroupList []groupView `json:"group_list"`
+	GroupList []GroupView `json:"group_list"`
 }
 
-type labelView struct {
+// LabelView is how many values a job pushed of a label.
+type LabelView struct {
 	Label string `json:"label"`
 	Job   string `json:"job,omitempty"`
 	// Distinct estimates how many values were pushed in the last day, before any
@@ -91,7 +94,8 @@ type labelView struct {
 	Distinct int `json:"distinct"`
 }
 
-type groupView struct {
+// GroupView is what one group of a job holds.
+type GroupView struct {
 	Group  map[string]string `json:"group"`
 	Series int               `json:"series"`
 	Pushed *time.Time        `json:"pushed,omitempty"`
@@ -101,69 +105,82 @@ type groupView struct {
 
 // serveJobs answers /jobs.
 func (g *Guard) serveJobs(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: g.Jobs(limit(r))})
+}
+
+// Jobs tells what all jobs hold, and of the n that hold most what each does.
+func (g *Guard) Jobs(n int) JobsView {
 	e, now := g.epoch.Load(), g.cfg.Now()
 	t := g.book.Totals()
 	guard := ledger.Budget{GuardSeries: e.policy.SeriesBudget()}
 	g.capped(&guard)
-	out := allJobs{
+	out := JobsView{
 		Series: t.Series, SeriesLimit: guard.GuardSeries, Groups: t.Groups, GroupsLimit: e.policy.GroupsBudget(),
-		Lent: t.Lent, Jobs: []jobView{},
+		Lent: t.Lent, Jobs: []JobView{},
 	}
-	for _, j := range g.book.Jobs(limit(r)) {
+	for _, j := range g.book.Jobs(n) {
 		out.Jobs = append(out.Jobs, g.view(e, j, now))
 	}
-	writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: out})
+	return out
 }
 
 // serveJob answers /jobs/{job}.
 func (g *Guard) serveJob(w http.ResponseWriter, r *http.Request) {
+	out, known := g.Job(strings.TrimPrefix(r.URL.Path, apiPath+"/jobs/"), limit(r))
+	if !known {
+		writeJSON(w, http.StatusNotFound, apiAnswer{Status: "error", Error: "no job of that name holds anything; names are those after folding"})
+		return
+	}
+	writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: out})
+}
+
+// Job tells what is known of a job, with its n oldest groups, and whether anything is.
+func (g *Guard) Job(name string, n int) (JobDetail, bool) {
 	e, now := g.epoch.Load(), g.cfg.Now()
-	name := strings.TrimPrefix(r.URL.Path, apiPath+"/jobs/")
-	report, known := g.book.Job(name, limit(r))
+	report, known := g.book.Job(name, n)
 	shadow, forecast := g.shadow.Job(name, 0)
 	labels := g.demand.Job(name, labelsShown)
 	if !known && !forecast && len(labels) == 0 {
-		writeJSON(w, http.StatusNotFound, apiAnswer{Status: "error", Error: "no job of that name holds anything; names are those after folding"})
-		return
+		return JobDetail{}, false
 	}
 	if !known {
 		report.JobUse = ledger.JobUse{Job: name, NewThisHour: shadow.NewThisHour, NewThisDay: shadow.NewThisDay}
 	}
-	out := oneJob{jobView: g.view(e, report.JobUse, now), Labels: []labelView{}, GroupList: []groupView{}}
+	out := JobDetail{JobView: g.view(e, report.JobUse, now), Labels: []LabelView{}, GroupList: []GroupView{}}
 	if d := e.policy.Entry(name).StaleAfter; d > 0 {
 		out.StaleAfter = d.String()
 	}
 	for _, l := range labels {
-		out.Labels = append(out.Labels, labelView{Label: l.Label, Distinct: int(l.Values)})
+		out.Labels = append(out.Labels, LabelView{Label: l.Label, Distinct: int(l.Values)})
 	}
 	for _, group := range report.Oldest {
-		out.GroupList = append(out.GroupList, groupView{
+		out.GroupList = append(out.GroupList, GroupView{
 			Group: keyMap(group.Key), Series: group.Series, Pushed: when(group.Pushed), Pinned: group.Pinned, Over: group.Over,
 		})
 	}
-	writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: out})
+	return out, true
 }
 
 // serveLabel answers /labels/{label}: which jobs push how many values of it.
 func (g *Guard) serveLabel(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, apiPath+"/labels/")
-	out := []labelView{}
+	out := []LabelView{}
 	for _, j := range g.demand.Label(name, limit(r)) {
-		out = append(out, labelView{Label: name, Job: j.Job, Distinct: int(j.Values)})
+		out = append(out, LabelView{Label: name, Job: j.Job, Distinct: int(j.Values)})
 	}
 	writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: out})
 }
 
-func (g *Guard) view(e *epoch, j ledger.JobUse, now time.Time) jobView {
+func (g *Guard) view(e *epoch, j ledger.JobUse, now time.Time) JobView {
 	entry := e.policy.Entry(j.Job)
 	b, _ := entry.Budget(now)
-	v := jobView{
+	v := JobView{
 		Job: j.Job, Entry: entry.Name, File: entry.File, Line: entry.Line, Owner: entry.Owner, Mode: string(entry.Mode),
 		Held: j.Series, Granted: b.Series, Over: j.Over,
 		Groups: j.Groups, GroupsGranted: b.Groups,
 		NewThisHour: j.NewThisHour, NewThisHourGranted: b.NewSeriesPerHour,
 		NewThisDay: j.NewThisDay, NewThisDayGranted: b.NewSeriesPerDay,
-		OldestPush: when(j.OldestPush),
+		OldestPush: when(j.OldestPush), LastPush: when(j.LastPush),
 	}
 	if entry.Mode == policy.Report {
 		held := g.shadow.Held(j.Job)

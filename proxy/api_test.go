@@ -134,7 +134,11 @@ func TestAPIJobs(t *testing.T) {
 		t.Errorf("oldest push: %v, %v", oldest, err)
 	}
 	groups := etl["group_list"].([]any)
-	for _, name := range []string{"oldest_push", "group_list", "labels"} {
+	last, err := time.Parse(time.RFC3339, etl["last_push"].(string))
+	if err != nil || last.Before(oldest) || last.After(time.Now().Add(2*time.Second)) {
+		t.Errorf("last push: %v, %v", last, err)
+	}
+	for _, name := range []string{"oldest_push", "last_push", "group_list", "labels"} {
 		delete(etl, name)
 	}
 	want := map[string]any{

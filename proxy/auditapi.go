@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,34 +15,74 @@ import (
 )
 
 // serveAudit answers /audit: records of the audit log, newest first, without a file
-// those that are in memory. One search runs at a time, since it may have to read all
-// files.
+// those that are in memory.
 func (g *Guard) serveAudit(w http.ResponseWriter, r *http.Request) {
-	if g.cfg.Audit == nil {
-		apiFault(w, http.StatusNotFound, "there is no audit log")
-		return
-	}
-	filter, err := auditFilter(r.URL.Query(), g.cfg.Now())
-	if err != nil {
+	page, err := g.AuditPage(r.Context(), r.URL.Query(), limit(r))
+	switch {
+	case errors.Is(err, ErrNoAudit):
+		apiFault(w, http.StatusNotFound, err.Error())
+	case errors.As(err, new(*QueryError)):
 		apiFault(w, http.StatusBadRequest, err.Error())
-		return
+	case err != nil:
+		apiFault(w, http.StatusInternalServerError, "the audit log cannot be read")
+	default:
+		writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: page})
+	}
+}
+
+// ErrNoAudit says that there is no audit log.
+var ErrNoAudit = errors.New("there is no audit log")
+
+// QueryError is what is wrong with the parameters of a query.
+type QueryError struct{ err error }
+
+// Error says what is wrong, and what is wanted.
+func (e *QueryError) Error() string { return e.err.Error() }
+
+// AuditPage returns up to n records of the audit log that match the parameters of
+// /guard/api/v1/audit, newest first. One search runs at a time, since it may have to
+// read all files. The error is ErrNoAudit, a *QueryError, or why nothing can be read.
+func (g *Guard) AuditPage(ctx context.Context, q url.Values, n int) (audit.Page, error) {
+	if g.cfg.Audit == nil {
+		return audit.Page{}, ErrNoAudit
+	}
+	filter, err := g.AuditFilter(q)
+	if err != nil {
+		return audit.Page{}, err
 	}
 	select {
 	case g.searching <- struct{}{}:
 		defer func() { <-g.searching }()
-	case <-r.Context().Done():
-		return
+	case <-ctx.Done():
+		return audit.Page{}, ctx.Err()
 	}
-	page, err := g.cfg.Audit.Page(r.Context(), filter, r.URL.Query().Get("cursor"), min(limit(r), auditMost))
+	page, err := g.cfg.Audit.Page(ctx, filter, q.Get("cursor"), min(n, auditMost))
 	switch {
 	case errors.Is(err, audit.ErrCursor):
-		apiFault(w, http.StatusBadRequest, err.Error())
+		return audit.Page{}, &QueryError{err}
 	case err != nil:
-		apiFault(w, http.StatusInternalServerError, "the audit log cannot be read")
 		g.logger.Error("The audit log cannot be read", "err", err)
-	default:
-		writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: page})
 	}
+	return page, err
+}
+
+// AuditFilter reads the parameters that the flags of pushguard audit are named as. The
+// error is a *QueryError.
+func (g *Guard) AuditFilter(q url.Values) (*audit.Filter, error) {
+	f, err := auditFilter(q, g.cfg.Now())
+	if err != nil {
+		return nil, &QueryError{err}
+	}
+	return f, nil
+}
+
+// FollowAudit begins to follow the audit log, with up to n of the records before.
+// The error is ErrNoAudit or audit.ErrSubscribers.
+func (g *Guard) FollowAudit(n int) (*audit.Subscription, error) {
+	if g.cfg.Audit == nil {
+		return nil, ErrNoAudit
+	}
+	return g.cfg.Audit.Subscribe(n)
 }
 
 // auditMost is the most records that a page of the audit log has.
@@ -51,7 +92,6 @@ func apiFault(w http.ResponseWriter, status int, text string) {
 	writeJSON(w, status, apiAnswer{Status: "error", Error: text})
 }
 
-// auditFilter reads the parameters that the flags of pushguard audit are named as.
 func auditFilter(q url.Values, now time.Time) (*audit.Filter, error) {
 	f := &audit.Filter{Owner: q.Get("owner"), Finding: q.Get("finding"), Outcome: q.Get("outcome"), Client: q.Get("client")}
 	var err error

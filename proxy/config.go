@@ -59,6 +59,8 @@ type Config struct {
 	// EnableLifecycle permits /-/reload and forwards /-/quit, EnableAdminAPI
 	// forwards /api/v1/admin/wipe.
 	EnableLifecycle, EnableAdminAPI bool
+	// Pages are served to people below /guard/. Nil is none.
+	Pages http.Handler
 	// AdminApart keeps what AdminHandler serves out of Handler.
 	AdminApart bool
 	// TrustedProxies are the peers whose X-Forwarded-For is believed.

@@ -69,10 +69,21 @@ func (g *Guard) routeAdmin(r *mux.Router) {
 	reads.Path(apiPath + "/policy").Handler(read(g.servePolicy))
 	reads.Path(apiPath + "/audit").Handler(read(g.serveAudit))
 	reads.PathPrefix(apiPath + "/labels/").Handler(read(g.serveLabel))
+	if pages := g.cfg.Pages; pages != nil {
+		reads.Path("/guard").Handler(read(toPages))
+		reads.PathPrefix("/guard/").Handler(read(pages.ServeHTTP))
+		r.Path("/guard/explain").Methods(http.MethodPost).Handler(read(pages.ServeHTTP))
+	}
 	admin := func(do http.HandlerFunc) http.Handler { return g.permit(adminRight, do) }
 	r.Path(reloadPath).Handler(admin(g.reload))
 	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).Handler(admin(g.quit))
 	r.Path(wipePath).Methods(http.MethodPut).Handler(admin(g.wipe))
+}
+
+// toPages leads a browser to the pages, wherever they are seen from.
+func toPages(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Location", "guard/")
+	w.WriteHeader(http.StatusFound)
 }
 
 // besideQuit answers /-/quit, which a Pushgateway has beside its route prefix.

@@ -118,20 +118,20 @@ func (g *Guard) recordForecasts(context.Context) {
 	}
 }
 
-// outlookView is what the API says of a job in report.
-type outlookView struct {
+// OutlookView is what the API says of a job in report.
+type OutlookView struct {
 	audit.Forecast
 	// Safe is whether every push would have passed unchanged.
 	Safe bool `json:"safe"`
 }
 
 // outlook is what the API says of a job; nil if it is not in report or nothing came.
-func (g *Guard) outlook(name string, held, shadow int) *outlookView {
+func (g *Guard) outlook(name string, held, shadow int) *OutlookView {
 	f := g.outlooks.of(name)
 	if f == nil {
 		return nil
 	}
 	f.Since = f.Since.UTC()
 	f.Series, f.Enforced = held, shadow
-	return &outlookView{*f, f.Safe()}
+	return &OutlookView{*f, f.Safe()}
 }

@@ -277,7 +277,7 @@ func TestJobsMayMove(t *testing.T) {
 		t.Errorf("entries %v, over %d", b.entries, b.Over("folded"))
 	}
 	oldest, _ := b.Oldest("folded")
-	want := []JobUse{{Job: "folded", Entry: 3, Series: 4, Over: 3, Groups: 1, OldestPush: oldest.Pushed}}
+	want := []JobUse{{Job: "folded", Entry: 3, Series: 4, Over: 3, Groups: 1, OldestPush: oldest.Pushed, LastPush: oldest.Pushed}}
 	if got := b.Jobs(5); !reflect.DeepEqual(got, want) || len(b.Jobs(0)) != 0 {
 		t.Errorf("jobs %v, want %v", got, want)
 	}

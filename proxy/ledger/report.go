@@ -18,9 +18,9 @@ type JobUse struct {
 	// NewThisHour and NewThisDay are the series that the job brought within an hour
 	// and 24 hours, which its groups did not hold.
 	NewThisHour, NewThisDay int
-	// OldestPush is when the group was pushed to that was so longest ago. Zero if
-	// there is none.
-	OldestPush time.Time
+	// OldestPush is when the group was pushed to that was so longest ago, LastPush
+	// when the one was that was so last. Zero if there is none.
+	OldestPush, LastPush time.Time
 }
 
 // GroupUse is what one group holds.
@@ -85,7 +85,7 @@ func (b *Book) use(j *job) JobUse {
 		NewThisHour: j.hour.sum(hour, b.clock.at), NewThisDay: j.day.sum(day, b.clock.at),
 	}
 	if g := j.ages.first(); g != nil {
-		u.OldestPush = g.at.time()
+		u.OldestPush, u.LastPush = g.at.time(), j.ages.newest.at.time()
 	}
 	return u
 }

@@ -213,7 +213,7 @@ func TestReports(t *testing.T) {
 	admit(t, b, put(other)).Settle(Applied)
 	b.Regovern(func(string) (int, Budget) { return 4, budget })
 	first := newHand().now
-	want := JobUse{Job: "j", Entry: 4, Series: 9, Over: 2, Groups: 3, NewThisHour: 9, NewThisDay: 9, OldestPush: first}
+	want := JobUse{Job: "j", Entry: 4, Series: 9, Over: 2, Groups: 3, NewThisHour: 9, NewThisDay: 9, OldestPush: first, LastPush: first.Add(2 * time.Minute)}
 	r, ok := b.Job("j", 2)
 	if !ok || r.JobUse != want || len(r.Oldest) != 2 {
 		t.Errorf("%+v", r)
