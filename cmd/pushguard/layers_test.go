@@ -41,7 +41,8 @@ var layers = []layer{
 	{"proxy/event", []string{"proxy/state"}},
 	{"proxy", []string{"policy", "policy/credential", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
 	{"proxy/trial", []string{"policy", "proxy", "proxy/counter", "proxy/gateway", "proxy/store", "proxy/wire"}},
-	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
+	{"proxy/console", []string{"policy", "proxy", "proxy/audit", "rules/finding"}},
+	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/console", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/state", "proxy/statsd", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
 }
 
 // testOnly are modules that the product must not carry.

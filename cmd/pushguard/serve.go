@@ -26,6 +26,7 @@ import (
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/audit"
+	"github.com/pushguard/pushguard/proxy/console"
 	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/statsd"
@@ -209,11 +210,14 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	}
 	registry.MustRegister(known.metrics(snapshots.store)...)
 	registry.MustRegister(snapshots.metrics()...)
+	pages := s.console(registry)
+	cfg.Pages = pages
 	guard, err := proxy.New(cfg)
 	if err != nil {
 		return err
 	}
-	return s.live(ctx, logger, guard, log, snapshots, sender, events, &known)
+	pages.Of(guard)
+	return s.live(ctx, logger, guard, pages, log, snapshots, sender, events, &known)
 }
 
 // processRegistry returns a registry that knows of the process and the build.
@@ -293,12 +297,13 @@ func readPolicy(load func() (*policy.Policy, error)) (*policy.Policy, error) {
 }
 
 // live runs the lifecycles: the first that ends ends all, and all are awaited.
-func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, log *audit.Log, snapshots *behind, sender *statsd.Sender, events *event.Log, known *memory) error {
+func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, pages *console.Console, log *audit.Log, snapshots *behind, sender *statsd.Sender, events *event.Log, known *memory) error {
 	var group oklogrun.Group
 	var unfinished error
 	group.Add(oklogrun.SignalHandler(ctx, os.Interrupt, syscall.SIGTERM))
 	serve := func(ready string, handler http.Handler, flags *web.FlagConfig) {
 		server := s.server(logger, ready, handler)
+		server.RegisterOnShutdown(pages.Close)
 		group.Add(func() error {
 			return web.ListenAndServe(server, flags, logger)
 		}, func(error) {
@@ -321,6 +326,7 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 		group.Add(s.uncheckedCheck(ctx, logger, snapshots.gateway))
 	}
 	group.Add(inContext(ctx, guard.Run))
+	group.Add(inContext(ctx, pages.Run))
 	group.Add(s.memory.run(ctx))
 	// What comes below is interrupted once no request is left.
 	group.Add(inContext(ctx, log.Run))

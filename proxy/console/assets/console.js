@@ -1,0 +1,115 @@
+// What the pages do by themselves. Without it they show what was when they were loaded.
+"use strict";
+
+(() => {
+  const source = document.body.dataset.live;
+  const box = document.querySelector(".live");
+  const state = document.getElementById("live-state");
+  const toggle = document.getElementById("live-toggle");
+  const news = document.getElementById("news");
+  const most = 200;
+
+  // A label of time follows the reader's clock no further than its title.
+  for (const select of document.querySelectorAll(".filters select")) {
+    select.addEventListener("change", () => select.form.requestSubmit());
+  }
+
+  if (!source || !window.EventSource) return;
+  let stream = null;
+  let paused = false;
+  let retry = 0;
+  let waiting = 0; // records that came since they were last told of
+
+  const show = (word, on) => {
+    box.hidden = false;
+    box.classList.toggle("on", on);
+    state.textContent = word;
+  };
+
+  // The element that has the focus is found again by what it is.
+  const focused = (part) => {
+    const at = document.activeElement;
+    if (!at || !part.contains(at)) return null;
+    const same = part.querySelectorAll(at.tagName);
+    const href = at.getAttribute("href");
+    const index = Array.prototype.indexOf.call(same, at);
+    return () => {
+      const now = Array.from(part.querySelectorAll(at.tagName));
+      const found = (href && now.find((e) => e.getAttribute("href") === href)) || now[index];
+      if (found) found.focus({ preventScroll: true });
+    };
+  };
+
+  const selecting = (part) => {
+    const s = window.getSelection();
+    return s && !s.isCollapsed && part.contains(s.anchorNode);
+  };
+
+  const replace = (part, html) => {
+    if (selecting(part)) return; // whoever copies is not disturbed
+    const again = focused(part);
+    const open = Array.from(part.querySelectorAll("details"), (d) => d.open);
+    const scrolled = Array.from(part.querySelectorAll(".scroll"), (d) => [d.scrollLeft, d.scrollTop]);
+    part.innerHTML = html;
+    part.querySelectorAll("details").forEach((d, i) => { d.open = open[i] || false; });
+    part.querySelectorAll(".scroll").forEach((d, i) => { if (scrolled[i]) [d.scrollLeft, d.scrollTop] = scrolled[i]; });
+    if (again) again();
+  };
+
+  const put = (part, message) => {
+    const rows = document.createElement("tbody");
+    rows.innerHTML = message.html;
+    for (const row of rows.children) row.classList.add("fresh");
+    const fresh = Array.from(rows.children);
+    part.prepend(...fresh);
+    setTimeout(() => fresh.forEach((row) => row.classList.remove("fresh")), 4000);
+    while (part.children.length > most) part.lastElementChild.remove();
+    document.getElementById("no-records")?.remove();
+    if (!waiting) {
+      setTimeout(() => {
+        news.textContent = waiting === 1 ? "1 new record" : waiting + " new records";
+        waiting = 0;
+      }, 1000);
+    }
+    waiting += message.number;
+  };
+
+  const close = () => {
+    clearTimeout(retry);
+    if (stream) stream.close();
+    stream = null;
+  };
+
+  const open = () => {
+    close();
+    stream = new EventSource(source);
+    stream.onopen = () => show("live", true);
+    stream.onmessage = (event) => {
+      const message = JSON.parse(event.data);
+      const part = document.getElementById(message.id);
+      if (!part) return;
+      if (message.before) put(part, message);
+      else replace(part, message.html);
+    };
+    stream.onerror = () => {
+      show("not live", false);
+      // Whoever was turned away asks again later; a connection that broke comes back by itself.
+      if (stream && stream.readyState === EventSource.CLOSED) retry = setTimeout(open, 30000);
+    };
+  };
+
+  toggle.addEventListener("click", () => {
+    paused = !paused;
+    toggle.setAttribute("aria-pressed", String(paused));
+    if (paused) { close(); show("paused", false); } else if (document.getElementById("records")) { location.reload(); } else { open(); }
+  });
+  // A page that nobody looks at takes no stream from those who look.
+  document.addEventListener("visibilitychange", () => {
+    if (paused) return;
+    if (document.hidden) close();
+    else if (document.getElementById("records")) location.reload();
+    else open();
+  });
+  show("connecting", false);
+  open();
+})();

@@ -1,0 +1,102 @@
+package console
+
+import (
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// outcomes are what may become of a push, in the order in which they are shown.
+var outcomes = [...]string{"passed", "changed", "refused", "skipped", "failed"}
+
+// refused is where outcomes has it.
+const refused = 2
+
+// tally counts pushes by their outcome.
+type tally [len(outcomes)]float64
+
+func (t tally) plus(o tally) tally {
+	for i := range t {
+		t[i] += o[i]
+	}
+	return t
+}
+
+// since is what came after an earlier tally: all of it where the counters began anew.
+func (t tally) since(before tally) tally {
+	for i := range t {
+		if t[i] >= before[i] {
+			t[i] -= before[i]
+		}
+	}
+	return t
+}
+
+func (t tally) sum() float64 {
+	sum := 0.0
+	for _, n := range t {
+		sum += n
+	}
+	return sum
+}
+
+// counts are what the guard's own metrics say.
+type counts struct {
+	all      tally
+	byJob    map[string]tally
+	families map[string]*dto.MetricFamily
+}
+
+// read gathers the metrics. What cannot be gathered is not there.
+func read(from prometheus.Gatherer) counts {
+	c := counts{byJob: map[string]tally{}, families: map[string]*dto.MetricFamily{}}
+	if from == nil {
+		return c
+	}
+	gathered, _ := from.Gather()
+	for _, mf := range gathered {
+		c.families[mf.GetName()] = mf
+	}
+	for _, m := range c.families["pushguard_pushes_total"].GetMetric() {
+		job, outcome := label(m, "job"), slices.Index(outcomes[:], label(m, "outcome"))
+		if outcome < 0 {
+			continue
+		}
+		var one tally
+		one[outcome] = m.GetCounter().GetValue()
+		c.all, c.byJob[job] = c.all.plus(one), c.byJob[job].plus(one)
+	}
+	return c
+}
+
+func label(m *dto.Metric, name string) string {
+	for _, l := range m.GetLabel() {
+		if l.GetName() == name {
+			return l.GetValue()
+		}
+	}
+	return ""
+}
+
+// has reports whether there is a metric of that name.
+func (c counts) has(name string) bool { return len(c.families[name].GetMetric()) > 0 }
+
+// sum adds up the metrics of a name that want admits; nil admits all.
+func (c counts) sum(name string, want func(*dto.Metric) bool) float64 {
+	sum := 0.0
+	for _, m := range c.families[name].GetMetric() {
+		if want != nil && !want(m) {
+			continue
+		}
+		switch {
+		case m.Histogram != nil:
+			sum += float64(m.Histogram.GetSampleCount())
+		case m.Counter != nil:
+			sum += m.Counter.GetValue()
+		default:
+			sum += m.GetGauge().GetValue()
+		}
+	}
+	return sum
+}

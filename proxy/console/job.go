@@ -1,0 +1,109 @@
+package console
+
+import (
+	"cmp"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/audit"
+	"github.com/pushguard/pushguard/rules/finding"
+)
+
+const (
+	// groupsShown is how many groups of a job are shown, the oldest, and findingsShown
+	// how many findings.
+	groupsShown   = 100
+	findingsShown = 20
+)
+
+// jobPage is the data of the page of one job.
+type jobPage struct {
+	Now time.Time
+	proxy.JobDetail
+	Row       row
+	Place     string // the link to the entry that governs it
+	Hour, Day spark
+	Followed  bool // has a history
+	Findings  []noticed
+	Records   []audit.Record
+	Most      int // values of its first label
+}
+
+func (p *jobPage) stream() url.Values { return url.Values{"page": {"job"}, "name": {p.Job}} }
+
+// noticed is a finding of late: the newest of its id and label.
+type noticed struct {
+	finding.Finding
+	Time    time.Time
+	Pushes  int
+	Outcome string
+	Would   string // enforced
+	Place   string // the link to the line behind it
+}
+
+func (c *Console) job(r *http.Request) (any, error) {
+	p, ok := c.jobPage(r.URL.Query().Get("name"))
+	if !ok {
+		return nil, &fault{http.StatusNotFound, "no job of that name holds anything or was refused lately; names are those after folding"}
+	}
+	return p, nil
+}
+
+func (c *Console) jobPage(name string) (*jobPage, bool) {
+	s := c.snapshot()
+	records, _ := c.feed.since(0, maxFeed, func(r *audit.Record) bool { return r.Governed == name && r.Forecast == nil })
+	detail, ok := c.guard.Job(name, groupsShown)
+	if !ok && len(records) == 0 {
+		return nil, false
+	}
+	if !ok {
+		r := records[0]
+		detail.JobView = proxy.JobView{Job: name, Entry: r.Entry, Owner: r.Owner, Mode: r.Mode}
+	}
+	p := &jobPage{Now: s.at, JobDetail: detail, Row: row{detail.JobView, c.history.refusals(s)[name]}}
+	p.Place = c.place(p.File, p.Line)
+	hour, day, ok := c.history.of(name)
+	p.Hour, p.Day, p.Followed = drawn(hour, p.Granted), drawn(day, p.Granted), ok
+	p.Findings = c.noticed(name, records)
+	p.Records = records[:min(10, len(records))]
+	if len(p.Labels) > 0 {
+		p.Most = p.Labels[0].Distinct
+	}
+	return p, true
+}
+
+// noticed are the findings of records, newest first, each id and label once.
+func (c *Console) noticed(job string, records []audit.Record) []noticed {
+	type key struct{ id, label string }
+	at := map[key]int{}
+	var out []noticed
+	for i := range records {
+		r := &records[i]
+		for _, f := range r.Findings {
+			k := key{f.ID, f.Label}
+			n, known := at[k]
+			if !known {
+				n = len(out)
+				at[k] = n
+				place := c.guard.PolicyPlace(job, f.ID)
+				out = append(out, noticed{Finding: f, Time: r.Time, Outcome: r.Outcome, Would: r.Would, Place: c.place(place.File, place.Line)})
+			}
+			out[n].Pushes += max(1, r.Count)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b noticed) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(b.Pushes, a.Pushes)) })
+	return out[:min(findingsShown, len(out))]
+}
+
+// findingOf is findingText of a copy, as templates have it.
+func findingOf(f finding.Finding) string { return findingText(&f) }
+
+// findingText says what was noticed, without the fix.
+func findingText(f *finding.Finding) string {
+	bare := *f
+	bare.Fix = ""
+	return bare.String()
+}

@@ -1,0 +1,176 @@
+package console
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/audit"
+)
+
+const (
+	// heartbeat is how often a stream says that it lives, slowest how long a reader may
+	// take for a message before it is dropped, and streamLife how long a stream lasts:
+	// whoever looks on comes again, and is asked again who they are.
+	heartbeat  = 15 * time.Second
+	slowest    = 10 * time.Second
+	streamLife = 15 * time.Minute
+	// maxNews is how many records a message has at most; the newest.
+	maxNews = 50
+)
+
+// message is what a stream sends: a part of a page that is to replace the one before,
+// or to stand in front of it.
+type message struct {
+	ID     string `json:"id"`
+	HTML   string `json:"html"`
+	Before bool   `json:"before,omitempty"`
+	Number int    `json:"number,omitempty"` // of records
+}
+
+// stream is one live page.
+type stream struct {
+	console *Console
+	w       http.ResponseWriter
+	out     *http.ResponseController
+	query   url.Values
+	filter  *audit.Filter
+	next    uint64            // in the feed
+	sent    map[string]uint64 // what was sent last of each part
+}
+
+// live serves a stream of what changes on a page.
+func (c *Console) live(w http.ResponseWriter, r *http.Request) {
+	s := &stream{console: c, w: w, out: http.NewResponseController(w), query: r.URL.Query(), sent: map[string]uint64{}}
+	if err := s.prepare(); err != nil {
+		http.Error(w, err.Error(), faultOf(err).status)
+		return
+	}
+	select {
+	case c.streams <- struct{}{}:
+		defer func() { <-c.streams }()
+	default:
+		w.Header().Set("Retry-After", "30")
+		http.Error(w, fmt.Sprintf("as many pages are live as may be, %d: this one shows what was when it was loaded", maxStreams), http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no")
+	// A stream is no request that a client is slow to send.
+	_ = s.out.SetReadDeadline(time.Time{})
+	s.run(r)
+}
+
+// prepare reads what the stream is to be of.
+func (s *stream) prepare() (err error) {
+	switch page := s.query.Get("page"); page {
+	case "overview", "jobs", "job":
+		return nil
+	case "audit":
+		s.next, _ = strconv.ParseUint(s.query.Get("from"), 10, 64)
+		if end := s.console.feed.end(); s.next > end {
+			s.next = end // of a guard that was started again
+		}
+		s.filter, err = s.console.guard.AuditFilter(s.query)
+		return err
+	default:
+		return &fault{http.StatusBadRequest, "there is no such live page"}
+	}
+}
+
+// run sends until somebody has enough: the reader, the console, or its time is over.
+func (s *stream) run(r *http.Request) {
+	pace, beat, end := time.NewTicker(s.console.cfg.Pace), time.NewTicker(heartbeat), time.NewTimer(streamLife)
+	defer pace.Stop()
+	defer beat.Stop()
+	defer end.Stop()
+	err := s.write("retry: 3000\n\n")
+	for err == nil {
+		var news <-chan struct{}
+		if s.filter != nil {
+			news = s.console.feed.wait()
+		}
+		if err = s.update(); err != nil {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-s.console.closing:
+			return
+		case <-end.C:
+			return
+		case <-beat.C:
+			err = s.write(": here\n\n")
+		case <-news:
+			time.Sleep(100 * time.Millisecond) // records that come together go together
+		case <-pace.C:
+		}
+	}
+}
+
+// update sends what is new.
+func (s *stream) update() error {
+	c := s.console
+	switch s.query.Get("page") {
+	case "audit":
+		return s.records()
+	case "overview":
+		data, _ := c.overview(nil)
+		return s.part("overview-live", data)
+	case "jobs":
+		return s.part("jobs-live", c.jobsPage(s.query))
+	default:
+		if p, ok := c.jobPage(s.query.Get("name")); ok {
+			return s.part("job-live", p)
+		}
+		return nil
+	}
+}
+
+// records sends the records that came.
+func (s *stream) records() error {
+	var found []audit.Record
+	found, s.next = s.console.feed.since(s.next, maxNews, s.filter.Matches)
+	if len(found) == 0 {
+		return nil
+	}
+	html, err := s.console.fragment("record-rows", found)
+	if err != nil {
+		return err
+	}
+	return s.send(message{ID: "records", HTML: html, Before: true, Number: len(found)})
+}
+
+// part sends a part of the page if it has changed.
+func (s *stream) part(id string, data any) error {
+	html, err := s.console.fragment(id, data)
+	if err != nil {
+		return err
+	}
+	if now := sum([]byte(html)); s.sent[id] != now {
+		s.sent[id] = now
+		return s.send(message{ID: id, HTML: html})
+	}
+	return nil
+}
+
+func (s *stream) send(m message) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return s.write("data: " + string(data) + "\n\n")
+}
+
+// write sends to the reader, who is dropped if they do not take it in time.
+func (s *stream) write(text string) error {
+	_ = s.out.SetWriteDeadline(time.Now().Add(slowest))
+	if _, err := s.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return s.out.Flush()
+}
