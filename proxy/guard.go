@@ -103,6 +103,7 @@ func New(cfg Config) (*Guard, error) {
 		g.synced.Store(1) // long ago
 	}
 	g.SetPolicy(cfg.Policy)
+	g.learnRefusals()
 	cfg.Metrics.watch(g)
 	return g, nil
 }
@@ -294,7 +295,9 @@ func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Gr
 	if err != nil {
 		return Answer{}, outcome, err
 	}
-	v.upstreamStatus = answer.Status
+	if !answer.Spooled {
+		v.upstreamStatus = answer.Status
+	}
 	if gone {
 		return Answer{}, outcome, errNotCounted
 	}

@@ -57,7 +57,8 @@ type removal struct {
 	ledger.StaleGroup // of an eviction, the key and the job alone
 	why               reason
 	done              result
-	status            int // of the upstream's answer
+	status            int  // of the upstream's answer
+	spooled           bool // it is kept for an upstream that is away
 	started           time.Time
 	took              time.Duration
 }
@@ -106,13 +107,15 @@ func (g *Guard) deleteStale(ctx context.Context) (sent []removal, done bool) {
 			if r.done != groupDeleted {
 				kept++
 			}
-			switch r.done {
-			case groupDeleted, groupUnsure:
+			switch {
+			case r.spooled:
+				g.tell(r)
+			case r.done == groupDeleted, r.done == groupUnsure:
 				sent = append(sent, r)
-			case groupFailed:
+			case r.done == groupFailed:
 				done = false
 				g.tell(r)
-			case groupKept:
+			case r.done == groupKept:
 				continue
 			}
 			if silent++; r.status != 0 {
@@ -168,6 +171,7 @@ func (g *Guard) removeGroup(ctx context.Context, claim ledger.Claim, s ledger.St
 	answer, err := g.cfg.Upstream.Do(ctx, gateway.Request{Method: http.MethodDelete, Key: s.Key})
 	outcome := settlement(answer, err)
 	grant.Settle(outcome)
+	r.spooled = answer.Spooled
 	r.status, r.took, r.done = answer.Status, g.cfg.Now().Sub(r.started), groupDeleted
 	if outcome != ledger.Applied {
 		if r.done = groupFailed; outcome == ledger.Unknown {

@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/wire"
 )
 
 const (
@@ -99,8 +102,12 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, listingTime)
 	defer cancel()
 	begun := g.cfg.Now() // what comes later may be missing in the listing
-	err := g.book.Load(func() ([]ledger.Group, error) {
+	err := g.book.LoadSome(func() ([]ledger.Group, func(wire.Key) bool, error) {
 		listed, err := g.cfg.Upstream.Groups(ctx, g.seed)
+		var unlisted func(wire.Key) bool
+		if partial := new(gateway.Partial); errors.As(err, &partial) {
+			unlisted, err = partial.Unknown, nil
+		}
 		e, now := g.epoch.Load(), g.cfg.Now()
 		groups := make([]ledger.Group, len(listed))
 		for i, l := range listed {
@@ -111,7 +118,7 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 				Pushed: l.Pushed, Failed: l.Failed, Success: l.Success,
 			}
 		}
-		return groups, err
+		return groups, unlisted, err
 	})
 	if err != nil {
 		g.cfg.Metrics.unsynced.Inc()

@@ -2,18 +2,29 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/spool"
+	"github.com/pushguard/pushguard/proxy/state"
+	"github.com/pushguard/pushguard/proxy/wire"
 )
 
 // faultFlags say what is done while a Pushgateway behind does not answer, as given.
 type faultFlags struct {
 	failures int
 	pause    time.Duration
+
+	spool       bool
+	spoolAfter  time.Duration
+	spoolGroups int
+	spoolBytes  int64
 }
 
 func (f *faultFlags) add(cmd *kingpin.CmdClause) {
@@ -21,6 +32,44 @@ func (f *faultFlags) add(cmd *kingpin.CmdClause) {
 		Default("5")
 	flag(cmd, "pushgateway.breaker-pause", "For how long it is left alone before one request is sent to see whether it is back.", &f.pause, parseTimeout).
 		Default("5s")
+	cmd.Flag("pushgateway.spool", "Keep pushes in --state.dir while the Pushgateway does not answer, with 202, and deliver them when it is back: of each group the newest state.").
+		BoolVar(&f.spool)
+	flag(cmd, "pushgateway.spool-after", "How long the Pushgateway may take over a push before that is kept.", &f.spoolAfter, parseTimeout).
+		Default("5s")
+	flag(cmd, "pushgateway.spool-groups", "Groups that are kept at most; a push of a further one is answered 502.", &f.spoolGroups, parseCount).
+		Default("100000")
+	flag(cmd, "pushgateway.spool-size", "What is kept at most, in memory and on disk; a push beyond is answered 502.", &f.spoolBytes, parseSize).
+		Default("64MiB")
+}
+
+// check finds the faults that no flag can find in itself alone.
+func (f *faultFlags) check(embedded bool, stateDir string) error {
+	switch {
+	case f.spool && embedded:
+		return flagFault("--pushgateway.spool is for a Pushgateway behind: --pushgateway.url names none")
+	case f.spool && stateDir == "":
+		return flagFault("--pushgateway.spool needs --state.dir, where it keeps what waits")
+	}
+	return nil
+}
+
+// spooled is an upstream with a spool before it, if there is to be one, which is nil
+// otherwise.
+func (s *serveCommand) spooled(upstream proxy.Upstream, dir *state.Dir, logger *slog.Logger) (proxy.Upstream, *spool.Spool, error) {
+	f := s.faults
+	if !f.spool {
+		return upstream, nil, nil
+	}
+	caps := s.limits.caps()
+	sp, err := spool.Open(spool.Config{
+		Upstream: upstream, Dir: dir, After: f.spoolAfter, MaxGroups: f.spoolGroups, MaxBytes: f.spoolBytes,
+		Limits: spool.Limits{Options: wire.Options{UTF8Names: s.utf8Names}, Decoded: caps.Decoded},
+		Logger: logger,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("--pushgateway.spool: %w", err)
+	}
+	return sp, sp, nil
 }
 
 func (f *faultFlags) breaker() gateway.Breaker {

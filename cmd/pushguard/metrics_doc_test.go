@@ -25,6 +25,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/spool"
 	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/statsd"
 )
@@ -113,6 +114,11 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 	}
 	t.Cleanup(upstream.Close)
 	registry.MustRegister(upstream)
+	kept, err := spool.Open(spool.Config{Upstream: upstream, Dir: known.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry.MustRegister(kept)
 	guard, err := proxy.New(proxy.Config{
 		Policy: talkativePolicy(t, 100), Upstream: upstream, Metrics: metrics, GroupWait: 20 * time.Second,
 		Caps: proxy.Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 100, Labels: 10, LabelValue: 100},

@@ -129,6 +129,9 @@ func (s *serveCommand) check() error {
 	if s.embedded() && s.unchecked {
 		return flagFault("--pushgateway.unchecked is for a Pushgateway behind: --pushgateway.url names none")
 	}
+	if err := s.faults.check(s.embedded(), s.state.dir); err != nil {
+		return err
+	}
 	if err := s.audit.check(); err != nil {
 		return err
 	}
@@ -197,7 +200,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	cfg := s.guardConfig(rules, snapshots.Upstream, metrics, log, logger)
 	cfg.Secret, cfg.Book = known.secret, known.book
 	// Who checks every push has to know what there is, before the first.
-	cfg.Restored = known.book != nil && known.book.Len() > 0 && !s.unchecked
+	cfg.Restored = known.book != nil && known.book.Len() > 0 && !s.unchecked || snapshots.spool != nil
 	if known.store != nil {
 		cfg.Counters, cfg.Totals = known.store.Book, known.store.Totals
 	}
@@ -327,6 +330,9 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 	}
 	group.Add(inContext(ctx, guard.Run))
 	group.Add(inContext(ctx, pages.Run))
+	if snapshots.spool != nil {
+		group.Add(inContext(ctx, snapshots.spool.Run))
+	}
 	group.Add(s.memory.run(ctx))
 	// What comes below is interrupted once no request is left.
 	group.Add(inContext(ctx, log.Run))

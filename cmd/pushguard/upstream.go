@@ -12,6 +12,7 @@ import (
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/spool"
 	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/store"
 )
@@ -21,6 +22,7 @@ type behind struct {
 	proxy.Upstream
 	gateway *gateway.Upstream // nil without one
 	store   *store.Store      // nil in front of one
+	spool   *spool.Spool      // nil keeps nothing
 }
 
 func (b *behind) close() {
@@ -34,7 +36,11 @@ func (b *behind) metrics() []prometheus.Collector {
 	if b.gateway == nil {
 		return nil
 	}
-	return []prometheus.Collector{b.gateway}
+	all := []prometheus.Collector{b.gateway}
+	if b.spool != nil {
+		all = append(all, b.spool)
+	}
+	return all
 }
 
 // embedded reports whether the guard is to keep the snapshots itself.
@@ -47,7 +53,8 @@ func (s *serveCommand) openBehind(metrics *proxy.Metrics, dir *state.Dir, flags 
 		if err != nil {
 			return nil, err
 		}
-		return &behind{Upstream: s.checked(upstream, logger), gateway: upstream}, nil
+		first, kept, err := s.spooled(s.checked(upstream, logger), dir, logger)
+		return &behind{Upstream: first, gateway: upstream, spool: kept}, err
 	}
 	own, err := store.Open(store.Config{Dir: dir, Quit: quit, Flags: flags, Logger: logger})
 	return &behind{Upstream: own, store: own}, err

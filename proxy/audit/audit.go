@@ -57,7 +57,8 @@ type Record struct {
 	// Outcome is what became of the push. Would is what enforcement would have
 	// made of it, where the mode only reports.
 	Outcome string `json:"outcome"`
-	// Reason is why the guard deleted a group by itself: stale or evicted.
+	// Reason is why the guard deleted a group by itself: stale or evicted. It is spooled
+	// of a push that was answered 202 while the Pushgateway was away, which then refused it.
 	Reason string `json:"reason,omitempty"`
 	Would  string `json:"would,omitempty"`
 	// Status is what the client was answered, UpstreamStatus what the upstream

@@ -37,6 +37,12 @@ type Group struct {
 	Success bool
 }
 
+// Partial says that a listing, which is there all the same, says nothing of some groups.
+type Partial struct{ Unknown func(wire.Key) bool }
+
+// Error says so.
+func (*Partial) Error() string { return "the listing says nothing of some groups" }
+
 // Groups lists what the upstream holds, its metrics as wire.Print has them under
 // the seed. The listing is read as it arrives; what is kept is the result. It may
 // take long where much is stored, and ctx is its only limit.

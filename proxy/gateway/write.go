@@ -81,6 +81,8 @@ type Answer struct {
 	Header http.Header
 	// Body is cut at 1 MiB.
 	Body []byte
+	// Spooled says that the write is kept for an upstream that is away.
+	Spooled bool
 }
 
 // Do sends a push or a delete of one group. A redirect, and no answer, are

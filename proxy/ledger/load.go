@@ -39,6 +39,15 @@ type Group struct {
 //
 // One Load runs at a time. The book is not locked while read runs.
 func (b *Book) Load(read func() ([]Group, error)) error {
+	return b.LoadSome(func() ([]Group, func(wire.Key) bool, error) {
+		groups, err := read()
+		return groups, nil, err
+	})
+}
+
+// LoadSome is Load with a listing that says nothing of some groups: those of which
+// unknown reports true stay as they are. Nil is none.
+func (b *Book) LoadSome(read func() (groups []Group, unknown func(wire.Key) bool, err error)) error {
 	b.loading.Lock()
 	defer b.loading.Unlock()
 	b.mu.Lock()
@@ -46,7 +55,7 @@ func (b *Book) Load(read func() ([]Group, error)) error {
 	wipes := b.wipes
 	b.mu.Unlock()
 
-	groups, err := read()
+	groups, unlisted, err := read()
 	listed := make([]holdings, len(groups))
 	for i := range groups {
 		listed[i] = b.listed(groups[i].Families)
@@ -61,7 +70,7 @@ func (b *Book) Load(read func() ([]Group, error)) error {
 		return err
 	}
 	if wipes == b.wipes {
-		b.replace(groups, listed, settled, now)
+		b.replace(groups, listed, settled, unlisted, now)
 	}
 	return nil
 }
@@ -93,12 +102,15 @@ func (b *Book) listed(listed []wire.FamilyPrint) holdings {
 	return out.out
 }
 
-func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*since, now second) {
+func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*since, unlisted func(wire.Key) bool, now second) {
+	if unlisted == nil {
+		unlisted = func(wire.Key) bool { return false }
+	}
 	seen := make(map[*group]struct{}, len(groups))
 	for i := range groups {
 		l := &groups[i]
 		recent := settled[l.Key.ID()]
-		if recent != nil && recent.whole {
+		if recent != nil && recent.whole || unlisted(l.Key) {
 			continue
 		}
 		g := b.find(l.Key)
@@ -114,7 +126,7 @@ func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*si
 	for _, g := range b.groups {
 		for ; g != nil; g = g.twin {
 			_, recent := settled[g.id]
-			if _, ok := seen[g]; !ok && !recent && g.turn == nil {
+			if _, ok := seen[g]; !ok && !recent && g.turn == nil && !unlisted(g.key()) {
 				before := g.asKept()
 				b.forget(g)
 				b.record(g, before)

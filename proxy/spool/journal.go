@@ -1,0 +1,129 @@
+package spool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/state"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+const logName = "spool"
+
+// The kinds of records, by their first byte.
+const (
+	recordGroup = 1 // what waits of a group: nothing if no part follows
+	recordWipe  = 2 // nothing waits
+)
+
+var methods = [...]string{http.MethodPut, http.MethodPost, http.MethodDelete}
+
+var errRecord = errors.New("a record of the spool that cannot be read")
+
+func appendText[T string | []byte](dst []byte, s T) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// appendGroup is the record of what waits of a group.
+func appendGroup(dst []byte, id string, parts []*part) []byte {
+	dst = appendText(append(dst, recordGroup), id)
+	dst = binary.AppendUvarint(dst, uint64(len(parts)))
+	for _, p := range parts {
+		for i, m := range methods {
+			if m == p.method {
+				dst = append(dst, byte(i))
+			}
+		}
+		dst = binary.AppendVarint(dst, p.came.UnixNano())
+		for _, value := range p.header {
+			dst = appendText(dst, value)
+		}
+		dst = appendText(dst, p.body)
+	}
+	return dst
+}
+
+// readGroup reads such a record behind its first byte.
+func readGroup(record []byte) (id string, parts []*part, err error) {
+	r := state.NewReader(record, errRecord)
+	id = strings.Clone(r.Text())
+	for range r.Count(7) {
+		method := int(r.Byte())
+		if method >= len(methods) {
+			r.Fail()
+			break
+		}
+		p := &part{method: methods[method], came: time.Unix(0, r.Varint())}
+		for i := range p.header {
+			p.header[i] = r.Text()
+		}
+		p.body = bytes.Clone(r.Take(r.Uvarint()))
+		parts = append(parts, p)
+	}
+	if key := wire.KeyOf(id); r.Err() == nil && (r.Len() > 0 || key.Job() == "" || wire.NewKey(key.Labels()...).ID() != id) {
+		return "", nil, errRecord
+	}
+	return id, parts, r.Err()
+}
+
+// restore applies a record to a spool that nobody uses yet.
+func (s *Spool) restore(record []byte) error {
+	switch {
+	case len(record) == 1 && record[0] == recordWipe:
+		s.entries = map[string]*entry{}
+		return nil
+	case len(record) == 0 || record[0] != recordGroup:
+		s.cfg.Logger.Error("A record of the spool cannot be read: a push that waited is lost")
+		return nil
+	}
+	id, parts, err := readGroup(record[1:])
+	if err != nil {
+		s.cfg.Logger.Error("A record of the spool cannot be read: a push that waited is lost", "err", err)
+		return nil
+	}
+	if len(parts) == 0 {
+		delete(s.entries, id)
+		return nil
+	}
+	s.entries[id] = &entry{key: wire.KeyOf(id), parts: parts, size: sizeOf(parts)}
+	return nil
+}
+
+// record appends what waits of a group. The lock is held.
+func (s *Spool) record(e *entry) state.Position {
+	return s.log.Append(appendGroup(nil, e.key.ID(), e.parts))
+}
+
+// compact writes the spool anew whenever that is due, until its directory is closed.
+func (s *Spool) compact() {
+	for range s.log.Due() {
+		err := s.log.Compact(func(write func([]byte) error) error {
+			for _, e := range s.all() {
+				s.mu.Lock()
+				record := appendGroup(nil, e.key.ID(), e.parts)
+				s.mu.Unlock()
+				if err := write(record); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, state.ErrClosed) {
+			s.cfg.Logger.Error("The spool cannot be written: pushes are refused while the Pushgateway is away", "err", err)
+		}
+	}
+}
+
+func (s *Spool) all() []*entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*entry, 0, len(s.entries))
+	for _, e := range s.entries {
+		out = append(out, e)
+	}
+	return out
+}

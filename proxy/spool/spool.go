@@ -1,0 +1,333 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/state"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// Upstream is what a Spool stands before. *gateway.Upstream is one.
+type Upstream interface {
+	Do(ctx context.Context, r gateway.Request) (gateway.Answer, error)
+	Forward(ctx context.Context, escapedPath string, r gateway.Request) (gateway.Answer, error)
+	Groups(ctx context.Context, seed uint64) ([]gateway.Group, error)
+	Started(ctx context.Context) (time.Time, error)
+	Proxy() http.Handler
+}
+
+// Limits are those under which pushes were accepted.
+type Limits struct {
+	wire.Options
+	Decoded int64 // bytes of a body
+}
+
+// Config configures a Spool.
+type Config struct {
+	// Upstream is where everything goes as long as it answers. Required.
+	Upstream Upstream
+	// Dir is where what waits is kept. Required.
+	Dir *state.Dir
+	// After is how long the upstream may take over a write before that is kept. 0 leaves
+	// it to the upstream.
+	After time.Duration
+	// MaxGroups and MaxBytes bound what is kept; a write beyond fails.
+	MaxGroups int
+	MaxBytes  int64
+	Limits    Limits
+	// Lanes is how many upstreams there are, and Lane tells to which of them a group
+	// belongs: what one of them does not take keeps nothing of another's waiting. Nil is
+	// one.
+	Lanes int
+	Lane  func(wire.Key) int
+	// Probe asks one of the upstreams for any answer, to see whether it is back. Nil
+	// asks when the upstream started.
+	Probe  func(ctx context.Context, lane int) error
+	Logger *slog.Logger
+}
+
+// Refusal is a write that was kept, and that the upstream then refused.
+type Refusal struct {
+	Key    wire.Key
+	Method string
+	Came   time.Time
+	Status int
+	Body   []byte
+	Bytes  int
+}
+
+// Spool is an Upstream that keeps what its own does not take. It is safe for concurrent
+// use, but for writes of one group, which the caller has come one after the other.
+type Spool struct {
+	Upstream
+	cfg   Config
+	log   *state.Log
+	lanes []*lane
+	// settles is how long an upstream that is back has to carry out what it had received
+	// before.
+	settles time.Duration
+
+	listed    atomic.Bool // whether the upstream's groups are known
+	onRefusal atomic.Pointer[func(Refusal)]
+
+	mu      sync.Mutex
+	entries map[string]*entry // by the ID of the group
+	bytes   int64
+
+	stats stats
+}
+
+// Open returns a spool with what the directory holds from before. Nothing is delivered
+// before Run, and before Groups has listed what the upstream holds.
+func Open(cfg Config) (*Spool, error) {
+	if cfg.Lane == nil {
+		cfg.Lanes, cfg.Lane = 1, func(wire.Key) int { return 0 }
+	}
+	if cfg.Probe == nil {
+		cfg.Probe = func(ctx context.Context, _ int) error {
+			_, err := cfg.Upstream.Started(ctx)
+			return err
+		}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Spool{Upstream: cfg.Upstream, cfg: cfg, settles: settles, entries: map[string]*entry{}}
+	var err error
+	if s.log, err = cfg.Dir.Log(logName, state.LogOptions{}, s.restore); err != nil {
+		return nil, err
+	}
+	for i := range cfg.Lanes {
+		s.lanes = append(s.lanes, newLane(i))
+	}
+	for _, e := range s.entries {
+		e.lane = s.lanes[cfg.Lane(e.key)]
+		s.bytes += int64(e.size)
+		s.enqueue(e)
+	}
+	if n := len(s.entries); n > 0 {
+		cfg.Logger.Info("Pushes wait in the spool from before", "groups", n, "bytes", s.bytes)
+	}
+	return s, nil
+}
+
+// OnRefusal has f be told of every write that was kept and then refused, from many
+// goroutines. It is for before Run.
+func (s *Spool) OnRefusal(f func(Refusal)) { s.onRefusal.Store(&f) }
+
+var (
+	errFull = errors.New("the spool is full")
+	errDisk = errors.New("the spool cannot be written")
+)
+
+// Do sends a write on, or keeps it: if the upstream does not answer it, or if others of
+// the group wait. What is kept is answered 202.
+func (s *Spool) Do(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
+	lane := s.lanes[s.cfg.Lane(r.Key)]
+	if s.mustWait(r.Key, lane) {
+		if err := s.keep(ctx, r, lane); err != nil {
+			return gateway.Answer{}, fmt.Errorf("%w: %w", gateway.ErrUnreachable, err)
+		}
+		return accepted(), nil
+	}
+	answer, err := s.try(ctx, r)
+	if !away(answer, err) {
+		return answer, err
+	}
+	s.lost(lane, reason(answer, err))
+	if err := s.keep(ctx, r, lane); err != nil {
+		s.cfg.Logger.Warn("A push was not kept", "group", r.Key.String(), "err", err)
+		return answer, err
+	}
+	return accepted(), nil
+}
+
+func accepted() gateway.Answer {
+	return gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}, Spooled: true}
+}
+
+// away reports whether a write is to be tried again: it had no answer, or that of one
+// that cannot answer now.
+func away(a gateway.Answer, err error) bool {
+	if err != nil {
+		return !errors.Is(err, gateway.ErrRedirect)
+	}
+	return a.Status >= 500 || a.Status == http.StatusTooManyRequests
+}
+
+// reason is why a write is to be tried again.
+func reason(a gateway.Answer, err error) error {
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("it answers %d", a.Status)
+}
+
+func (s *Spool) try(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
+	if s.cfg.After > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.cfg.After)
+		defer cancel()
+	}
+	return s.Upstream.Do(ctx, r)
+}
+
+func (s *Spool) mustWait(key wire.Key, l *lane) bool {
+	if !s.listed.Load() {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return l.down || s.entries[key.ID()] != nil
+}
+
+// keep returns once the write is on disk. If it cannot be there, nothing was kept.
+func (s *Spool) keep(ctx context.Context, r gateway.Request, l *lane) error {
+	e, before, position, err := s.add(r, l)
+	if err != nil {
+		s.stats.refused(err)
+		return err
+	}
+	err = s.log.Commit(ctx, position)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.unsafe = false
+	if err != nil {
+		s.assign(e, before.waiting(e))
+		s.record(e)
+		err = fmt.Errorf("%w: %w", errDisk, err)
+		s.stats.refused(err)
+	} else {
+		s.stats.kept.Add(1)
+	}
+	s.enqueue(e)
+	return err
+}
+
+// add puts a write behind those of its group. What it replaces is found without the lock:
+// nobody else adds to the group meanwhile, and a part that was delivered since is gone.
+func (s *Spool) add(r gateway.Request, l *lane) (e *entry, before snapshot, at state.Position, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := r.Key.ID()
+	if e = s.entries[id]; e == nil {
+		if len(s.entries) >= s.cfg.MaxGroups {
+			return nil, before, 0, fmt.Errorf("%w: %d groups wait", errFull, len(s.entries))
+		}
+		id = string([]byte(id)) // the request's memory is its own
+		e = &entry{key: wire.KeyOf(id), lane: l}
+	}
+	before = snapshot{e.parts, e.sending}
+	e.unsafe = true // and so nothing begins to be sent meanwhile
+	s.mu.Unlock()
+	after := snapshot{superseding(before.parts, before.sending, newPart(r, time.Now()), r, s.cfg.Limits), before.sending}
+	s.mu.Lock()
+	parts := after.waiting(e)
+	if by := int64(sizeOf(parts) - e.size); by > 0 && s.bytes+by > s.cfg.MaxBytes {
+		e.unsafe = false
+		s.enqueue(e)
+		return nil, before, 0, fmt.Errorf("%w: %d bytes wait", errFull, s.bytes)
+	}
+	s.assign(e, parts)
+	return e, before, s.record(e), nil
+}
+
+// assign has a group have these parts wait. The lock is held.
+func (s *Spool) assign(e *entry, parts []*part) {
+	size := sizeOf(parts)
+	s.bytes += int64(size - e.size)
+	e.parts, e.size = parts, size
+	if id := e.key.ID(); len(parts) == 0 {
+		delete(s.entries, id)
+	} else {
+		s.entries[id] = e
+	}
+}
+
+// Groups lists what the upstream holds. Of groups of which something waits that says
+// nothing: the error is then a *gateway.Partial.
+func (s *Spool) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error) {
+	waiting := map[string]bool{}
+	for _, e := range s.all() {
+		waiting[e.key.ID()] = true
+	}
+	groups, err := s.Upstream.Groups(ctx, seed)
+	var partial *gateway.Partial
+	if err != nil && !errors.As(err, &partial) {
+		return nil, err
+	}
+	s.dropTwins(groups)
+	if !s.listed.Swap(true) {
+		s.wake()
+	}
+	if len(waiting) == 0 {
+		return groups, err
+	}
+	return groups, &gateway.Partial{Unknown: func(k wire.Key) bool {
+		return waiting[k.ID()] || partial != nil && partial.Unknown(k)
+	}}
+}
+
+// dropTwins refuses what waits for a group that would break every scrape beside one that
+// the upstream holds: it was kept when nobody knew of that.
+func (s *Spool) dropTwins(groups []gateway.Group) {
+	held := map[string]string{}
+	for _, g := range groups {
+		held[g.Key.Canonical().ID()] = g.Key.ID()
+	}
+	for _, e := range s.all() {
+		id := e.key.ID()
+		twin, ok := held[e.key.Canonical().ID()]
+		if !ok || twin == id {
+			continue
+		}
+		s.mu.Lock()
+		parts := e.parts
+		if !e.sending && !e.unsafe {
+			s.unqueue(e)
+			s.assign(e, nil)
+			s.record(e)
+		}
+		s.mu.Unlock()
+		for _, p := range parts {
+			s.refused(e, p, gateway.Answer{Status: http.StatusBadRequest, Body: []byte("the Pushgateway holds the group " + wire.KeyOf(twin).String())})
+		}
+	}
+}
+
+// Forward forgets what waits with a wipe that has succeeded.
+func (s *Spool) Forward(ctx context.Context, escapedPath string, r gateway.Request) (gateway.Answer, error) {
+	answer, err := s.Upstream.Forward(ctx, escapedPath, r)
+	if escapedPath == "/api/v1/admin/wipe" && err == nil && answer.Status >= 200 && answer.Status < 300 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, e := range s.entries {
+			s.unqueue(e)
+			e.parts, e.size = nil, 0
+		}
+		s.entries, s.bytes = map[string]*entry{}, 0
+		s.log.Append([]byte{recordWipe})
+	}
+	return answer, err
+}
+
+// Proxy serves reads. While the upstream is away, that the guard is there and ready is
+// the spool's to say.
+func (s *Spool) Proxy() http.Handler {
+	next := s.Upstream.Proxy()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.Path; (p == "/-/ready" || p == "/-/healthy") && s.Status().Away {
+			s.answerReady(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,257 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/state"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// model is a Pushgateway of a few lines: families by group, each the body line it came
+// with. While it is away it answers nobody, and may act all the same.
+type model struct {
+	mu     sync.Mutex
+	groups map[string]map[string]string
+	away   bool
+	acts   bool // though it is away
+	log    []string
+}
+
+var errAway = fmt.Errorf("%w: it is away", gateway.ErrTimeout)
+
+func (m *model) Do(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.away && !m.acts || ctx.Err() != nil {
+		return gateway.Answer{}, errAway
+	}
+	m.apply(r.Key.Job(), r.Method, string(r.Body))
+	m.log = append(m.log, r.Method+" "+r.Key.Job())
+	if m.away {
+		return gateway.Answer{}, errAway
+	}
+	return gateway.Answer{Status: http.StatusOK}, nil
+}
+
+func (m *model) apply(job, method, body string) {
+	if method != http.MethodPost {
+		delete(m.groups, job)
+	}
+	if method == http.MethodDelete {
+		return
+	}
+	if m.groups[job] == nil {
+		m.groups[job] = map[string]string{}
+	}
+	for line := range strings.Lines(body) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			m.groups[job][name] = value
+		}
+	}
+}
+
+func (m *model) Forward(context.Context, string, gateway.Request) (gateway.Answer, error) {
+	return gateway.Answer{Status: http.StatusAccepted}, nil
+}
+func (m *model) Groups(context.Context, uint64) ([]gateway.Group, error) { return nil, nil }
+func (m *model) Proxy() http.Handler                                     { return http.NotFoundHandler() }
+
+func (m *model) Started(context.Context) (time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.away {
+		return time.Time{}, errAway
+	}
+	return time.Time{}, nil
+}
+
+func (m *model) set(away, acts bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.away, m.acts = away, acts
+}
+
+// opened is a spool that runs, until stop is called.
+func opened(t rapid.TB, dir string, m *model) (s *Spool, stop func()) {
+	t.Helper()
+	d, err := state.Open(context.Background(), dir, state.Options{Sync: state.SyncNever, Wait: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err = Open(Config{Upstream: m, Dir: d, MaxGroups: 100, MaxBytes: 1 << 20, Limits: Limits{Decoded: 1 << 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.settles = time.Millisecond
+	if _, err := s.Groups(context.Background(), 0); err != nil && !errors.As(err, new(*gateway.Partial)) {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.Run(ctx) }()
+	return s, func() {
+		cancel()
+		<-done
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func key(job string) wire.Key { return wire.NewKey(labels.Label{Name: "job", Value: job}) }
+
+// push is a write as the guard sends it.
+func push(t rapid.TB, s *Spool, method, job, body string) gateway.Answer {
+	t.Helper()
+	r := gateway.Request{Method: method, Key: key(job), Body: []byte(body)}
+	if method != http.MethodDelete {
+		r.Push = &wire.Push{}
+		if err := r.Push.Parse([]byte(body), wire.Text, r.Key, wire.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := s.Do(context.Background(), r)
+	if err != nil || a.Status != http.StatusOK && !(a.Status == http.StatusAccepted && a.Spooled) {
+		t.Fatalf("%s %s: %+v, %v", method, job, a, err)
+	}
+	return a
+}
+
+func emptied(t rapid.TB, s *Spool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); s.Status().Groups > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the spool is not empty: %+v", s.Status())
+		}
+	}
+}
+
+// Whatever is pushed while the upstream comes and goes and the process ends, it holds in
+// the end what it would had it never been away.
+func TestNewestStateArrives(t *testing.T) {
+	dirs := 0
+	base := t.TempDir()
+	rapid.Check(t, func(t *rapid.T) {
+		dirs++
+		dir := fmt.Sprintf("%s/%d", base, dirs)
+		m, want := &model{groups: map[string]map[string]string{}}, &model{groups: map[string]map[string]string{}}
+		s, stop := opened(t, dir, m)
+		for i := range rapid.IntRange(1, 30).Draw(t, "writes") {
+			switch rapid.IntRange(0, 9).Draw(t, "fault") {
+			case 0:
+				m.set(true, rapid.Bool().Draw(t, "acts"))
+			case 1:
+				m.set(false, false)
+			case 2:
+				stop()
+				s, stop = opened(t, dir, m)
+			}
+			method := rapid.SampledFrom([]string{"PUT", "POST", "POST", "POST", "DELETE"}).Draw(t, "method")
+			job := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "job")
+			var body strings.Builder
+			for _, f := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"x", "y", "z"}), 0, 3, rapid.ID[string]).Draw(t, "families") {
+				fmt.Fprintf(&body, "%s %d\n", f, i)
+			}
+			push(t, s, method, job, body.String())
+			want.apply(job, method, body.String())
+		}
+		m.set(false, false)
+		emptied(t, s)
+		stop()
+		if diff := cmp.Diff(want.groups, m.groups); diff != "" {
+			t.Fatalf("the upstream holds (-want +got):\n%s", diff)
+		}
+		if s.Status().Bytes != 0 {
+			t.Fatalf("an empty spool counts %d bytes", s.Status().Bytes)
+		}
+	})
+}
+
+// What waits grows with the groups, not with the time.
+func TestBoundedByGroups(t *testing.T) {
+	m := &model{groups: map[string]map[string]string{}, away: true}
+	s, stop := opened(t, t.TempDir(), m)
+	defer stop()
+	for i := range 1000 {
+		push(t, s, "PUT", "put", fmt.Sprintf("x %d\ny 1\n", i))
+		push(t, s, "POST", "post", fmt.Sprintf("x %d\n", i))
+		push(t, s, "POST", "post", fmt.Sprintf("y %d\n", i))
+	}
+	if now := s.Status(); now.Groups != 2 || now.Bytes > 2000 {
+		t.Errorf("after 3000 writes of two groups there wait %d groups, %d bytes", now.Groups, now.Bytes)
+	}
+}
+
+// A write does not go ahead of those of its group that wait, though the upstream is back.
+func TestNoOvertaking(t *testing.T) {
+	m := &model{groups: map[string]map[string]string{}, away: true}
+	s, stop := opened(t, t.TempDir(), m)
+	defer stop()
+	push(t, s, "PUT", "a", "x 1\n")
+	m.set(false, false)
+	push(t, s, "POST", "a", "y 2\n")
+	emptied(t, s)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if want := []string{"PUT a", "POST a"}; !slices.Equal(m.log, want) {
+		t.Errorf("it got %q, want %q", m.log, want)
+	}
+}
+
+// A disk that takes nothing has the write fail, and nothing is kept of it.
+func TestDiskGone(t *testing.T) {
+	m := &model{groups: map[string]map[string]string{}, away: true}
+	s, stop := opened(t, t.TempDir(), m)
+	push(t, s, "PUT", "a", "x 1\n")
+	_ = s.cfg.Dir.Close()
+	_, err := s.Do(t.Context(), gateway.Request{Method: "PUT", Key: key("a"), Body: []byte("x 2\n")})
+	if err == nil {
+		t.Error("a write that is not on disk was acknowledged")
+	}
+	if now := s.Status(); now.Groups != 1 {
+		t.Errorf("%d groups wait, want the one of before", now.Groups)
+	}
+	m.set(false, false)
+	emptied(t, s)
+	stop()
+	if diff := cmp.Diff(map[string]map[string]string{"a": {"x": "1"}}, maps.Clone(m.groups)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func FuzzReadGroup(f *testing.F) {
+	p := newPart(gateway.Request{Method: "PUT", Body: []byte("x 1\n"), ContentType: wire.TextType}, time.Unix(1, 0))
+	f.Add(appendGroup(nil, key("a").ID(), []*part{p, p}))
+	f.Add(appendGroup(nil, key("a").ID(), nil))
+	f.Add([]byte{recordWipe})
+	f.Fuzz(func(t *testing.T, record []byte) {
+		if len(record) == 0 {
+			return
+		}
+		id, parts, err := readGroup(record[1:])
+		if err != nil {
+			return
+		}
+		again, same, err := readGroup(appendGroup(nil, id, parts)[1:])
+		if err != nil || again != id || len(same) != len(parts) {
+			t.Errorf("%x is read as %q with %d parts, and again as %q with %d, %v", record, id, len(parts), again, len(same), err)
+		}
+	})
+}
