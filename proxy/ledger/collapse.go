@@ -129,7 +129,7 @@ func (t *tally) place(id ident, held *family) placed {
 		return placed{}
 	}
 	p := placed{maybe: int(held.size(i))}
-	if !t.group.unsure && !t.foreign {
+	if !t.group.unsure {
 		p.held = p.maybe
 		if !t.claim.Totals {
 			d.freed[id.slot] -= p.held

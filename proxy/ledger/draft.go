@@ -25,6 +25,7 @@ type draft struct {
 	words      []uint64
 	pushed     builder
 	overflow   overflow
+	ahead      *ahead // nil unless the claim is only foreseen
 }
 
 type hashed struct {

@@ -144,7 +144,11 @@ func (t *tally) pinnedAfter() *group {
 	if !t.job.terms.KeepLast || len(t.claim.Success) > 0 {
 		return nil
 	}
-	return t.job.ages.success()
+	last := t.job.ages.success()
+	if g := t.group; g.job != t.job && g.success && (last == nil || last.at <= g.at) {
+		return g // it is the job's own once the claim is admitted
+	}
+	return last
 }
 
 // makeRoom chooses groups to evict until the job has room for series more, and

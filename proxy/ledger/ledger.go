@@ -77,6 +77,8 @@ type Grant struct {
 	fresh   int           // series that counted as new
 	made    bool          // it makes the group
 	victims []*group      // promised to be evicted
+
+	foreseen *foresight // nil if it was admitted
 }
 
 // Config configures a Book.
@@ -172,33 +174,6 @@ func (b *Book) Admit(ctx context.Context, c Claim) (*Grant, error) {
 	return grant, nil
 }
 
-// Peek returns what Admit would say, and books nothing. It does not wait: of a
-// group that is taken it tells from what is certain now.
-func (b *Book) Peek(c Claim) (Ruling, error) {
-	d := drafts.Get().(*draft)
-	defer d.free()
-	if err := d.fill(b, &c); err != nil {
-		return Ruling{}, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.clock.read()
-	g := findIn(b.table(c.Totals), c.Group)
-	if g == nil {
-		g = &group{id: c.Group.ID()}
-		if c.Totals {
-			g.sums = &sums{}
-		}
-	}
-	j := b.jobs[c.payer()]
-	if j == nil {
-		j = newJob(c.Entry, b.idles.peek(c.payer(), b.clock.at))
-	}
-	v, err := b.rule(g, j, &c, d, writer(b.hash(c.Raw.ID())))
-	j.unlearn(d.fresh)
-	return v.Ruling, err
-}
-
 // grant decides a claim whose group is taken, and books it.
 func (b *Book) grant(grant *Grant, c *Claim) error {
 	g, d := grant.group, grant.draft
@@ -213,26 +188,39 @@ func (b *Book) grant(grant *Grant, c *Claim) error {
 		}
 		return err
 	}
-	grant.Ruling, grant.same = v.Ruling, v.same
 	if c.Method == http.MethodDelete {
+		grant.Ruling = v.Ruling
 		return nil
 	}
-	d.collapse()
-	if grant.same && grant.Method == http.MethodPut {
-		grant.pushed = g.content
-	} else {
-		grant.pushed = d.build(c, g, grant.raw)
-	}
-	grant.success = d.writes(c.Success)
+	grant.bring(c, &v)
 	b.count(grant, j, &v)
 	b.change(g, func() { g.reserve(grant) })
 	return nil
 }
 
+// bring fills in what the push brings.
+func (g *Grant) bring(c *Claim, v *verdict) {
+	d := g.draft
+	g.Ruling, g.same = v.Ruling, v.same
+	d.collapse()
+	if g.same && g.Method == http.MethodPut {
+		g.pushed = g.group.content
+	} else {
+		g.pushed = d.build(c, g.group, g.raw)
+	}
+	g.success = d.writes(c.Success)
+}
+
+// take fills in what it uses up.
+func (g *Grant) take(v *verdict, at int64) {
+	g.at, g.fresh = at, v.fresh
+	g.made, g.victims = !g.group.exists && g.group.sums == nil, v.victims
+}
+
 // count books what an admitted push uses up.
 func (b *Book) count(grant *Grant, j *job, v *verdict) {
-	grant.account, grant.at, grant.fresh = j.account, b.clock.at, v.fresh
-	grant.made, grant.victims = !grant.group.exists && grant.group.sums == nil, v.victims
+	grant.account = j.account
+	grant.take(v, b.clock.at)
 	if grant.group.sums == nil {
 		j.pushes.add(minute, grant.at, 1)
 	}
@@ -254,21 +242,11 @@ func (b *Book) count(grant *Grant, j *job, v *verdict) {
 // repay gives back what a push has not used up after all, and ends or binds the
 // promise of what was to make room for it.
 func (g *Grant) repay(o Outcome, at int64) {
-	fresh := 0
-	switch o {
-	case Untouched:
-		fresh = g.fresh
-		if g.entry != nil {
-			g.entry.newJobs.take(day, g.at, 1)
-			g.book.recordEntry(g.entry, g.at)
-		}
-	case Refused:
-		fresh = g.fresh
-		if g.made {
-			fresh -= ownSeries // those are there
-		}
+	if o == Untouched && g.entry != nil {
+		g.entry.newJobs.take(day, g.at, 1)
+		g.book.recordEntry(g.entry, g.at)
 	}
-	if fresh > 0 {
+	if fresh := g.unspent(o); fresh > 0 {
 		g.account.hour.take(hour, g.at, fresh)
 		g.account.day.take(day, g.at, fresh)
 		g.book.recordAccount(g.account, g.at)
@@ -277,6 +255,18 @@ func (g *Grant) repay(o Outcome, at int64) {
 		if v.job != nil {
 			v.job.promised.settle(g, v, o, at+promiseTime)
 		}
+	}
+}
+
+// unspent is how many of the series that counted as new are not, after an outcome.
+func (g *Grant) unspent(o Outcome) int {
+	switch {
+	case o == Untouched, o == Refused && !g.made:
+		return g.fresh
+	case o == Refused:
+		return g.fresh - ownSeries // those are there
+	default:
+		return 0
 	}
 }
 
@@ -293,6 +283,12 @@ func (g *Grant) Settle(o Outcome) {
 		return
 	}
 	g.settled = true
+	if g.foreseen != nil {
+		g.foreseen.settle(g, o)
+		g.draft.free()
+		g.draft, g.pushed = nil, nil
+		return
+	}
 	now := toSecond(b.clock.read())
 	switch {
 	case !g.Skip:

@@ -64,9 +64,7 @@ func (b *Book) ruleSeries(g *group, j *job, c *Claim, d *draft, v *verdict) erro
 	if collapses {
 		t.prepare()
 	}
-	if !t.foreign {
-		t.release(put)
-	}
+	t.release(put)
 	if !g.exists && !c.Totals && !t.begin() {
 		t.sum()
 		return t.refusal()

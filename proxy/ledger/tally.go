@@ -17,16 +17,15 @@ type tally struct {
 	claim *Claim
 	draft *draft
 
-	foreign bool // another job pays for what the group holds
-	used    int  // series of the job
-	shared  int  // of the entry
-	total   int  // of all jobs
-	slack   int  // of them those that cannot be there all at once
-	others  int  // what other entries hold of the remainder
-	groups  int  // of the job
-	fresh   int  // series that count as new
-	hour    int  // those that counted before, within an hour
-	day     int  // and within a day
+	used    int // series of the job
+	shared  int // of the entry
+	total   int // of all jobs
+	slack   int // of them those that cannot be there all at once
+	others  int // what other entries hold of the remainder
+	groups  int // of the job
+	fresh   int // series that count as new
+	hour    int // those that counted before, within an hour
+	day     int // and within a day
 	newJob  bool
 	victims victims
 
@@ -35,18 +34,12 @@ type tally struct {
 }
 
 func (b *Book) tally(g *group, j *job, c *Claim, d *draft) tally {
-	t := tally{book: b, group: g, job: j, claim: c, draft: d, foreign: g.job != j}
+	t := tally{book: b, group: g, job: j, claim: c, draft: d}
 	e := b.entries[c.Entry]
 	if e == nil {
 		e = &entryAccount{}
 	}
 	t.shared, t.others = e.series, b.lent-e.lent()
-	if j.entry != c.Entry { // only Peek has not moved the job
-		t.shared += j.series
-		if from := b.entries[j.entry]; from != nil {
-			t.others -= from.lent() - max(0, from.lent()-j.series)
-		}
-	}
 	if !g.exists || len(d.candidates) > 0 {
 		t.hour, t.day = j.hour.sum(hour, b.clock.at), j.day.sum(day, b.clock.at)
 	}
@@ -54,7 +47,16 @@ func (b *Book) tally(g *group, j *job, c *Claim, d *draft) tally {
 	promised, series := j.promised.without(g)
 	t.used, t.groups = j.series-series, j.live-promised
 	t.total, t.slack = b.series, b.slack-g.spare()
+	if d.ahead != nil {
+		t.foresee(d.ahead)
+	}
 	return t
+}
+
+// foresee counts what is not booked, but would be.
+func (t *tally) foresee(a *ahead) {
+	t.used, t.shared, t.total, t.slack = t.used+a.used, t.shared+a.shared, t.total+a.total, t.slack+a.slack
+	t.hour, t.day, t.others = t.hour+a.fresh, t.day+a.fresh, t.others-a.others
 }
 
 // pace holds the job to its pushes a minute.
@@ -156,9 +158,6 @@ func (t *tally) learn(values []wire.LabelValue) {
 
 // freed is what goes of a family if something of it is admitted.
 func (t *tally) freed(slot int) int {
-	if t.foreign {
-		return 0
-	}
 	return max(0, t.draft.freed[slot])
 }
 
