@@ -59,9 +59,13 @@ func (t *Totals) Release(name string, kind Kind) {
 func (t *Totals) Holds(name string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f := t.names[name]
-	return f != nil && slices.Contains(f.kind.Names(f.name), name)
+	h, ok := t.holder(name)
+	return ok && h.has(name)
 }
+
+// has reports whether a name is the family's own or one of its samples', in the text
+// format.
+func (h holder) has(name string) bool { return slices.Contains(h.kind.Names(h.family), name) }
 
 // Names are those of a family of this kind and of its samples, in the text format.
 func (k Kind) Names(family string) []string {
@@ -76,19 +80,42 @@ func (k Kind) Names(family string) []string {
 }
 
 func (t *Totals) claim(name string, kind Kind) (*family, error) {
+	known, err := t.claimable(name, kind, 0, t.holder)
+	switch {
+	case err != nil:
+		return nil, err
+	case known:
+		return t.families[name], nil
+	default:
+		return t.hold(name, kind), nil
+	}
+}
+
+// claimable says why a family cannot be one of totals, and whether it is one. There are
+// as many families more than known, and of says who has a name.
+func (t *Totals) claimable(name string, kind Kind, more int, of func(name string) (holder, bool)) (known bool, err error) {
 	if f := t.families[name]; f != nil && f.kind == kind {
-		return f, nil
+		return true, nil
 	}
 	for _, n := range exposed(name, kind) {
-		if f := t.names[n]; f != nil {
-			return nil, &ConflictError{Family: name, Kind: kind, Holder: f.name, Held: f.kind}
+		if h, taken := of(n); taken {
+			return false, &ConflictError{Family: name, Kind: kind, Holder: h.family, Held: h.kind}
 		}
 	}
 	// Each family may need one total more than there is room for.
-	if t.count >= t.limit() || len(t.families) >= t.cfg.Series {
-		return nil, ErrFull
+	if t.count >= t.limit() || len(t.families)+more >= t.cfg.Series {
+		return false, ErrFull
 	}
-	return t.hold(name, kind), nil
+	return false, nil
+}
+
+// holder is the family of totals that has a name.
+func (t *Totals) holder(name string) (holder, bool) {
+	f := t.names[name]
+	if f == nil {
+		return holder{}, false
+	}
+	return holder{f.name, f.kind}, true
 }
 
 // hold makes a family one of totals.

@@ -142,8 +142,13 @@ func TestPeriodicPushersAreNoticed(t *testing.T) {
 				if err := b.Difference(&i, readings, Push{Group: groupOf("job=j").Identity()}); err != nil {
 					t.Fatal(err)
 				}
+				i.Foresee()
+				foreseen := i.Periodic()
 				if err := i.Commit(context.Background(), &summing{}); err != nil {
 					t.Fatal(err)
+				}
+				if i.Periodic() != foreseen {
+					t.Errorf("periodic: %t, foreseen %t", i.Periodic(), foreseen)
 				}
 				if i.Periodic() {
 					seen++

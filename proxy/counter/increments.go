@@ -65,7 +65,7 @@ func (i *Increments) All() []Increment { return i.all }
 // Reason says how the increment of a reading came about.
 func (i *Increments) Reason(reading int) Reason { return i.steps[reading].reason }
 
-// Periodic reports, after Commit, whether the anonymous counters of the group
+// Periodic reports, after Commit or Foresee, whether the anonymous counters of the group
 // look like running totals that are added up over and over: in four pushes in a
 // row none fell and one rose each time.
 func (i *Increments) Periodic() bool { return i.periodic }
@@ -86,6 +86,19 @@ func (i *Increments) Commit(ctx context.Context, sink Sink) error {
 	i.readings, i.push = nil, Push{}
 	b.shrink(now)
 	return b.journal.commit(ctx, upto)
+}
+
+// Foresee has Periodic report what it would after Commit, and books nothing.
+func (i *Increments) Foresee() {
+	if i.retry.known {
+		return
+	}
+	group := groupHash(i.push.Group)
+	s := i.book.shardOf(group)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, pushes := s.patterns.look(group, i.readings)
+	i.periodic = pushes >= periodicPushes
 }
 
 // commit books what counts, in one unit if it is kept. With baselines go the

@@ -29,7 +29,23 @@ func newPatterns() *patterns {
 // observe takes the readings of one push of a group and reports whether they look
 // periodic.
 func (p *patterns) observe(group uint64, readings []Reading) bool {
-	var now pattern
+	now, pushes := p.look(group, readings)
+	if pushes == 0 {
+		return false
+	}
+	now.pushes = pushes
+	if before, ok := p.groups.Get(group); ok {
+		*before = now
+	} else {
+		kept := now
+		p.groups.Add(group, &kept)
+	}
+	return pushes >= periodicPushes
+}
+
+// look finds what observe does, and keeps nothing: pushes in a row, each above the
+// one before, this one among them; none if there is nothing to watch.
+func (p *patterns) look(group uint64, readings []Reading) (now pattern, pushes int) {
 	for i := range readings {
 		r := &readings[i]
 		if r.Source != Anonymous || r.Semantics != Auto || now.width == patternWidth {
@@ -39,22 +55,12 @@ func (p *patterns) observe(group uint64, readings []Reading) bool {
 		now.width++
 	}
 	if now.width == 0 {
-		return false
+		return now, 0
 	}
-	before, ok := p.groups.Get(group)
-	if !ok {
-		first := new(pattern)
-		*first = now
-		first.pushes = 1
-		p.groups.Add(group, first)
-		return false
+	if before, ok := p.groups.Peek(group); ok && now.above(before) {
+		return now, before.pushes + 1
 	}
-	now.pushes = 1
-	if now.above(before) {
-		now.pushes += before.pushes
-	}
-	*before = now
-	return now.pushes >= periodicPushes
+	return now, 1
 }
 
 // above reports whether both are of the same counters, none fell and one rose.
