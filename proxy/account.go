@@ -10,10 +10,7 @@ import (
 
 // account writes down what became of a push.
 func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
-	outcome := a.outcome
-	if outcome == 0 {
-		outcome = v.carriedOut(a)
-	}
+	outcome := v.outcome(a)
 	g.cfg.Metrics.pushed(v, outcome, g.cfg.Now().Sub(v.started))
 	if !v.turnedAway { // who may not push as a job does not write its findings
 		g.found.note(v.job, v.findings.All())
@@ -22,6 +19,7 @@ func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
 	g.tellEvents(ctx, v, e, a, outcome)
 	if v.trace != nil {
 		v.traced(g, e, a, outcome)
+		g.cfg.Trace(*v.trace)
 	}
 	if !g.cfg.AuditAll && outcome == Passed && v.said() == Passed {
 		return

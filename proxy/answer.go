@@ -74,6 +74,14 @@ var (
 	errNoListing = fmt.Errorf("%w: it has not said yet which groups it holds: %w", errUpstream, gateway.ErrTimeout)
 )
 
+// outcome is what became of the push with this answer.
+func (v *passage) outcome(a Answer) Outcome {
+	if a.outcome != 0 {
+		return a.outcome
+	}
+	return v.carriedOut(a)
+}
+
 // carriedOut is the outcome of a push that was sent.
 func (v *passage) carriedOut(a Answer) Outcome {
 	switch {
@@ -145,6 +153,9 @@ func (g *Guard) fault(v *passage, err error) Answer {
 	a.outcome = Failed
 	if status == http.StatusServiceUnavailable {
 		a.Header.Set("Retry-After", "1")
+	}
+	if v.foresees() {
+		return a
 	}
 	g.logger.Warn("A push was not forwarded", "job", v.raw.Job(), "status", status, "err", err)
 	return a

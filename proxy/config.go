@@ -95,6 +95,8 @@ type Config struct {
 	GroupWait time.Duration
 	// AnyUser takes pushes whoever sends them and whatever the policy's auth says.
 	AnyUser bool
+	// Story tells an explanation to people. Nil is for machines alone.
+	Story func(*Trace) string
 	// Trace is told how each write went. It is called from many goroutines. Nil
 	// costs nothing.
 	Trace func(Trace)

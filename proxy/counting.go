@@ -102,7 +102,7 @@ func (g *Guard) admitCounters(ctx context.Context, v *passage, e *epoch, book *l
 	if v.entry.OnOverBudget == policy.RejectPush {
 		c.OverBudget = ledger.Reject
 	}
-	grant, err := book.Admit(ctx, c.Claim)
+	grant, err := v.admit(ctx, book, c.Claim)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,9 @@ func (g *Guard) commit(ctx context.Context, v *passage) {
 		sink = g.sink(v.entry)
 	}
 	v.traceCommit(sink)
-	if err := n.added.Commit(ctx, sink); err != nil {
+	if v.foresees() {
+		n.added.Foresee()
+	} else if err := n.added.Commit(ctx, sink); err != nil {
 		g.logger.Warn("What a push counted may not survive the end of the process", "job", v.raw.Job(), "err", err)
 	}
 	n.committed = true

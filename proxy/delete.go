@@ -15,8 +15,10 @@ import (
 // client names, where that is another than the folded one: it is from before the
 // policy.
 func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error) {
-	if err := g.sync(ctx); err != nil {
-		return Answer{}, err
+	if !v.foresees() {
+		if err := g.sync(ctx); err != nil {
+			return Answer{}, err
+		}
 	}
 	if since, err := http.ParseTime(v.request.Header.Get("If-Unmodified-Since")); err == nil {
 		return g.removeUnless(ctx, v, since)
@@ -27,7 +29,7 @@ func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error
 		claim.Group, claim.Folds = v.group, e.folds(v)
 	}
 	v.refusals.Reset() // there is nothing in a DELETE to refuse
-	grant, err := g.admit(ctx, claim)
+	grant, err := g.admit(ctx, v, claim)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -50,6 +52,9 @@ func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error
 // forgetCounters has the counters of a group that its client deletes count in
 // full from then on, as for a client that starts anew.
 func (g *Guard) forgetCounters(ctx context.Context, v *passage) {
+	if v.foresees() {
+		return
+	}
 	g.hasher.Group(&v.counts.raw, v.raw.Labels())
 	if err := g.cfg.Counters.Forget(context.WithoutCancel(ctx), v.counts.raw.Identity()); err != nil {
 		g.logger.Warn("That a client deleted its group may not survive the end of the process", "job", v.raw.Job(), "err", err)
@@ -62,7 +67,7 @@ func (g *Guard) forgetCounters(ctx context.Context, v *passage) {
 func (g *Guard) removeUnless(ctx context.Context, v *passage, since time.Time) (Answer, error) {
 	v.refusals.Reset() // there is nothing in a DELETE to refuse
 	claim := ledger.Claim{Group: v.raw, Raw: v.raw, Method: http.MethodDelete, Sweep: true, IfOlder: since}
-	grant, err := g.admit(ctx, claim)
+	grant, err := g.admit(ctx, v, claim)
 	if err != nil {
 		return Answer{}, err
 	}

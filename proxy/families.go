@@ -18,14 +18,14 @@ func (g *Guard) mayCount(v *passage, family int) bool {
 	}
 	f := &v.push.Families[family]
 	name, kind := v.totalOf(family)
-	if !g.cfg.Totals.Holds(name) && g.isSnapshot(v, name, kind) {
+	if !g.totals(v).Holds(name) && g.isSnapshot(v, name, kind) {
 		v.noteFamily(finding.FamilyConflict, f.Name, "other jobs keep this family as a snapshot: have them enforced too, or give the family another name")
 		return false
 	}
 	if !v.enforced() {
 		return true
 	}
-	if err := g.cfg.Totals.Claim(name, kind); err != nil {
+	if err := g.totals(v).Claim(name, kind); err != nil {
 		v.noteFamily(finding.FamilyConflict, f.Name, err.Error()+"; give the family another name")
 		return false
 	}
@@ -51,7 +51,7 @@ func (g *Guard) isSnapshot(v *passage, name string, kind counter.Kind) bool {
 	if !heldByOthers(v.job) {
 		return false
 	}
-	return !v.enforced() || heldByOthers(g.leaving.with(name, v.job)...)
+	return !v.enforced() || heldByOthers(g.leavingWith(v, name)...)
 }
 
 // totalOf is as what a family is added up.
@@ -67,7 +67,7 @@ func (v *passage) totalOf(family int) (string, counter.Kind) {
 // others, and says so.
 func (g *Guard) isTotal(v *passage, family int) bool {
 	f := &v.push.Families[family]
-	if !g.cfg.Totals.Holds(f.Name) {
+	if !g.totals(v).Holds(f.Name) {
 		return false
 	}
 	v.noteFamily(finding.FamilyConflict, f.Name, "the guard adds this family up for others, so it cannot be a snapshot: give it another name")

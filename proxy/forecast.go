@@ -17,7 +17,7 @@ func (g *Guard) forecast(ctx context.Context, v *passage, e *epoch, applied bool
 		return
 	}
 	c := g.enforcedClaim(v, e)
-	ruling, err := g.foretell(ctx, c.Claim, applied)
+	ruling, err := g.foretell(ctx, v, c.Claim, applied)
 	if err != nil {
 		v.noteOverBudget(c, err)
 		return
@@ -29,8 +29,10 @@ func (g *Guard) forecast(ctx context.Context, v *passage, e *epoch, applied bool
 	if !applied {
 		return
 	}
-	for _, victim := range ruling.Evict {
-		g.foretellEviction(ctx, v, e, victim)
+	if !v.foresees() {
+		for _, victim := range ruling.Evict {
+			g.foretellEviction(ctx, v, e, victim)
+		}
 	}
 	if len(v.counts.readings) == 0 {
 		return
@@ -44,11 +46,11 @@ func (g *Guard) forecast(ctx context.Context, v *passage, e *epoch, applied bool
 }
 
 // foretell asks the shadow about a claim, and books it if it was applied.
-func (g *Guard) foretell(ctx context.Context, c ledger.Claim, applied bool) (ledger.Ruling, error) {
+func (g *Guard) foretell(ctx context.Context, v *passage, c ledger.Claim, applied bool) (ledger.Ruling, error) {
 	if !applied {
 		return g.shadow.Peek(c)
 	}
-	grant, err := g.shadow.Admit(ctx, c)
+	grant, err := v.admit(ctx, g.shadow, c)
 	if err != nil {
 		return ledger.Ruling{}, err
 	}
@@ -72,7 +74,7 @@ func (g *Guard) foretellEviction(ctx context.Context, v *passage, e *epoch, vict
 
 // forecastRemoval takes out of the shadow what a DELETE would under enforcement.
 func (g *Guard) forecastRemoval(ctx context.Context, v *passage, e *epoch) {
-	grant, err := g.shadow.Admit(ctx, ledger.Claim{Group: v.group, Raw: v.raw, Method: http.MethodDelete, Folds: e.folds(v)})
+	grant, err := v.admit(ctx, g.shadow, ledger.Claim{Group: v.group, Raw: v.raw, Method: http.MethodDelete, Folds: e.folds(v)})
 	if err == nil {
 		grant.Settle(ledger.Applied)
 	}

@@ -40,6 +40,8 @@ type Guard struct {
 	outlooks *outlooks
 	// searching is held by the one who searches the audit log.
 	searching chan struct{}
+	// explaining is held by the one whose push is explained.
+	explaining chan struct{}
 
 	demand  *demand.Estimator // of labels, before any rule
 	hasher  *counter.Hasher   // of counters
@@ -89,7 +91,7 @@ func New(cfg Config) (*Guard, error) {
 	g := &Guard{
 		cfg: cfg, logger: cfg.Logger,
 		shadow:   ledger.NewBook(ledger.Config{Wait: cfg.GroupWait, Now: cfg.Now}),
-		outlooks: &outlooks{jobs: map[string]*outlook{}}, searching: make(chan struct{}, 1),
+		outlooks: &outlooks{jobs: map[string]*outlook{}}, searching: make(chan struct{}, 1), explaining: make(chan struct{}, 1),
 		found: newJobFindings(cfg.Now), demand: demand.New(demand.Config{Now: cfg.Now}), outputs: newOutputs(),
 		syncing: make(chan struct{}, 1),
 	}
@@ -167,7 +169,9 @@ func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) 
 	g.classify(v)
 	v.merge()
 	v.traceBody()
-	g.cfg.Metrics.judged(judging.Sub(parsing), time.Since(judging))
+	if !v.foresees() {
+		g.cfg.Metrics.judged(judging.Sub(parsing), time.Since(judging))
+	}
 	if v.refused() && v.enforced() {
 		return Answer{}, errPolicy
 	}
@@ -186,7 +190,7 @@ func (g *Guard) options() wire.Options {
 // and within the budget of its job where the policy is enforced.
 func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, error) {
 	c := g.claim(v, e)
-	grant, err := g.admit(ctx, c.Claim)
+	grant, err := g.admit(ctx, v, c.Claim)
 	if v.noteOverBudget(c, err) {
 		return Answer{}, errPolicy
 	}
@@ -205,7 +209,7 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 	if counters != nil {
 		defer counters.Settle(ledger.Untouched)
 	}
-	out := v.outgoing(g.own == nil, g.cfg.TextAsProtobuf)
+	out := v.outgoing(g.own == nil || v.foresees(), g.cfg.TextAsProtobuf)
 	out.Method, out.Key = grant.Method, c.Group
 	answer, outcome, err := g.send(ctx, v, grant, counters, out)
 	g.forecast(ctx, v, e, outcome == ledger.Applied)
@@ -249,7 +253,10 @@ func (g *Guard) settleOn(ctx context.Context, v *passage, e *epoch, c *claim, gr
 
 // admit books the claim. Groups that collide may be long gone from an upstream
 // that restarted, so a collision is looked at once more before it is believed.
-func (g *Guard) admit(ctx context.Context, c ledger.Claim) (*ledger.Grant, error) {
+func (g *Guard) admit(ctx context.Context, v *passage, c ledger.Claim) (*ledger.Grant, error) {
+	if v.foresees() {
+		return v.admit(ctx, g.book, c)
+	}
 	if err := g.sync(ctx); err != nil {
 		return nil, err
 	}
@@ -267,7 +274,7 @@ func (g *Guard) admit(ctx context.Context, c ledger.Claim) (*ledger.Grant, error
 // any. A client that goes away does not undo a push that it has sent whole; but
 // it cannot know that, and will push again what it counted, so nothing counts.
 func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Grant, out gateway.Request) (Answer, ledger.Outcome, error) {
-	answer, err := g.cfg.Upstream.Do(context.WithoutCancel(ctx), out)
+	answer, err := g.do(ctx, v, out)
 	outcome := settlement(answer, err)
 	gone := false
 	if outcome == ledger.Applied && len(v.counts.readings) > 0 {
@@ -286,11 +293,8 @@ func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Gr
 		}
 	}
 	grant.Settle(outcome)
-	if outcome == ledger.Applied {
-		g.evict(ctx, v.job, grant.Evict)
-	}
-	if outcome == ledger.Unknown {
-		g.doubtAfter(resyncEvery)
+	if !v.foresees() {
+		g.follow(ctx, v, outcome, grant.Evict)
 	}
 	if err != nil {
 		return Answer{}, outcome, err
@@ -302,4 +306,14 @@ func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Gr
 		return Answer{}, outcome, errNotCounted
 	}
 	return passOn(answer), outcome, nil
+}
+
+// follow does what the outcome of a push makes necessary.
+func (g *Guard) follow(ctx context.Context, v *passage, outcome ledger.Outcome, victims []wire.Key) {
+	switch outcome {
+	case ledger.Applied:
+		g.evict(ctx, v.job, victims)
+	case ledger.Unknown:
+		g.doubtAfter(resyncEvery)
+	}
 }

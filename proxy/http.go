@@ -69,6 +69,7 @@ func (g *Guard) routeAdmin(r *mux.Router) {
 	reads.Path(apiPath + "/policy").Handler(read(g.servePolicy))
 	reads.Path(apiPath + "/audit").Handler(read(g.serveAudit))
 	reads.PathPrefix(apiPath + "/labels/").Handler(read(g.serveLabel))
+	r.Path(apiPath + "/explain").Handler(read(g.serveExplain))
 	if pages := g.cfg.Pages; pages != nil {
 		reads.Path("/guard").Handler(read(toPages))
 		reads.PathPrefix("/guard/").Handler(read(pages.ServeHTTP))
@@ -134,8 +135,10 @@ var writeMethods = []string{http.MethodPut, http.MethodPost, http.MethodDelete}
 // writes matches the methods by which anything can be changed, in whatever case
 // some server might take them.
 func writes(r *http.Request, _ *mux.RouteMatch) bool {
-	return slices.Contains(writeMethods, strings.ToUpper(r.Method))
+	return isWrite(strings.ToUpper(r.Method))
 }
+
+func isWrite(method string) bool { return slices.Contains(writeMethods, method) }
 
 // write takes a push or a delete.
 func (g *Guard) write(w http.ResponseWriter, r *http.Request) {

@@ -33,11 +33,31 @@ func (l *leaving) with(family, job string) []string {
 	if l.jobs == nil {
 		l.jobs = map[string][]string{}
 	}
-	// In memory of its own: others may be reading what is there.
-	jobs = slices.Insert(slices.Clone(jobs), at, strings.Clone(job))
+	jobs = inserted(jobs, at, job)
 	l.jobs[strings.Clone(family)] = jobs
 	l.size++
 	return jobs
+}
+
+// inserted is in memory of its own: others may be reading what is there.
+func inserted(jobs []string, at int, job string) []string {
+	return slices.Insert(slices.Clone(jobs), at, strings.Clone(job))
+}
+
+// besides returns what with does, and notes nothing.
+func (l *leaving) besides(family, job string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	jobs := l.jobs[family]
+	at, known := slices.BinarySearch(jobs, job)
+	switch {
+	case known:
+		return jobs
+	case l.size >= maxLeaving:
+		return []string{job}
+	default:
+		return inserted(jobs, at, job)
+	}
 }
 
 // forget forgets all of them.

@@ -42,6 +42,8 @@ type Metrics struct {
 	removals *prometheus.CounterVec
 	swept    prometheus.Gauge
 	unsynced prometheus.Counter
+	// explained counts what Explain told over HTTP.
+	explained prometheus.Counter
 
 	mu   sync.Mutex
 	jobs map[string]string // a copy of each name: the name itself is part of a request
@@ -101,9 +103,12 @@ func NewMetrics(registry *prometheus.Registry) *Metrics {
 			Help: "Tries to list the groups of the Pushgateway behind that failed, and that are made again.",
 		}),
 	}
+	m.explained = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "pushguard_explained_total", Help: "Pushes that were explained over HTTP, of which nothing else is counted.",
+	})
 	registry.MustRegister(
 		m.pushes, m.forecast, m.findings, m.refusals, m.duration, m.upstream, m.parse, m.policy,
-		m.loads.ok, m.loads.at, m.removals, m.swept, m.unsynced,
+		m.loads.ok, m.loads.at, m.removals, m.swept, m.unsynced, m.explained,
 	)
 	return m
 }

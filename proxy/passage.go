@@ -73,7 +73,8 @@ type passage struct {
 
 	retryAfter     time.Duration // how long the job is to wait, where it pushes too often
 	upstreamStatus int
-	trace          *Trace // nil if nobody wants one
+	trace          *Trace     // nil if nobody wants one
+	foresight      *foresight // nil unless the write is only explained
 }
 
 var passages = sync.Pool{New: func() any { return &passage{last: map[string]int32{}} }}
@@ -89,7 +90,7 @@ func (v *passage) reset() {
 	v.changed, v.upstreamStatus, v.retryAfter = false, 0, 0
 	v.user, v.turnedAway = "", false
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
-	v.decoded, v.safety, v.trace, v.known = nil, nil, nil, nil
+	v.decoded, v.safety, v.trace, v.known, v.foresight = nil, nil, nil, nil, nil
 	v.push.Reset()
 	v.counts.reset()
 	clear(v.fates)

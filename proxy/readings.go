@@ -50,7 +50,7 @@ func (g *Guard) read(v *passage, e *epoch) {
 		}
 		r := counter.Reading{Identity: n.raw.Of(&h.raw), Semantics: semantics(n.classes[family].Semantics)}
 		r.Source, r.Began = evidence.Source(v.started)
-		r.Output = g.outputs.series(n.output.Of(&h.output), func() *counter.Series { return v.series(i, said.fate.Labels) }, v.shape(i, value))
+		r.Output = g.outputsOf(v).series(n.output.Of(&h.output), func() *counter.Series { return v.series(i, said.fate.Labels) }, v.shape(i, value))
 		n.fill(&r, value)
 		n.add(r, int32(i), v.claimOutput(e, i, family))
 	}

@@ -36,6 +36,9 @@ func (g *Guard) authorize(ctx context.Context, v *passage, e *epoch) error {
 		return nil
 	}
 	auth := e.policy.Auth()
+	if v.foresees() {
+		return v.foreseeUser(auth)
+	}
 	user, rest, err := g.identify(ctx, auth, v.request.Header)
 	v.user, v.request.Header = user, rest
 	switch {
@@ -44,6 +47,15 @@ func (g *Guard) authorize(ctx context.Context, v *passage, e *epoch) error {
 	case err != nil:
 		return err
 	case !v.entry.MayPush(user):
+		return errForbidden
+	}
+	return nil
+}
+
+// foreseeUser lets through who is not named.
+func (v *passage) foreseeUser(auth *policy.Auth) error {
+	v.user = v.foresight.as
+	if v.user != "" && auth.PushRequired && !v.entry.MayPush(v.user) {
 		return errForbidden
 	}
 	return nil

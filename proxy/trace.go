@@ -38,6 +38,9 @@ type Trace struct {
 	// Increments are what the push has added, whole and not redacted, those of nothing
 	// left out. What it would add but did not, Families has.
 	Increments []counter.Increment `json:"-"`
+	// Forwarded is what would be sent to a Pushgateway; absent if nothing would, and of
+	// a write that was not only explained.
+	Forwarded *TraceForwarded `json:"forwarded,omitempty"`
 	// Findings are all findings of the push, as the audit log has them.
 	Findings     []finding.Finding `json:"findings,omitempty"`
 	MoreFindings int               `json:"more_findings,omitempty"`
@@ -218,10 +221,20 @@ type TraceBudget struct {
 	// that have room only since label values of theirs became one.
 	LeftOut   int `json:"left_out,omitempty"`
 	Collapsed int `json:"collapsed,omitempty"`
+	// Before is what the job holds without the push; absent where it was not asked.
+	Before *TraceUse `json:"before,omitempty"`
 	// Over are the limits that the push passes.
 	Over []TraceOver `json:"over,omitempty"`
 	// Evicted are the groups that make room for the push once it is done.
 	Evicted []map[string]string `json:"evicted,omitempty"`
+}
+
+// TraceUse is what a job holds and has brought.
+type TraceUse struct {
+	Held        int `json:"held"`
+	Groups      int `json:"groups"`
+	NewThisHour int `json:"new_this_hour"`
+	NewThisDay  int `json:"new_this_day"`
 }
 
 // TraceOver is one limit that a push passes.

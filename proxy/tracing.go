@@ -190,16 +190,26 @@ func (v *passage) traceExcess(all []ledger.Excess) {
 
 // traceUse notes what the job holds and has brought, once the push is booked.
 func (v *passage) traceUse(g *Guard, e *epoch, outcome Outcome) {
+	if v.entry == nil {
+		return
+	}
+	book := g.book
+	if v.entry.Mode == policy.Report {
+		book = g.shadow
+	}
+	report, _ := book.Job(v.job, 0)
+	use := report.JobUse
+	if v.foresees() {
+		use = v.traceBefore(use, v.foresight.change(book))
+	}
 	b := v.trace.Budget
 	if b == nil {
 		return
 	}
-	book := g.book
-	if !v.enforced() {
-		book = g.shadow
-	}
 	granted := e.budget(v.entry, v.started)
-	use, _ := book.Job(v.job, 0)
+	if b.Before != nil {
+		b.Held = use.Series
+	}
 	if outcome == Refused { // whatever there would have been room for
 		b.Held, b.Limit = use.Series, granted.Series
 		b.LeftOut, b.Collapsed, b.Evicted = 0, 0, nil
@@ -209,7 +219,18 @@ func (v *passage) traceUse(g *Guard, e *epoch, outcome Outcome) {
 	b.NewThisDay, b.NewThisDayLimit = use.NewThisDay, granted.NewSeriesPerDay
 }
 
-// traced hands on the trace with all that the passage knows at its end.
+// traceBefore notes what the job holds before a write that is only explained, where
+// there is a budget or something would change, and returns what it would hold.
+func (v *passage) traceBefore(use ledger.JobUse, c ledger.Change) ledger.JobUse {
+	if v.trace.Budget != nil || c != (ledger.Change{}) {
+		v.trace.budget().Before = &TraceUse{Held: use.Series, Groups: use.Groups, NewThisHour: use.NewThisHour, NewThisDay: use.NewThisDay}
+	}
+	use.Series, use.Groups = use.Series+c.Series, use.Groups+c.Groups
+	use.NewThisHour, use.NewThisDay = use.NewThisHour+c.New, use.NewThisDay+c.New
+	return use
+}
+
+// traced completes the trace with all that the passage knows at its end.
 func (v *passage) traced(g *Guard, e *epoch, a Answer, outcome Outcome) {
 	t := v.trace
 	t.Method, t.Path, t.Policy = v.request.Method, v.request.Path, e.policy.Digest()
@@ -231,7 +252,6 @@ func (v *passage) traced(g *Guard, e *epoch, a Answer, outcome Outcome) {
 		t.Metrics = v.countFates()
 	}
 	v.traceUse(g, e, outcome)
-	g.cfg.Trace(*t)
 }
 
 func (v *passage) countFates() *TraceMetrics {

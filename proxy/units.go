@@ -80,7 +80,7 @@ func (g *Guard) readUnit(v *passage, e *epoch, u *unit, evidence counter.Evidenc
 	raw, output := g.hasher.Metric(name, u.source), g.hasher.Metric(name, u.labels)
 	r := counter.Reading{Identity: n.raw.Of(&raw), Semantics: semantics(n.classes[family].Semantics)}
 	r.Source, r.Began = evidence.Source(v.started)
-	r.Output = g.outputs.series(n.output.Of(&output), func() *counter.Series {
+	r.Output = g.outputsOf(v).series(n.output.Of(&output), func() *counter.Series {
 		s := &counter.Series{Name: strings.Clone(name), Kind: counter.Histogram, Labels: v.outputLabels(u.labels)}
 		for _, b := range u.value.Buckets {
 			s.Bounds = append(s.Bounds, b.Bound)

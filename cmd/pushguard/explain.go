@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/story"
 	"github.com/pushguard/pushguard/proxy/trial"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -141,15 +142,14 @@ func groupingKey(job string, grouping []string, utf8Names bool) (wire.Key, error
 	return wire.NewKey(ls...), nil
 }
 
-func (c *explainCommand) tell(stdout io.Writer, told *trial.Explanation) error {
+func (c *explainCommand) tell(stdout io.Writer, told *proxy.Trace) error {
 	if c.output == "json" {
 		out := json.NewEncoder(stdout)
 		out.SetEscapeHTML(false)
 		out.SetIndent("", "  ")
 		return out.Encode(told)
 	}
-	s := story{file: c.policyFile, color: c.colored(stdout)}
-	_, err := io.WriteString(stdout, s.tell(told))
+	_, err := io.WriteString(stdout, story.Teller{File: c.policyFile, Color: c.colored(stdout)}.Tell(told))
 	if err != nil {
 		return fmt.Errorf("write: %w", err)
 	}

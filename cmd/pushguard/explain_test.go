@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pushguard/pushguard/proxy/trial"
+	"github.com/pushguard/pushguard/proxy"
 )
 
 var update = stdflag.Bool("update", false, "write the golden files anew")
@@ -106,7 +106,7 @@ func TestExplainToMachinesIsTheStruct(t *testing.T) {
 	_, stdout, _ := explained(t, "push.prom", "--job=load", "--output=json")
 	in := json.NewDecoder(strings.NewReader(stdout))
 	in.DisallowUnknownFields()
-	var e trial.Explanation
+	var e proxy.Trace
 	if err := in.Decode(&e); err != nil {
 		t.Fatal(err)
 	}

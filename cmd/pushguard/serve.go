@@ -30,6 +30,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/statsd"
+	"github.com/pushguard/pushguard/proxy/story"
 )
 
 // serveCommand is the subcommand serve: its flags, as given.
@@ -278,6 +279,7 @@ func (s *serveCommand) guardConfig(rules *policy.Policy, upstream proxy.Upstream
 		Product:         product(),
 		// As long as the push ahead of it may take.
 		GroupWait: s.gatewayTimeout,
+		Story:     story.Teller{File: s.policyName()}.Tell,
 	}
 }
 

@@ -60,16 +60,20 @@ func (b *book) enter(key wire.Key) *group {
 		g.changed = time.Now()
 		return g
 	}
-	key = wire.KeyOf(strings.Clone(key.Canonical().ID()))
-	g := &group{key: key}
-	for _, l := range key.Labels() {
+	g := newGroup(key)
+	b.groups[g.key.ID()] = g
+	b.index.Enter(g.key.Job(), g.names)
+	g.changed = time.Now()
+	return g
+}
+
+func newGroup(key wire.Key) *group {
+	g := &group{key: wire.KeyOf(strings.Clone(key.Canonical().ID()))}
+	for _, l := range g.key.Labels() {
 		if l.Name != model.JobLabel {
 			g.names = append(g.names, l.Name)
 		}
 	}
-	b.groups[key.ID()] = g
-	b.index.Enter(key.Job(), g.names)
-	g.changed = time.Now()
 	return g
 }
 
@@ -77,20 +81,9 @@ func (b *book) enter(key wire.Key) *group {
 // or, if it replaces all, in their place. The error says what contradicts that.
 func (b *book) reserve(key wire.Key, pushed []family, all bool, seed uint64) error {
 	g := b.enter(key)
-	for _, f := range pushed {
-		if other := b.unsure[f.Name]; other != nil && other != g {
-			return fmt.Errorf("%w: metric %.100q: %w", gateway.ErrUnreachable, f.Name, errUnsure)
-		}
-	}
-	if err := b.own(g, pushed, seed); err != nil {
+	next, err := b.weigh(g, pushed, all, seed)
+	if err != nil {
 		return err
-	}
-	next := pushed
-	if !all {
-		next = join(g.families, pushed)
-	}
-	if g.doubtful { // what it may hold stays until it is listed
-		next = either(g.families, next)
 	}
 	give, take := differ(g.taken, namesOf(next))
 	if err := b.index.Take(take, give); err != nil {
@@ -99,6 +92,27 @@ func (b *book) reserve(key wire.Key, pushed []family, all bool, seed uint64) err
 	g.next, g.pushing = kept(next), true
 	g.taken = append(slices.Clip(g.taken), take...)
 	return nil
+}
+
+// weigh finds what the group would hold, or what contradicts that in other groups but
+// for the types of families.
+func (b *book) weigh(g *group, pushed []family, all bool, seed uint64) ([]family, error) {
+	for _, f := range pushed {
+		if other := b.unsure[f.Name]; other != nil && other != g {
+			return nil, fmt.Errorf("%w: metric %.100q: %w", gateway.ErrUnreachable, f.Name, errUnsure)
+		}
+	}
+	if err := b.own(g, pushed, seed); err != nil {
+		return nil, err
+	}
+	next := pushed
+	if !all {
+		next = join(g.families, pushed)
+	}
+	if g.doubtful { // what it may hold stays until it is listed
+		next = either(g.families, next)
+	}
+	return next, nil
 }
 
 // apply has the group hold what it was pushed, withdraw what it held before, and doubt
@@ -196,7 +210,8 @@ func (b *book) wipe() {
 
 // own holds the series of a push to being those of no other group.
 func (b *book) own(g *group, pushed []family, seed uint64) error {
-	if !b.index.Mixed(g.key.Job()) {
+	// A group that is only foreseen is not among the others of its job.
+	if entered := !g.changed.IsZero() || b.groups[g.key.ID()] == g; entered && !b.index.Mixed(g.key.Job()) {
 		return nil
 	}
 	for i := range pushed {

@@ -123,6 +123,10 @@ func (c *Checker) refuse(ctx context.Context, r gateway.Request, why error) gate
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.book.enter(r.Key)
+	return refusal(why)
+}
+
+func refusal(why error) gateway.Answer {
 	return gateway.Answer{
 		Status: http.StatusBadRequest,
 		Header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}},

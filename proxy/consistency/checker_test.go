@@ -83,7 +83,11 @@ func push(t *testing.T, c *consistency.Checker, want int, method string, k wire.
 	if !ok {
 		t.Fatalf("%q does not parse", body)
 	}
+	foreseen, foreseenErr := c.Foresee(r)
 	a, err := c.Do(t.Context(), r)
+	if known := err == nil || foreseenErr != nil; known && (foreseen.Status != a.Status || (foreseenErr == nil) != (err == nil)) {
+		t.Errorf("%s %s %q: %d %v, foreseen %d %v", method, k, body, a.Status, err, foreseen.Status, foreseenErr)
+	}
 	if err == nil && a.Status != want || err != nil && want != 0 {
 		t.Fatalf("%s %s %q: %d %s %v, want %d", method, k, body, a.Status, a.Body, err, want)
 	}

@@ -109,9 +109,16 @@ func (p *pair) both(t fatal, o op, told []string, seen map[string]int) {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+	foreseen, err := p.checker.Foresee(r)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
 	got, err := p.checker.Do(context.Background(), r)
 	if err != nil {
 		t.Fatalf("%v", err)
+	}
+	if foreseen.Status != got.Status || string(foreseen.Body) != string(got.Body) {
+		t.Fatalf("%s\ngot      %d %s\nforeseen %d %s", strings.Join(told, "\n"), got.Status, got.Body, foreseen.Status, foreseen.Body)
 	}
 	const words = "pushed metrics are invalid or inconsistent with existing metrics: "
 	if got.Status != want.Status || strings.HasPrefix(string(got.Body), words) != strings.HasPrefix(string(want.Body), words) {

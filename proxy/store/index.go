@@ -71,7 +71,12 @@ func (c *Clash) Error() string {
 // cannot: a *Clash, after which nothing is taken. What the group itself gives up
 // with the same push is named too, and does not stand in the way; it is not given up
 // before Drop.
-func (x *Index) Take(take, give []Family) error {
+func (x *Index) Take(take, give []Family) error { return x.decide(take, give, true) }
+
+// Check says what Take would, and takes nothing.
+func (x *Index) Check(take, give []Family) error { return x.decide(take, give, false) }
+
+func (x *Index) decide(take, give []Family, keep bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, f := range give {
@@ -84,18 +89,27 @@ func (x *Index) Take(take, give []Family) error {
 		x.tidy(take)
 	}()
 	before := make([]dto.MetricType, 0, len(take))
-	for i, f := range take {
+	for _, f := range take {
 		if err := x.check(f); err != nil {
-			for n := i - 1; n >= 0; n-- {
-				u := x.families[take[n].Name]
-				u.groups--
-				u.typ = before[n]
-			}
+			x.untake(take, before)
 			return err
 		}
 		before = append(before, x.take(f))
 	}
+	if !keep {
+		x.untake(take, before)
+	}
 	return nil
+}
+
+// untake takes back the first of those that were taken, which were of these types
+// before.
+func (x *Index) untake(taken []Family, before []dto.MetricType) {
+	for n := len(before) - 1; n >= 0; n-- {
+		u := x.families[taken[n].Name]
+		u.groups--
+		u.typ = before[n]
+	}
 }
 
 // hold has a group hold families that it held before, whatever others hold.

@@ -59,26 +59,44 @@ func key(more ...string) wire.Key {
 	return wire.NewKey(ls...)
 }
 
-// push sends a text body and returns the answer's status and body.
+// push sends a text body and returns the answer's status and body, which it wants to
+// be what was foreseen.
 func push(t testing.TB, s *Store, method string, key wire.Key, body string) (int, string) {
 	t.Helper()
-	status, text, err := try(context.Background(), s, method, key, body)
+	r, err := request(method, key, body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return status, text
+	foreseen, err := s.Foresee(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.Do(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if foreseen.Status != a.Status || string(foreseen.Body) != string(a.Body) {
+		t.Errorf("%s %s %q: %d %s, foreseen %d %s", method, key, body, a.Status, a.Body, foreseen.Status, foreseen.Body)
+	}
+	return a.Status, string(a.Body)
 }
 
 func try(ctx context.Context, s *Store, method string, key wire.Key, body string) (int, string, error) {
-	r := gateway.Request{Method: method, Key: key}
-	if method != http.MethodDelete {
-		r.Push = &wire.Push{}
-		if err := r.Push.Parse([]byte(body), wire.Text, key, wire.Options{}); err != nil {
-			return 0, "", err
-		}
+	r, err := request(method, key, body)
+	if err != nil {
+		return 0, "", err
 	}
 	a, err := s.Do(ctx, r)
 	return a.Status, string(a.Body), err
+}
+
+func request(method string, key wire.Key, body string) (gateway.Request, error) {
+	r := gateway.Request{Method: method, Key: key}
+	if method == http.MethodDelete {
+		return r, nil
+	}
+	r.Push = &wire.Push{}
+	return r, r.Push.Parse([]byte(body), wire.Text, key, wire.Options{})
 }
 
 // page is the page as text.

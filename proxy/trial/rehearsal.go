@@ -208,7 +208,7 @@ func (r *rehearsal) metrics() []string {
 	if len(r.end.sent) == 0 || r.end.sent[0].Method == http.MethodDelete {
 		return []string{}
 	}
-	return seriesOf(forwarded(r.end.sent[0], r.caps.Decoded).Text)
+	return seriesOf(proxy.Forwarded(r.end.sent[0], r.caps.Decoded).Text)
 }
 
 // seriesOf is the series of a text; where they cannot be told, why.

@@ -12,6 +12,7 @@ import (
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/counter"
+	"github.com/pushguard/pushguard/proxy/gateway"
 )
 
 // sweepEvery is how often, by its own clock, a replay deletes what is stale.
@@ -94,10 +95,10 @@ func (r *Replay) series() []model.Metric {
 		return out
 	}
 	sent := r.end.sent[0] // what it evicts comes after
-	pushed := families(sent.Body, sent.ContentType)
+	pushed := gateway.Families(sent.Body, sent.ContentType)
 	for _, f := range pushed {
 		for _, m := range f.Metric {
-			m.Label = grouped(m.Label, sent.Key)
+			m.Label = gateway.Grouped(m.Label, sent.Key)
 		}
 	}
 	// A type that has no samples has no series, either.

@@ -1,4 +1,4 @@
-package main
+package story
 
 import (
 	"encoding/json"
@@ -9,7 +9,6 @@ import (
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
-	"github.com/pushguard/pushguard/proxy/trial"
 	"github.com/pushguard/pushguard/rules"
 )
 
@@ -18,7 +17,7 @@ const maxNames = 5
 
 // families tells what the families of the body are taken for: each counter by
 // itself, all others that are alike in one line.
-func (s *story) families(e *trial.Explanation) {
+func (s *story) families(e *proxy.Trace) {
 	name := "families"
 	told := make([]bool, len(e.Families))
 	for i := range e.Families {
@@ -68,7 +67,7 @@ func (s *story) familyPlace(file string, line int) string {
 }
 
 // fateOf says what becomes of families that neither count nor are a snapshot.
-func fateOf(e *trial.Explanation, like []*proxy.TraceFamily) string {
+func fateOf(e *proxy.Trace, like []*proxy.TraceFamily) string {
 	f := like[0]
 	switch {
 	case !e.Accepted() || f.Metrics == 0:
@@ -83,7 +82,7 @@ func fateOf(e *trial.Explanation, like []*proxy.TraceFamily) string {
 }
 
 // would returns what is, or what it would be under enforcement.
-func would(e *trial.Explanation, is, would string) string {
+func would(e *proxy.Trace, is, would string) string {
 	if e.Entry != nil && e.Entry.Mode != string(policy.Enforce) {
 		return would
 	}
@@ -91,7 +90,7 @@ func would(e *trial.Explanation, is, would string) string {
 }
 
 // counter tells what a counter adds up to, and where that goes.
-func (s *story) counter(e *trial.Explanation, like []*proxy.TraceFamily) {
+func (s *story) counter(e *proxy.Trace, like []*proxy.TraceFamily) {
 	f := like[0] // that of a histogram in parts which tells of all of them
 	metrics, counts, leftOut := 0, 0, 0
 	for _, part := range like {
@@ -197,7 +196,7 @@ func again(f *proxy.TraceFamily) string {
 }
 
 // left tells how much of the snapshot is left, where counters leave it.
-func (s *story) left(e *trial.Explanation) {
+func (s *story) left(e *proxy.Trace) {
 	if e.Metrics == nil || e.Metrics.Counted == 0 || !e.Accepted() {
 		return
 	}
@@ -214,7 +213,7 @@ func (s *story) left(e *trial.Explanation) {
 const maxEvents = 3
 
 // events shows the records that leave for the event log.
-func (s *story) events(e *trial.Explanation) {
+func (s *story) events(e *proxy.Trace) {
 	for i := range e.Events {
 		if i == maxEvents {
 			s.more(plain, "and %s more", counted(len(e.Events)-i, "record", "records"))

@@ -1,4 +1,6 @@
-package main
+// Package story tells people what became of a write: a trace, step by step, each rule
+// with its line in the policy.
+package story
 
 import (
 	"fmt"
@@ -11,14 +13,27 @@ import (
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
-	"github.com/pushguard/pushguard/proxy/trial"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
-// story tells an explanation to people. Whatever a push holds, what is written
-// has no control characters but line breaks and the story's own colours.
+// Teller tells a trace as text. Whatever a push holds, what is written has no control
+// characters but line breaks and the teller's own colours.
+type Teller struct {
+	// File stands for the policy where it has no line to name, such as for a default
+	// that is not written.
+	File string
+	// Color is for a terminal.
+	Color bool
+}
+
+// Tell returns the steps in the order in which the guard takes them.
+func (t Teller) Tell(e *proxy.Trace) string {
+	s := &story{file: t.File, color: t.Color}
+	return s.tell(e)
+}
+
 type story struct {
-	file  string // the policy's
+	file  string
 	color bool
 	out   strings.Builder
 }
@@ -67,8 +82,7 @@ func (s *story) quote(color, text string) {
 	}
 }
 
-// tell writes the steps in the order in which the guard takes them.
-func (s *story) tell(e *trial.Explanation) string {
+func (s *story) tell(e *proxy.Trace) string {
 	s.step("push", cyan, "%s %s", e.Method, e.Path)
 	s.entry(e)
 	s.body(e.Body)
@@ -85,7 +99,7 @@ func (s *story) tell(e *trial.Explanation) string {
 	return s.out.String()
 }
 
-func (s *story) entry(e *trial.Explanation) {
+func (s *story) entry(e *proxy.Trace) {
 	if e.Key == nil {
 		return
 	}
@@ -133,7 +147,7 @@ func (s *story) body(b *proxy.TraceBody) {
 		counted(b.Families, "family", "families"), counted(b.Metrics, "metric", "metrics"), counted(b.Samples, "sample", "samples"))
 }
 
-func (s *story) changes(e *trial.Explanation) {
+func (s *story) changes(e *proxy.Trace) {
 	for i, c := range e.Changes {
 		name := "rules"
 		if i > 0 {
@@ -190,7 +204,7 @@ func changeText(c *proxy.TraceChange) string {
 // maxMerges is how many merges are told one by one.
 const maxMerges = 3
 
-func (s *story) merges(e *trial.Explanation) {
+func (s *story) merges(e *proxy.Trace) {
 	verb := would(e, "are", "would be")
 	for i, m := range e.Merges {
 		name := "merged"
@@ -214,7 +228,7 @@ func (s *story) merges(e *trial.Explanation) {
 }
 
 // noticed tells the findings that no change has told.
-func (s *story) noticed(e *trial.Explanation) {
+func (s *story) noticed(e *proxy.Trace) {
 	name := "noticed"
 	for _, f := range e.Findings {
 		if slices.ContainsFunc(e.Changes, func(c proxy.TraceChange) bool { return c.Rule == f.ID && c.Label == f.Label }) {
@@ -228,7 +242,7 @@ func (s *story) noticed(e *trial.Explanation) {
 	}
 }
 
-func (s *story) ledger(e *trial.Explanation) {
+func (s *story) ledger(e *proxy.Trace) {
 	l := e.Ledger
 	if l == nil {
 		return
@@ -248,7 +262,7 @@ func (s *story) ledger(e *trial.Explanation) {
 	}
 }
 
-// budget says what the job would hold, of an upstream that held nothing before.
+// budget says what the job would hold.
 func (s *story) budget(b *proxy.TraceBudget) {
 	if b == nil {
 		return
@@ -258,6 +272,9 @@ func (s *story) budget(b *proxy.TraceBudget) {
 		text += " of " + strconv.Itoa(b.Limit)
 	} else {
 		text += ", without a limit"
+	}
+	if before := b.Before; before != nil && before.Held > 0 && before.Held != b.Held {
+		text += fmt.Sprintf(", %d before", before.Held)
 	}
 	if b.GroupsLimit > 0 {
 		text += fmt.Sprintf("; %s of %d", counted(b.Groups, "group", "groups"), b.GroupsLimit)
@@ -301,7 +318,7 @@ func overText(over []proxy.TraceOver) string {
 	return strings.Join(texts, "; ")
 }
 
-func (s *story) forwarded(f *trial.Forwarded) {
+func (s *story) forwarded(f *proxy.TraceForwarded) {
 	if f == nil {
 		s.step("forwarded", red, "nothing")
 		return
@@ -325,7 +342,7 @@ func (s *story) forwarded(f *trial.Forwarded) {
 	s.quote(plain, f.Text)
 }
 
-func (s *story) answer(e *trial.Explanation) {
+func (s *story) answer(e *proxy.Trace) {
 	color := green
 	if !e.Accepted() {
 		color = red
