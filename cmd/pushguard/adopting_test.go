@@ -96,15 +96,22 @@ func (r walk) start(t *testing.T, command string) {
 
 // Every command of docs/adopting.md is run, against a real Pushgateway and with the
 // program itself, and shows what the page says.
-func TestAdopting(t *testing.T) {
+func TestAdopting(t *testing.T) { follow(t, "../../docs/adopting.md", 20) }
+
+// So is every command of docs/migration.md.
+func TestMigration(t *testing.T) { follow(t, "../../docs/migration.md", 15) }
+
+// follow runs the commands of a page, at least so many.
+func follow(t *testing.T, page string, least int) {
+	t.Helper()
 	gateway, guard := gatewaytest.Start(t).Host, gatewaytest.FreeAddress(t)
 	r := walk{
 		dir:  t.TempDir(),
 		to:   strings.NewReplacer("pushgateway:9091", gateway, "pushguard:9091", guard),
 		from: strings.NewReplacer(gateway, "pushgateway:9091", guard, "pushguard:9091"),
 	}
-	steps := session(t, "../../docs/adopting.md")
-	if len(steps) < 20 {
+	steps := session(t, page)
+	if len(steps) < least {
 		t.Fatalf("the page has only %d commands", len(steps))
 	}
 	for _, s := range steps {

@@ -185,6 +185,10 @@ func upstream() []panel {
 			queries: []query{{`sum by (reason, result) (increase(pushguard_groups_removed_total{job=~"$job"}[1h]))`, "{{reason}} {{result}}"}},
 		},
 		{
+			kind: stat, title: "Breaker open", about: "1: nothing is sent to a Pushgateway that does not answer.", unit: "none", bad: 1, width: 4,
+			queries: []query{{`max(pushguard_upstream_breaker_open)`, ""}},
+		},
+		{
 			kind: stat, title: "Since the last listing", about: "Of the groups of the Pushgateway.", unit: "s", warn: 1200, width: 4,
 			queries: []query{{`time() - min(pushguard_sync_last_success_timestamp_seconds)`, ""}},
 		},
