@@ -240,6 +240,7 @@ func TestEveryPanelShowsSomething(t *testing.T) {
 		}
 	}
 	t.Run("owners choose their jobs", func(t *testing.T) { ownersChooseTheirJobs(t, b) })
+	t.Run("links lead to the console", func(t *testing.T) { linksLeadToTheConsole(t, b) })
 	t.Run("promtool takes the guard's own page", func(t *testing.T) { promtoolTakesTheGuardsOwnPage(t, b) })
 	if asked < 70 {
 		t.Errorf("only %d queries were asked", asked)
@@ -293,5 +294,27 @@ func promtoolTakesTheGuardsOwnPage(t *testing.T, b *busy) {
 	cmd.Stdin = strings.NewReader(b.guard.Get(t, "/guard/metrics").Body)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// linksLeadToTheConsole follows the links of panels to the guard at work.
+func linksLeadToTheConsole(t *testing.T, b *busy) {
+	followed := map[string]bool{}
+	for _, board := range boards(t) {
+		for _, p := range board.Panels {
+			for _, l := range p.FieldConfig.Defaults.Links {
+				path, console := strings.CutPrefix(linkLabel.ReplaceAllString(l.URL, "airflow"), "${console}")
+				if !console || followed[path] {
+					continue
+				}
+				followed[path] = true
+				if a := b.guard.Get(t, path); a.Status != 200 || !strings.Contains(a.Body, "airflow") {
+					t.Errorf("%s: %d", path, a.Status)
+				}
+			}
+		}
+	}
+	if len(followed) == 0 {
+		t.Error("no link leads to the console")
 	}
 }

@@ -209,7 +209,7 @@ func (p panel) links() []any {
 		job = "${__data.fields.job}"
 	}
 	return []any{
-		object{"title": "In the console", "url": "${console}/guard/jobs/" + job, "targetBlank": true},
+		object{"title": "In the console", "url": "${console}/guard/job?name=" + job, "targetBlank": true},
 		object{"title": "Records in Loki", "url": explore(job), "targetBlank": true},
 	}
 }

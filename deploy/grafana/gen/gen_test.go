@@ -167,7 +167,10 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			linked++
 			u := follow(t, l.(object)["url"].(string))
 			switch u.Path {
-			case "/guard/jobs/nightly":
+			case "/guard/job":
+				if u.Query().Get("name") != "nightly" {
+					t.Errorf("no job's page: %s", u)
+				}
 			case "/explore":
 				const want = `{"a":{"datasource":"loki","queries":[{"refId":"A","expr":"{source=\"pushguard\", job=\"nightly\"}"}],"range":{"from":"1","to":"2"}}}`
 				if got := u.Query().Get("panes"); got != want {
