@@ -17,6 +17,7 @@ func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
 		g.outlooks.note(v, e.policy.Digest(), outcome)
 	}
 	g.tellEvents(ctx, v, e, a, outcome)
+	g.keep(v, e, a, outcome)
 	if v.trace != nil {
 		v.traced(g, e, a, outcome)
 		g.cfg.Trace(*v.trace)

@@ -14,6 +14,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/record"
 )
 
 // Caps are hard limits of one push. They hold in every mode of the policy and
@@ -46,6 +47,8 @@ type Config struct {
 	// of every push. Nil writes none.
 	Audit    *audit.Log
 	AuditAll bool
+	// Record gets pushes for a later replay. Nil gets none.
+	Record *record.Recorder
 	// Events gets what Prometheus does not: what the policy takes for an event, and
 	// what the guard takes away, refuses or deletes. Nil gets nothing.
 	Events *event.Log

@@ -33,27 +33,44 @@ func (m Mask) Value(label, value string, plain func(string) string) (masked stri
 	if first == nil {
 		return plain(value), true
 	}
+	masked, ok = m.around(first, parts, label, value, plain)
+	if !ok { // the words that it keeps are what another shape goes by
+		masked, ok = m.around(first, parts, label, value, func(s string) string { return s })
+	}
+	if !ok {
+		return m.noise(value), false
+	}
+	return masked, true
+}
+
+// around masks what stands around the parts that the normal form of its shape keeps.
+func (m Mask) around(first *shape, parts []part, label, value string, plain func(string) string) (string, bool) {
 	want := allShapes().all(label, value)
 	b := []byte(value)
-	open := maskable(value)
+	in := first.alphabets()
+	open := in.maskable(value)
 	for i := len(parts) - 1; i >= 0; i-- { // from behind: what is before stays in place
 		p := parts[i]
+		if first.spelled(i) {
+			clear(open[p.start:p.end])
+			continue
+		}
 		inner, fits := m.Value(label, value[p.start:p.end], plain)
 		if !fits {
-			return m.noise(value), false
+			return "", false
 		}
 		b = slices.Replace(b, p.start, p.end, []byte(inner)...)
 		open = slices.Replace(open, p.start, p.end, make([]bool, len(inner))...)
 	}
 	if first.isTime() {
-		return string(b), true
+		return string(b), allShapes().all(label, string(b)) == want
 	}
-	return m.walk(label, b, open, func(s string) bool { return allShapes().all(label, s) == want })
+	return m.walk(in, b, open, func(s string) bool { return allShapes().all(label, s) == want })
 }
 
 // Whole masks a value that has no shape, into one that has none.
 func (m Mask) Whole(label, value string) string {
-	masked, ok := m.walk(label, []byte(value), maskable(value), func(s string) bool { return allShapes().all(label, s) == 0 })
+	masked, ok := m.walk(&wide, []byte(value), wide.maskable(value), func(s string) bool { return allShapes().all(label, s) == 0 })
 	if !ok {
 		return m.noise(value)
 	}
@@ -62,17 +79,17 @@ func (m Mask) Whole(label, value string) string {
 
 // walk permutes the bytes that are open until the whole is like the original, which
 // every walk comes back to at last. So two values never become one.
-func (m Mask) walk(label string, b []byte, open []bool, alike func(string) bool) (string, bool) {
+func (m Mask) walk(in *alphabets, b []byte, open []bool, alike func(string) bool) (string, bool) {
 	if !slices.Contains(open, true) {
-		return string(b), true
+		return string(b), alike(string(b))
 	}
 	for range maxWalk {
-		m.permute(b, open)
+		m.permute(in, b, open)
 		if s := string(b); alike(s) {
 			return s, true
 		}
 	}
-	return m.noise(string(b)), false
+	return "", false
 }
 
 // noise is what stands for a value of which no mask has the shapes.
@@ -86,14 +103,19 @@ func (m Mask) noise(value string) string {
 	return string(out)
 }
 
-// alphabets are the sets of bytes that are taken for one another. They are as fine as
-// the patterns of the shapes ask for: hexadecimal letters, vowels, and what Kubernetes
-// and ULIDs do without.
-const maskAlphabets = "2456789 013 ae bcdf ghjkmnpqrstvwxz iou AE BCDF GHJKMNPQRSTVWXZ IOU"
+// alphabets are the sets of bytes that are taken for one another, by byte; those that
+// are in none stay.
+type alphabets [256]string
 
-// maskAlphabet is the alphabet of each byte; nil if it stays.
-var maskAlphabet = func() (t [256]string) {
-	for _, set := range strings.Fields(maskAlphabets) {
+// wide is for text, narrow as fine as the patterns of identifiers ask for: hexadecimal
+// letters, vowels, and what Kubernetes and ULIDs do without.
+var (
+	wide   = newAlphabets("0123456789 abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	narrow = newAlphabets("2456789 013 ae bcdf ghjkmnpqrstvwxz iou AE BCDF GHJKMNPQRSTVWXZ IOU")
+)
+
+func newAlphabets(sets string) (t alphabets) {
+	for _, set := range strings.Fields(sets) {
 		for i := range len(set) {
 			t[set[i]] = set
 		}
@@ -106,7 +128,16 @@ var maskAlphabet = func() (t [256]string) {
 		t[c] = string(rest)
 	}
 	return t
-}()
+}
+
+// alphabets are those of the values of a shape.
+func (s *shape) alphabets() *alphabets {
+	switch s.name {
+	case "email", "url", "path", "sql", "error_class", "stack_trace", "tempfile", "entity_id", "pull_request", "phone", "big_int", "float_value", "free_text":
+		return &wide
+	}
+	return &narrow
+}
 
 // keptWords are what patterns look for by the letter.
 var keptWords = strings.Fields(`application app local spark sha1 sha256 sha512 md5 jr ip mailto
@@ -118,7 +149,7 @@ var keptWords = strings.Fields(`application app local spark sha1 sha256 sha512 m
 var keptPrefixes = []string{"tmp", "pr", "0x", "eyj"}
 
 // maskable tells which bytes of a value may become others.
-func maskable(value string) []bool {
+func (in *alphabets) maskable(value string) []bool {
 	open := make([]bool, len(value))
 	for i := 0; i < len(value); {
 		end := i
@@ -131,7 +162,7 @@ func maskable(value string) []bool {
 			continue
 		}
 		for j := i + keptOf(value[i:end]); j < end; j++ {
-			open[j] = maskAlphabet[value[j]] != ""
+			open[j] = in[value[j]] != ""
 		}
 		i = end
 	}
@@ -167,7 +198,7 @@ func keptOf(word string) int {
 // permute replaces the open bytes within their alphabets, by four rounds in which
 // one half of them is shifted by what the other says: a permutation of all values that
 // have the same alphabets in the same places.
-func (m Mask) permute(b []byte, open []bool) {
+func (m Mask) permute(in *alphabets, b []byte, open []bool) {
 	var places []int
 	for i, is := range open {
 		if is {
@@ -181,7 +212,7 @@ func (m Mask) permute(b []byte, open []bool) {
 		}
 		for i := round % 2; i < len(places); i += 2 {
 			c := &b[places[i]]
-			set := maskAlphabet[*c]
+			set := in[*c]
 			*c = set[(strings.IndexByte(set, *c)+int(stream.next()))%len(set)]
 		}
 	}
@@ -246,6 +277,16 @@ func (set shapeSet) all(label, value string) shapeSet {
 		}
 	}
 	return out
+}
+
+// spelled reports whether what is kept at i is a word of the pattern's own, or the name
+// of a class, and no name that a client chose.
+func (s *shape) spelled(i int) bool {
+	switch s.name {
+	case "airflow_run_id", "emr_id", "aws_resource", "yarn_container", "hadoop_task", "entity_id", "sql", "error_class", "part_file":
+		return true
+	}
+	return s.name == "spark_k8s_pod" && i == 1
 }
 
 // isTime reports whether the shape is that of a date or a time, or of a run that is

@@ -16,6 +16,7 @@ type auditFlags struct {
 	maxSize, keepSize int64
 	maxAge, keepAge   time.Duration
 	keepFiles         int
+	compress          audit.Compression
 }
 
 func (a *auditFlags) add(cmd *kingpin.CmdClause) {
@@ -33,6 +34,8 @@ func (a *auditFlags) add(cmd *kingpin.CmdClause) {
 		Default("30d")
 	flag(cmd, "audit.retention.files", "How many files that were set aside stay. 0 is no limit.", &a.keepFiles, orNone(parseCount)).
 		Default("100")
+	flag(cmd, "audit.compress", "How files that were set aside are compressed: none, gzip or zstd. pushguard audit reads them all.", &a.compress, parseCompression).
+		Default("none")
 }
 
 // orNone takes 0 for no limit.
@@ -58,7 +61,7 @@ func (a *auditFlags) open(logger *slog.Logger) (*audit.Log, error) {
 		return audit.InMemory(), nil
 	}
 	log, err := audit.Start(a.file, audit.Rotation{
-		MaxSize: a.maxSize, MaxAge: a.maxAge, KeepFiles: a.keepFiles, KeepBytes: a.keepSize, KeepAge: a.keepAge,
+		MaxSize: a.maxSize, MaxAge: a.maxAge, KeepFiles: a.keepFiles, KeepBytes: a.keepSize, KeepAge: a.keepAge, Compress: a.compress,
 	}, func(err error) { logger.Error("The audit log is in trouble", "err", err) })
 	if err != nil {
 		return nil, flagFault("--audit.file: %v", err)

@@ -25,6 +25,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/record"
 	"github.com/pushguard/pushguard/proxy/spool"
 	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/statsd"
@@ -107,6 +108,12 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 		_ = events.Run(ended)
 	})
 	registry.MustRegister(events)
+	recorder, err := record.Open(record.Config{Path: filepath.Join(t.TempDir(), "recorded.jsonl")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = recorder.Close() })
+	registry.MustRegister(recorder)
 	metrics := proxy.NewMetrics(registry)
 	upstream, err := gateway.New(gateway.Config{URL: gatewaytest.Start(t), Timeout: 20 * time.Second, Observe: metrics.ObserveUpstream})
 	if err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,9 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/record"
 	"github.com/pushguard/pushguard/proxy/trial"
+	"github.com/pushguard/pushguard/proxy/wire"
 )
 
 // errDiffers says that two policies do not make the same of the pushes, which has
@@ -37,10 +38,10 @@ type replayCommand struct {
 
 func newReplayCommand(app *kingpin.Application) *replayCommand {
 	c := &replayCommand{}
-	cmd := app.Command("replay", "Send captured pushes through two policies, by the code that serves, and tell what the second makes of them that the first does not. Nothing is sent anywhere. Exits as diff does: with 0 if nothing differs, with 1 if something does, with 2 if a file cannot be read or it was stopped.")
-	cmd.Arg("FILE...", "Captures of pushes, one JSON object or many: request.method, .target, .headers and .body_base64, and time, without which a push comes a second after the one before.").Required().StringsVar(&c.files)
+	cmd := app.Command("replay", "Send recorded pushes through a policy, by the code that serves, and tell what it makes of them that did not happen; or captured ones through two. Nothing is sent anywhere. Exits as diff does: with 0 if nothing differs, with 1 if something does, with 2 if a file cannot be read or it was stopped.")
+	cmd.Arg("FILE...", "What serve has recorded, the oldest file first, compressed or not; or captures of pushes, one JSON object or many: request.method, .target, .headers and .body_base64, and time, without which a push comes a second after the one before.").Required().StringsVar(&c.files)
 	cmd.Flag("policy.file", "The new policy: a file, or a folder of files. Required.").PlaceHolder("FILE").StringVar(&c.policyFile)
-	cmd.Flag("against", "The policy to compare it with. Required.").PlaceHolder("FILE").StringVar(&c.against)
+	cmd.Flag("against", "The policy to compare it with. By default the policy is compared with what happened, which recorded pushes tell.").PlaceHolder("FILE").StringVar(&c.against)
 	cmd.Flag("rules.file", "File of Prometheus' rules, of which to name those that use a metric or label that goes. Repeatable.").
 		PlaceHolder("FILE").StringsVar(&c.rules)
 	cmd.Flag("dashboards", "A Grafana dashboard as JSON, or a folder of them, of which to name the panels that do. Repeatable.").
@@ -55,8 +56,8 @@ func newReplayCommand(app *kingpin.Application) *replayCommand {
 // run replays every file; errDiffers if something differs. SIGTERM and SIGINT end it
 // early, and it tells of the pushes until then.
 func (c *replayCommand) run(ctx context.Context, stdout, stderr io.Writer) error {
-	if c.policyFile == "" || c.against == "" {
-		return flagFault("--policy.file and --against are required: the new policy, and the one to compare it with")
+	if c.policyFile == "" {
+		return flagFault("--policy.file is required: the new policy")
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -64,7 +65,7 @@ func (c *replayCommand) run(ctx context.Context, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
-	before, err := c.open(c.against)
+	before, err := c.before()
 	if err != nil {
 		return err
 	}
@@ -73,10 +74,15 @@ func (c *replayCommand) run(ctx context.Context, stdout, stderr io.Writer) error
 		return err
 	}
 	d := newDifference()
-	err = c.replay(ctx, stderr, func(at time.Time, r proxy.Request, body []byte) {
+	err = c.replay(ctx, stderr, d, func(at time.Time, line *record.Line, r proxy.Request, body []byte) error {
+		was, err := before(ctx, at, line, r)
+		if err != nil {
+			return err
+		}
 		again := r
 		again.Body = bytes.NewReader(body)
-		d.add(before.Push(ctx, at, r), after.Push(ctx, at, again))
+		d.add(was, after.Push(ctx, at, again))
+		return ctx.Err()
 	})
 	stopped := errors.Is(err, context.Canceled)
 	if err != nil && !stopped {
@@ -107,8 +113,38 @@ func (c *replayCommand) open(file string) (*trial.Replay, error) {
 	return trial.NewReplay(trial.Config{Policy: rules, Caps: c.limits.caps(), UTF8Names: c.utf8Names})
 }
 
-// replay reads the captures one by one.
-func (c *replayCommand) replay(ctx context.Context, stderr io.Writer, push func(time.Time, proxy.Request, []byte)) error {
+// outcomeOf is what became of a push before the new policy.
+type outcomeOf func(ctx context.Context, at time.Time, line *record.Line, r proxy.Request) (trial.Replayed, error)
+
+// before returns what the old policy makes of a push, or what happened to it.
+func (c *replayCommand) before() (outcomeOf, error) {
+	if c.against == "" {
+		return c.happened, nil
+	}
+	old, err := c.open(c.against)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, at time.Time, _ *record.Line, r proxy.Request) (trial.Replayed, error) {
+		return old.Push(ctx, at, r), nil
+	}, nil
+}
+
+// happened is what the guard has recorded.
+func (c *replayCommand) happened(_ context.Context, _ time.Time, line *record.Line, r proxy.Request) (trial.Replayed, error) {
+	h := line.Happened
+	if h == nil {
+		return trial.Replayed{}, errors.New("no guard has recorded what happened to this push: --against names a policy to compare with")
+	}
+	key, err := wire.ParsePath(r.Path, c.utf8Names)
+	if err != nil {
+		return trial.Replayed{}, fmt.Errorf("request.target: %w", err)
+	}
+	return trial.Replayed{Job: h.Job, Entry: h.Entry, Outcome: h.Outcome, Findings: h.Findings, Series: line.SeriesOf(key), Happened: true}, nil
+}
+
+// replay reads the files one by one.
+func (c *replayCommand) replay(ctx context.Context, stderr io.Writer, d *difference, push func(time.Time, *record.Line, proxy.Request, []byte) error) error {
 	bar := startReading(stderr, "replaying", sizeOf(c.files))
 	defer bar.end()
 	at := time.Unix(0, 0).UTC()
@@ -117,17 +153,24 @@ func (c *replayCommand) replay(ctx context.Context, stderr io.Writer, push func(
 		if err != nil {
 			return flagFault("%v", err)
 		}
-		err = eachCapture(bar.reader(file), func(when time.Time, r proxy.Request) error {
-			if at = at.Add(time.Second); !when.IsZero() {
-				at = when
+		n := 0
+		err = eachCapture(bar.reader(file), &d.left.Torn, func(line *record.Line, r proxy.Request) error {
+			n++
+			if at = at.Add(time.Second); !line.Time.IsZero() {
+				at = line.Time
+			}
+			if d.left.out(line, c.against == "") {
+				return ctx.Err()
 			}
 			body, err := io.ReadAll(r.Body)
 			if err != nil {
 				return err
 			}
 			r.Body = bytes.NewReader(body)
-			push(at, r, body)
-			return ctx.Err()
+			if err := push(at, line, r, body); err != nil {
+				return fmt.Errorf("capture %d: %w", n, err)
+			}
+			return nil
 		})
 		_ = file.Close()
 		switch {
@@ -154,25 +197,20 @@ func sizeOf(files []string) int64 {
 }
 
 // eachCapture reads captures that follow one another.
-func eachCapture(r io.Reader, do func(time.Time, proxy.Request) error) error {
-	in := json.NewDecoder(r)
-	for n := 1; ; n++ {
-		var raw json.RawMessage
-		if err := in.Decode(&raw); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("capture %d: %w", n, err)
+func eachCapture(r io.Reader, torn *int, do func(*record.Line, proxy.Request) error) error {
+	n := 0
+	for line, err := range record.Read(r, torn) {
+		if err != nil {
+			return err
 		}
-		var of struct{ Time time.Time }
-		if err := json.Unmarshal(raw, &of); err != nil {
-			return fmt.Errorf("capture %d: %w", n, err)
-		}
-		request, err := trial.ParseCapture(raw)
+		n++
+		request, err := trial.ParseCapture(line.Raw)
 		if err != nil {
 			return fmt.Errorf("capture %d: %w", n, err)
 		}
-		if err := do(of.Time, request); err != nil {
+		if err := do(&line, request); err != nil {
 			return err
 		}
 	}
+	return nil
 }

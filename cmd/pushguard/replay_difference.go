@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/record"
 	"github.com/pushguard/pushguard/proxy/trial"
 )
 
@@ -17,6 +19,49 @@ type difference struct {
 	jobs      map[string]*jobDifference
 	pushes    int
 	differing int
+	left      leftOut
+}
+
+// leftOut counts what was not compared.
+type leftOut struct {
+	// Dropped were not recorded, Unread had a body that nobody could read or keep, Failed
+	// were not taken by the Pushgateway, and Torn are lines that a crash has torn.
+	Dropped uint64 `json:"dropped,omitempty"`
+	Unread  int    `json:"unread,omitempty"`
+	Failed  int    `json:"failed,omitempty"`
+	Torn    int    `json:"torn,omitempty"`
+}
+
+// out counts what cannot be compared, and reports whether the line is of that.
+func (l *leftOut) out(line *record.Line, withWhatHappened bool) bool {
+	l.Dropped += line.Dropped
+	failed := withWhatHappened && line.Happened != nil && line.Happened.Outcome == proxy.Failed.String()
+	switch {
+	case line.Unread:
+		l.Unread++
+	case failed:
+		l.Failed++
+	}
+	return line.Unread || failed
+}
+
+// String is one line for people; empty if nothing was left out.
+func (l leftOut) String() string {
+	var out []string
+	for _, c := range []struct {
+		n    int
+		what string
+	}{
+		{int(l.Dropped), "not recorded"},
+		{l.Unread, "with a body that nobody could read"},
+		{l.Failed, "not taken by the Pushgateway"},
+		{l.Torn, "torn by a crash"},
+	} {
+		if c.n > 0 {
+			out = append(out, fmt.Sprintf("%d %s", c.n, c.what))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 func newDifference() *difference { return &difference{jobs: map[string]*jobDifference{}} }
@@ -55,6 +100,9 @@ func (d *difference) add(before, after trial.Replayed) {
 	j := d.of(before.Job)
 	j.pushes++
 	d.pushes++
+	if before.Happened {
+		after.Budgets = nil
+	}
 	j.before.add(before)
 	j.after.add(after)
 	was, is := before.Outcome == proxy.Refused.String(), after.Outcome == proxy.Refused.String()

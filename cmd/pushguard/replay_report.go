@@ -16,6 +16,8 @@ type replayReport struct {
 	Differing int         `json:"differing"` // pushes
 	Stopped   bool        `json:"stopped"`   // before the end
 	Jobs      []jobReport `json:"jobs"`      // those in which something differs
+	// LeftOut is what was not compared.
+	LeftOut *leftOut `json:"left_out,omitempty"`
 	// Unread are the queries that nobody could parse, and so did not look at.
 	Unread []unread `json:"unread,omitempty"`
 }
@@ -57,6 +59,9 @@ type budgetChange struct {
 
 func (d *difference) report(q queries, stopped bool) replayReport {
 	out := replayReport{Pushes: d.pushes, Differing: d.differing, Stopped: stopped, Unread: q.unread, Jobs: []jobReport{}}
+	if d.left != (leftOut{}) {
+		out.LeftOut = &d.left
+	}
 	for _, job := range slices.Sorted(maps.Keys(d.jobs)) {
 		if j := d.jobs[job]; j.differing > 0 {
 			out.Jobs = append(out.Jobs, j.report(job, q))
@@ -107,6 +112,9 @@ func (r replayReport) write(w io.Writer, output string) error {
 	}
 	for _, u := range r.Unread {
 		fmt.Fprintf(&b, "unread  %s: %s\n", u.Place, u.Fault)
+	}
+	if r.LeftOut != nil {
+		fmt.Fprintf(&b, "left out: %s\n", r.LeftOut)
 	}
 	switch {
 	case r.Differing == 0:

@@ -8,12 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/record"
 )
 
 // Each folder has two policies, pushes, what asks for them, and what is told.
@@ -60,7 +60,8 @@ func TestReplayExitCodes(t *testing.T) {
 		{"a policy against itself", []string{"--policy.file=new.yml", "--against=new.yml", "pushes.jsonl"}, 0, "9 pushes: no difference\n", ""},
 		{"a difference", []string{"--policy.file=new.yml", "--against=old.yml", "pushes.jsonl"}, 1, "9 pushes: 6 differ, of 3 jobs\n", ""},
 		{"a difference that is no fault", []string{"--policy.file=new.yml", "--against=old.yml", "--exit-zero", "pushes.jsonl"}, 0, "9 pushes: 6 differ", ""},
-		{"no second policy", []string{"--policy.file=new.yml", "pushes.jsonl"}, 2, "", "--policy.file and --against are required"},
+		{"no policy", []string{"pushes.jsonl"}, 2, "", "--policy.file is required"},
+		{"captures without a second policy", []string{"--policy.file=new.yml", "pushes.jsonl"}, 2, "", "capture 1: no guard has recorded what happened"},
 		{"no such file", []string{"--policy.file=new.yml", "--against=old.yml", "nowhere.jsonl"}, 2, "", "open nowhere.jsonl: "},
 		{"no capture", []string{"--policy.file=new.yml", "--against=old.yml", "old.yml"}, 2, "", "old.yml: capture 1: "},
 		{"no rules", []string{"--policy.file=new.yml", "--against=old.yml", "--rules.file=old.yml", "pushes.jsonl"}, 2, "", "--rules.file: old.yml: no groups of rules"},
@@ -181,7 +182,7 @@ func FuzzCaptures(f *testing.F) {
 	f.Add(`{"request":`)
 	f.Fuzz(func(t *testing.T, text string) {
 		n := 0
-		err := eachCapture(strings.NewReader(text), func(time.Time, proxy.Request) error { n++; return nil })
+		err := eachCapture(strings.NewReader(text), new(int), func(*record.Line, proxy.Request) error { n++; return nil })
 		if n > 0 && err != nil && !strings.HasPrefix(err.Error(), fmt.Sprintf("capture %d: ", n+1)) {
 			t.Errorf("after %d captures: %v", n, err)
 		}

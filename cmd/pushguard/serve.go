@@ -29,6 +29,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/console"
 	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/record"
 	"github.com/pushguard/pushguard/proxy/statsd"
 	"github.com/pushguard/pushguard/proxy/story"
 )
@@ -60,6 +61,7 @@ type serveCommand struct {
 	utf8Names   bool
 
 	audit   auditFlags
+	record  recordFlags
 	limits  limitFlags
 	state   stateFlags
 	statsd  statsdFlags
@@ -90,6 +92,7 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 		BoolVar(&s.utf8Names)
 	s.faults.add(cmd)
 	s.audit.add(cmd)
+	s.record.add(cmd)
 	s.addWebFlags(cmd)
 	s.limits.add(cmd)
 	s.state.add(cmd)
@@ -133,7 +136,7 @@ func (s *serveCommand) check() error {
 	if err := s.faults.check(s.embedded(), s.state.dir); err != nil {
 		return err
 	}
-	if err := s.audit.check(); err != nil {
+	if err := errors.Join(s.audit.check(), s.record.check()); err != nil {
 		return err
 	}
 	for _, address := range *s.web.WebListenAddresses {
@@ -212,6 +215,13 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	if cfg.Events = events; events != nil {
 		registry.MustRegister(events)
 	}
+	if cfg.Record, err = s.record.open(known.dir, logger); err != nil {
+		return err
+	}
+	if recorder := cfg.Record; recorder != nil {
+		registry.MustRegister(recorder)
+		defer func() { err = errors.Join(err, recorder.Close()) }()
+	}
 	registry.MustRegister(known.metrics(snapshots.store)...)
 	registry.MustRegister(snapshots.metrics()...)
 	pages := s.console(registry)
@@ -221,7 +231,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 		return err
 	}
 	pages.Of(guard)
-	return s.live(ctx, logger, guard, pages, log, snapshots, sender, events, &known)
+	return s.live(ctx, logger, guard, pages, log, snapshots, sender, events, cfg.Record, &known)
 }
 
 // processRegistry returns a registry that knows of the process and the build.
@@ -302,7 +312,7 @@ func readPolicy(load func() (*policy.Policy, error)) (*policy.Policy, error) {
 }
 
 // live runs the lifecycles: the first that ends ends all, and all are awaited.
-func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, pages *console.Console, log *audit.Log, snapshots *behind, sender *statsd.Sender, events *event.Log, known *memory) error {
+func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, pages *console.Console, log *audit.Log, snapshots *behind, sender *statsd.Sender, events *event.Log, recorder *record.Recorder, known *memory) error {
 	var group oklogrun.Group
 	var unfinished error
 	group.Add(oklogrun.SignalHandler(ctx, os.Interrupt, syscall.SIGTERM))
@@ -338,6 +348,9 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 	group.Add(s.memory.run(ctx))
 	// What comes below is interrupted once no request is left.
 	group.Add(inContext(ctx, log.Run))
+	if recorder != nil {
+		group.Add(runRecorder(ctx, recorder))
+	}
 	if sender != nil {
 		group.Add(runSender(ctx, sender))
 	}

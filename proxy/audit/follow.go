@@ -45,6 +45,7 @@ type follower struct {
 	visit   func(Line) error
 	files   []*os.File
 
+	plain  io.Closer     // of the first file, if it is compressed
 	reader *bufio.Reader // of the first file
 	line   []byte        // what there is of its next line
 	n      int           // its number
@@ -98,7 +99,9 @@ func (f *follower) newer() ([]*os.File, error) {
 // first reads the first file to its present end.
 func (f *follower) first(ctx context.Context) error {
 	if f.reader == nil {
-		f.reader = bufio.NewReaderSize(f.files[0], 64<<10)
+		if err := f.open(); err != nil {
+			return err
+		}
 	}
 	for ctx.Err() == nil {
 		before := len(f.line)
@@ -115,6 +118,20 @@ func (f *follower) first(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// open begins the first file, which may be compressed if it was set aside.
+func (f *follower) open() error {
+	if !isCompressed(f.files[0].Name()) {
+		f.reader = bufio.NewReaderSize(f.files[0], 64<<10)
+		return nil
+	}
+	plain, err := Decompress(f.files[0])
+	if err != nil {
+		return fmt.Errorf("follow the audit log: %s: %w", f.files[0].Name(), err)
+	}
+	f.plain, f.reader = plain, bufio.NewReaderSize(plain, 64<<10)
 	return nil
 }
 
@@ -141,6 +158,10 @@ func (f *follower) end() error {
 		if err := f.tell(); err != nil {
 			return err
 		}
+	}
+	if f.plain != nil {
+		_ = f.plain.Close()
+		f.plain = nil
 	}
 	_ = f.files[0].Close()
 	f.files, f.reader, f.line, f.n, f.read = f.files[1:], nil, nil, 0, 0

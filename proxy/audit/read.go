@@ -52,12 +52,18 @@ func (s *Skipped) String() string {
 	return fmt.Sprintf("lines skipped that are no records: %d (%s%s)", s.Lines, strings.Join(s.Places, ", "), more)
 }
 
-// Scan yields the records that r holds, named in places as name. It holds one line in
+// Scan yields the records that r holds, compressed or not, named in places as name. It holds one line in
 // memory at a time, of 1 MiB at most; what is longer is skipped. What cannot be read
 // to its end yields its error last.
 func Scan(r io.Reader, name string, skipped *Skipped) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
-		in := bufio.NewReaderSize(r, 64<<10)
+		plain, err := Decompress(r)
+		if err != nil {
+			yield(Line{}, fmt.Errorf("%s: %w", name, err))
+			return
+		}
+		defer plain.Close()
+		in := bufio.NewReaderSize(plain, 64<<10)
 		var line []byte
 		for n := 1; ; n++ {
 			var err error

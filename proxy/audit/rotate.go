@@ -30,6 +30,8 @@ type Rotation struct {
 	KeepFiles int
 	KeepBytes int64
 	KeepAge   time.Duration
+	// Compress is how a file is compressed once it was set aside.
+	Compress Compression
 }
 
 // File is the file of a log, which rotates itself: audit.jsonl becomes
@@ -45,6 +47,8 @@ type File struct {
 	size  int64
 	born  time.Time // when its first line was written; zero if it has none
 	stuck error     // why it could not be rotated; nil, or tried again at the next Tend
+
+	compressing sync.Mutex // by one Tend at a time, while lines are written
 }
 
 // OpenFile opens the log's file, as Open does, and deletes the rotated ones that
@@ -54,7 +58,7 @@ func OpenFile(path string, r Rotation) (*File, error) {
 	if err := f.open(); err != nil {
 		return nil, err
 	}
-	if err := f.prune(); err != nil {
+	if err := errors.Join(f.removeUnfinished(), f.prune()); err != nil {
 		return nil, errors.Join(err, f.file.Close())
 	}
 	return f, nil
@@ -168,9 +172,19 @@ func (f *File) moved() (bool, error) {
 }
 
 // Tend does what is due without a line to write: it follows the file that others
-// have moved or truncated, sets aside the one that is old and deletes those that
-// are kept no longer. Its error is also that of a rotation that failed before.
+// have moved or truncated, sets aside the one that is old, deletes those that are kept
+// no longer and compresses one that is not yet, while lines are written. Its error is
+// also that of a rotation that failed before.
 func (f *File) Tend() error {
+	err := f.tend()
+	if f.compressing.TryLock() {
+		defer f.compressing.Unlock()
+		err = errors.Join(err, f.compressOne())
+	}
+	return err
+}
+
+func (f *File) tend() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	err := f.stuck
@@ -225,8 +239,9 @@ func (f *File) spent(files int, bytes int64, at time.Time) bool {
 }
 
 // Rotated returns the files that were set aside from the log at path, oldest
-// first. Only regular files whose names end in a time are among them: what others
-// have set aside is theirs.
+// first. Only regular files whose names end in a time, or that and .gz or .zst, are
+// among them: what others have set aside is theirs. Of a file that is there compressed
+// and not, the latter is.
 func Rotated(path string) ([]string, error) {
 	dir, base := filepath.Split(path)
 	entries, err := os.ReadDir(filepath.Clean(dir))
@@ -241,12 +256,17 @@ func Rotated(path string) ([]string, error) {
 		}
 	}
 	slices.Sort(out)
-	return out, nil
+	return slices.CompactFunc(out, func(next, before string) bool {
+		return isCompressed(next) && strings.HasPrefix(next, before)
+	}), nil
 }
 
 // rotatedTime is when a file was set aside, by its name; zero if it has none.
 func rotatedTime(path, name string) time.Time {
 	end, _ := strings.CutPrefix(name, path+".")
+	for _, suffix := range suffixes {
+		end = strings.TrimSuffix(end, suffix)
+	}
 	at, err := time.Parse(rotatedAt, end)
 	if err != nil || at.Format(rotatedAt) != end {
 		return time.Time{}

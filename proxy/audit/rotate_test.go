@@ -182,7 +182,7 @@ func TestRotation(t *testing.T) {
 // are not the log's own are left alone.
 func TestRetentionAtTheStart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	others := []string{".1", ".gz", ".20260304T050607Z", ".20260304T050607.000000000Z.gz", "20260304T050607.000000000Z"}
+	others := []string{".1", ".gz", ".20260304T050607Z", ".20260304T050607.000000000Z.bz2", "20260304T050607.000000000Z"}
 	for _, end := range append(others, ".20260304T050607.000000001Z", ".20260304T050607.000000002Z", ".20260304T050607.000000003Z") {
 		if err := os.WriteFile(path+end, []byte("{}\n"), 0o600); err != nil {
 			t.Fatal(err)

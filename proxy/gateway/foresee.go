@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"slices"
@@ -83,6 +84,12 @@ func Grouped(ls []*dto.LabelPair, key wire.Key) []*dto.LabelPair {
 
 // Families reads a decoded body as a Pushgateway does, up to the first fault.
 func Families(body []byte, contentType string) []*dto.MetricFamily {
+	out, _ := ReadFamilies(body, contentType)
+	return out
+}
+
+// ReadFamilies is Families with that fault, nil if there is none.
+func ReadFamilies(body []byte, contentType string) ([]*dto.MetricFamily, error) {
 	format := expfmt.NewFormat(expfmt.TypeTextPlain)
 	if wire.IsProtobuf(contentType) {
 		format = expfmt.NewFormat(expfmt.TypeProtoDelim)
@@ -90,8 +97,12 @@ func Families(body []byte, contentType string) []*dto.MetricFamily {
 	var out []*dto.MetricFamily
 	for in := expfmt.NewDecoder(bytes.NewReader(body), format); ; {
 		family := &dto.MetricFamily{}
-		if err := in.Decode(family); err != nil {
-			return out
+		err := in.Decode(family)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return out, err
 		}
 		out = append(out, family)
 	}

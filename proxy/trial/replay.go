@@ -2,17 +2,14 @@ package trial
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"time"
 
-	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
-	"github.com/pushguard/pushguard/proxy/counter"
-	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/record"
 )
 
 // sweepEvery is how often, by its own clock, a replay deletes what is stale.
@@ -40,6 +37,8 @@ type Replayed struct {
 	// Series are those that the push set or added to, with the labels of the group
 	// and without empty ones, histograms and summaries expanded. Their order is of no meaning.
 	Series []model.Metric
+	// Happened says that this is a record of what was: its Budgets are not known.
+	Happened bool
 }
 
 // NewReplay returns a replay. The error is that of a cfg without a policy or caps.
@@ -89,50 +88,11 @@ func (r *Replay) over() []string {
 func (r *Replay) series() []model.Metric {
 	var out []model.Metric
 	for _, inc := range r.trace.Increments {
-		out = append(out, expandedSeries(inc)...)
+		out = append(out, record.Added(inc.Series)...)
 	}
 	if len(r.end.sent) == 0 || len(r.end.sent[0].Body) == 0 {
 		return out
 	}
 	sent := r.end.sent[0] // what it evicts comes after
-	pushed := gateway.Families(sent.Body, sent.ContentType)
-	for _, f := range pushed {
-		for _, m := range f.Metric {
-			m.Label = gateway.Grouped(m.Label, sent.Key)
-		}
-	}
-	// A type that has no samples has no series, either.
-	samples, _ := expfmt.ExtractSamples(&expfmt.DecodeOptions{}, pushed...)
-	for _, s := range samples {
-		// To Prometheus an empty label is none, as to a total.
-		maps.DeleteFunc(s.Metric, func(_ model.LabelName, v model.LabelValue) bool { return v == "" })
-		out = append(out, s.Metric)
-	}
-	return out
-}
-
-// expandedSeries are the series of an exposition that an increment adds to.
-func expandedSeries(inc counter.Increment) []model.Metric {
-	s := inc.Series
-	with := func(suffix, le string) model.Metric {
-		m := model.Metric{model.MetricNameLabel: model.LabelValue(s.Name + suffix)}
-		for _, l := range s.Labels {
-			m[model.LabelName(l.Name)] = model.LabelValue(l.Value)
-		}
-		if le != "" {
-			m[model.BucketLabel] = model.LabelValue(le)
-		}
-		return m
-	}
-	if s.Kind == counter.Counter {
-		return []model.Metric{with("", "")}
-	}
-	out := []model.Metric{with("_count", ""), with("_sum", "")}
-	if s.Kind == counter.Histogram {
-		for _, bound := range s.Bounds {
-			out = append(out, with("_bucket", number(bound)))
-		}
-		out = append(out, with("_bucket", "+Inf"))
-	}
-	return out
+	return append(out, record.Series(sent.Body, sent.ContentType, sent.Key)...)
 }
