@@ -30,7 +30,7 @@ func (p *auditPage) stream() url.Values {
 	if !p.live {
 		return nil
 	}
-	q := url.Values{"page": {"audit"}, "from": {number10(p.from)}}
+	q := url.Values{"of": {"audit"}, "from": {number10(p.from)}}
 	for _, name := range filters {
 		if v := p.Query.Get(name); v != "" {
 			q.Set(name, v)

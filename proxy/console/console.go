@@ -54,11 +54,17 @@ type records interface {
 	FollowAudit(n int) (*audit.Subscription, error)
 }
 
+// explainer tells what would become of a push.
+type explainer interface {
+	Explain(ctx context.Context, r proxy.Request, as string) (*proxy.Trace, error)
+}
+
 // Guard is what the pages tell of. *proxy.Guard is one.
 type Guard interface {
 	jobs
 	policies
 	records
+	explainer
 }
 
 // Config is what a Console is made of. Its zero value is that of the defaults.
@@ -87,8 +93,10 @@ type Console struct {
 	history   *history
 	feed      *feed
 	streams   chan struct{}
-	closing   chan struct{}
-	close     sync.Once
+	// explaining is held by the one who has a push explained.
+	explaining chan struct{}
+	closing    chan struct{}
+	close      sync.Once
 
 	mu   sync.Mutex
 	last *snapshot
@@ -104,7 +112,7 @@ func New(cfg Config) *Console {
 	}
 	c := &Console{
 		cfg: cfg, templates: parse(), history: newHistory(), feed: newFeed(),
-		streams: make(chan struct{}, maxStreams), closing: make(chan struct{}),
+		streams: make(chan struct{}, maxStreams), explaining: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	c.route()
 	return c

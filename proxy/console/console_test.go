@@ -113,7 +113,7 @@ func (w *world) push(t *testing.T, want int, job, body string) {
 // eventually waits until a page has the text.
 func (w *world) eventually(t *testing.T, path, text string) string {
 	t.Helper()
-	for range 100 {
+	for range 500 {
 		if page := w.get(t, http.StatusOK, path); strings.Contains(page, text) {
 			return page
 		}
@@ -145,6 +145,7 @@ func TestPages(t *testing.T) {
 		{"/guard/job?name=broken", []string{"label_limit", "push at most 5 labels"}},
 		{"/guard/audit", []string{"nightly_load", "broken", "trial_run", "Kept in memory"}},
 		{"/guard/audit?outcome=refused", []string{"broken"}},
+		{"/guard/explain", []string{"/metrics/job/nightly_load", "<textarea"}},
 		{"/guard/policy", []string{"policy.yml", `id="L13"`, "Hashes of secrets are left out", "data: …"}},
 	} {
 		t.Run(c.path, func(t *testing.T) {
@@ -183,14 +184,19 @@ func TestWhatCannotBeAsked(t *testing.T) {
 	for path, want := range map[string]int{
 		"/guard/nothing": 404, "/guard/job?name=nobody": 404, "/guard/job": 404, "/guard/audit?job=(": 400, "/guard/audit?cursor=x": 400,
 		"/guard/audit?since=soon": 400, "/guard/assets/none.css": 404, "/guard/assets/..%2Fconsole.go": 404, "/guard//jobs": 404,
-		"/guard/live": 400, "/guard/live?page=audit&job=(": 400, "/guard/jobs?page=-7&sort=no&dir=no": 200, "/guard/jobs?page=99999999999999999999": 200,
+		"/guard/live": 400, "/guard/live?of=audit&job=(": 400, "/guard/jobs?page=-7&sort=no&dir=no": 200, "/guard/jobs?page=99999999999999999999": 200,
 	} {
 		w.get(t, want, path)
 	}
-	r := httptest.NewRecorder()
-	w.ServeHTTP(r, httptest.NewRequest(http.MethodGet, "/guard", nil))
-	if r.Code != http.StatusFound || r.Header().Get("Location") != "guard/" {
-		t.Errorf("/guard: %d to %q", r.Code, r.Header().Get("Location"))
+	for path, want := range map[string]string{
+		"/guard": "guard/", "/guard/jobs/nightly": "../job?name=nightly", "/guard/jobs/a%2Fb": "../job?name=a%2Fb",
+		"/guard/jobs/a//b%3Fc": "../../../job?name=a%2F%2Fb%3Fc",
+	} {
+		r := httptest.NewRecorder()
+		w.ServeHTTP(r, httptest.NewRequest(http.MethodGet, path, nil))
+		if got := r.Header().Get("Location"); r.Code != http.StatusFound || got != want {
+			t.Errorf("%s: %d to %q, want %q", path, r.Code, got, want)
+		}
 	}
 }
 
@@ -328,7 +334,7 @@ func TestLive(t *testing.T) {
 	server := httptest.NewServer(w)
 	defer server.Close()
 	for query, want := range map[string]string{
-		"page=audit&outcome=refused": "broken", "page=overview": "broken: label_limit", "page=jobs": "broken", "page=job&name=broken": "label_limit",
+		"of=audit&outcome=refused": "broken", "of=overview": "broken: label_limit", "of=jobs&page=1": "broken", "of=job&name=broken": "label_limit",
 	} {
 		status, messages, stop := listen(t, server.Client(), server.URL+"/guard/live?"+query)
 		if status != http.StatusOK {
@@ -366,14 +372,14 @@ func TestStreamsAreBounded(t *testing.T) {
 	client := server.Client()
 	var all []<-chan map[string]any
 	for i := range 32 {
-		status, messages, stop := listen(t, client, server.URL+"/guard/live?page=overview")
+		status, messages, stop := listen(t, client, server.URL+"/guard/live?of=overview")
 		defer stop()
 		if status != http.StatusOK {
 			t.Fatalf("stream %d: %d", i, status)
 		}
 		all = append(all, messages)
 	}
-	status, _, stop := listen(t, client, server.URL+"/guard/live?page=audit")
+	status, _, stop := listen(t, client, server.URL+"/guard/live?of=audit")
 	if status != http.StatusServiceUnavailable {
 		t.Errorf("one too many: %d", status)
 	}
@@ -400,7 +406,7 @@ func TestWhoMayLook(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorld(t, func(c *proxy.Config) { c.Policy = rules })
-	for _, path := range []string{"/guard", "/guard/", "/guard/jobs", "/guard/live?page=overview", "/guard/policy", "/guard/assets/console.css", "/guard/none"} {
+	for _, path := range []string{"/guard", "/guard/", "/guard/jobs", "/guard/live?of=overview", "/guard/policy", "/guard/assets/console.css", "/guard/none"} {
 		r := httptest.NewRecorder()
 		w.ServeHTTP(r, httptest.NewRequest(http.MethodGet, path, nil))
 		if got := r.Header().Get("Www-Authenticate"); r.Code != http.StatusUnauthorized || !strings.HasPrefix(got, "Basic ") {
@@ -427,4 +433,50 @@ func TestWithoutAnAuditLog(t *testing.T) {
 	if page := w.get(t, 200, "/guard/policy"); !strings.Contains(page, "could not be read") || !strings.Contains(page, "gone &lt;b&gt;") {
 		t.Error(page)
 	}
+}
+
+// ask sends the form of the page Explain.
+func (w *world) ask(t *testing.T, want int, form url.Values, headers ...string) string {
+	t.Helper()
+	q := httptest.NewRequest(http.MethodPost, "/guard/explain", strings.NewReader(form.Encode()))
+	q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for i := 0; i < len(headers); i += 2 {
+		q.Header.Set(headers[i], headers[i+1])
+	}
+	r := httptest.NewRecorder()
+	if w.ServeHTTP(r, q); r.Code != want {
+		t.Fatalf("%v: %d, want %d: %s", form, r.Code, want, r.Body)
+	}
+	return r.Body.String()
+}
+
+func TestExplain(t *testing.T) {
+	w := newWorld(t)
+	w.ask(t, 503, url.Values{"method": {"POST"}, "path": {"/metrics/job/early"}, "body": {"a 1\n"}})
+	w.push(t, 200, "known", "rows 1\n") // from now on the guard knows what is there
+	form := func(method, path, body string) url.Values {
+		return url.Values{"method": {method}, "path": {path}, "body": {body}}
+	}
+	rows := "rows{table=\"<b>a\",run_id=\"7\"} 1\r\nlag 2\r\n"
+	page := w.ask(t, 200, form("POST", "/metrics/job/nightly_load", rows), "Sec-Fetch-Site", "same-origin")
+	for _, text := range []string{
+		"default, line 8", `<a href="policy#L13">run-ids, line 13</a>`, "dropped", `class="gone">rows{table=&#34;&lt;b&gt;a&#34;,run_id=&#34;7&#34;} 1`,
+		`class="came">rows{table=&#34;&lt;b&gt;a&#34;} 1`, "<span>lag 2", "answered <strong>200</strong>",
+	} {
+		if !strings.Contains(page, text) {
+			t.Errorf("no %q in %s", text, page)
+		}
+	}
+	if page = w.ask(t, 200, form("PUT", "http://guard:9091/push/metrics/job/broken", tooMany)); !strings.Contains(page, "answered <strong>422</strong>") || !strings.Contains(page, "Nothing goes on") {
+		t.Errorf("of a push that would be refused: %s", page)
+	}
+	if held := w.Jobs(10); len(held.Jobs) != 1 {
+		t.Errorf("an explanation has booked %+v", held.Jobs)
+	}
+	w.ask(t, 403, form("POST", "/metrics/job/a", "a 1\n"), "Sec-Fetch-Site", "cross-site")
+	w.ask(t, 403, form("POST", "/metrics/job/a", "a 1\n"), "Origin", "https://elsewhere.example")
+	w.ask(t, 400, form("GET", "/metrics/job/a", "a 1\n"))
+	w.ask(t, 400, form("POST", "/-/quit", ""))
+	w.ask(t, 200, form("POST", "/metrics/job/a", strings.Repeat("a", 1<<20-100)))
+	w.ask(t, 413, form("POST", "/metrics/job/a", strings.Repeat("a", 1<<20)))
 }

@@ -32,7 +32,7 @@ type jobPage struct {
 	Most      int // values of its first label
 }
 
-func (p *jobPage) stream() url.Values { return url.Values{"page": {"job"}, "name": {p.Job}} }
+func (p *jobPage) stream() url.Values { return url.Values{"of": {"job"}, "name": {p.Job}} }
 
 // noticed is a finding of late: the newest of its id and label.
 type noticed struct {

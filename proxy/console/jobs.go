@@ -63,7 +63,7 @@ type jobsPage struct {
 }
 
 func (p *jobsPage) stream() url.Values {
-	q := url.Values{"page": {"jobs"}}
+	q := url.Values{"of": {"jobs"}}
 	for name, values := range p.Query {
 		q[name] = values
 	}

@@ -66,7 +66,7 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) {
 
 // prepare reads what the stream is to be of.
 func (s *stream) prepare() (err error) {
-	switch page := s.query.Get("page"); page {
+	switch page := s.query.Get("of"); page {
 	case "overview", "jobs", "job":
 		return nil
 	case "audit":
@@ -115,7 +115,7 @@ func (s *stream) run(r *http.Request) {
 // update sends what is new.
 func (s *stream) update() error {
 	c := s.console
-	switch s.query.Get("page") {
+	switch s.query.Get("of") {
 	case "audit":
 		return s.records()
 	case "overview":

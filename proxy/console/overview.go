@@ -34,7 +34,7 @@ type overview struct {
 	Nearest []proxy.JobView
 }
 
-func (*overview) stream() url.Values { return url.Values{"page": {"overview"}} }
+func (*overview) stream() url.Values { return url.Values{"of": {"overview"}} }
 
 // counted is a number of pushes by their outcome.
 type counted struct {

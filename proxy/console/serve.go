@@ -28,6 +28,8 @@ func (c *Console) route() {
 	c.mux.HandleFunc("GET /guard/job", c.show("job", c.job))
 	c.mux.HandleFunc("GET /guard/audit", c.show("audit", c.audit))
 	c.mux.HandleFunc("GET /guard/record", c.show("record", c.record))
+	c.mux.HandleFunc("GET /guard/explain", c.show("explain", c.explainForm))
+	c.mux.HandleFunc("POST /guard/explain", bounded(c.show("explain", c.explain)))
 	c.mux.HandleFunc("GET /guard/policy", c.show("policy", c.policy))
 	c.mux.HandleFunc("GET /guard/live", c.live)
 	c.mux.HandleFunc("GET /guard/assets/{name}", asset)
@@ -43,11 +45,30 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
+	if name, ok := strings.CutPrefix(r.URL.Path, "/guard/jobs/"); ok {
+		toJob(w, r, name)
+		return
+	}
 	if clean := path.Clean(r.URL.Path); clean != strings.TrimSuffix(r.URL.Path, "/") {
 		http.NotFound(w, r) // a ServeMux would redirect
 		return
 	}
 	c.mux.ServeHTTP(w, r)
+}
+
+// bounded has next read no more of a form than maxForm.
+func bounded(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		next(w, r)
+	}
+}
+
+// toJob leads from the address that a job has as a path, as in the API, to its page.
+func toJob(w http.ResponseWriter, r *http.Request, name string) {
+	below := strings.Count(strings.TrimPrefix(r.URL.EscapedPath(), "/guard/jobs/"), "/")
+	w.Header().Set("Location", strings.Repeat("../", below+1)+"job"+query("name", name))
+	w.WriteHeader(http.StatusFound)
 }
 
 // asset serves a file that is in the binary. A browser asks each time, by its ETag,
