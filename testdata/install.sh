@@ -24,6 +24,7 @@ if [ "${1:-all}" = all ]; then
   need python3-pluggy /usr/bin/python3 -c 'import pluggy'
   need nodejs command -v node
   need npm command -v npm
+  need chromium-headless-shell test -x /usr/bin/chromium-headless-shell
 fi
 
 if [ ${#packages[@]} -gt 0 ]; then
@@ -36,12 +37,13 @@ else
 fi
 
 if [ "${1:-all}" = all ]; then
-  node=testdata/clients/node
-  # npm leaves this file behind when node_modules is what the lock file says.
-  if [ "$node/node_modules/.package-lock.json" -nt "$node/package-lock.json" ]; then
-    echo "install.sh: prom-client is there"
-  else
-    echo "install.sh: installing prom-client"
-    npm ci --prefix "$node" --no-audit --no-fund
-  fi
+  for node in testdata/clients/node testdata/clients/browser; do
+    # npm leaves this file behind when node_modules is what the lock file says.
+    if [ "$node/node_modules/.package-lock.json" -nt "$node/package-lock.json" ]; then
+      echo "install.sh: the modules of $node are there"
+    else
+      echo "install.sh: installing the modules of $node"
+      npm ci --prefix "$node" --no-audit --no-fund
+    fi
+  done
 fi

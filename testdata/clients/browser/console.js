@@ -1,0 +1,206 @@
+// Looks at the console as people do: node console.js GUARD FOLDER. The guard is fresh;
+// its policy is that of TestConsole. Screenshots go into the folder.
+"use strict";
+
+const assert = require("node:assert");
+const fs = require("node:fs");
+const path = require("node:path");
+const { chromium } = require("playwright-core");
+
+const [base, folder] = process.argv.slice(2);
+const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const faults = [];
+const wide = { viewport: { width: 1280, height: 860 } };
+const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
+const dark = { ...wide, colorScheme: "dark" };
+
+async function push(job, body, want = 200) {
+  const a = await fetch(`${base}/metrics/job/${encodeURIComponent(job)}`, { method: "POST", body });
+  assert.strictEqual(a.status, want, `push of ${job}: ${await a.text()}`);
+}
+
+const labels = (n) => Array.from({ length: n }, (_, i) => `l${i}="v"`).join(",");
+
+async function fill() {
+  for (let i = 0; i < 6; i++) {
+    for (const table of ["orders", "users"]) await push("nightly_load", `rows_loaded{table="${table}",run_id="r${i}"} ${i}\n`);
+  }
+  await push("checkout_export", Array.from({ length: 44 }, (_, i) => `queue_length{consumer="c${i}"} ${i}\n`).join(""));
+  await push("forecast_train", Array.from({ length: 30 }, (_, i) => `loss{epoch="${i}",run_id="6f1c6c1e-0b1f-4c39-9d3a-0e5f6a1b2c3d"} 1\n`).join(""));
+  await push("<b>bold", 'rows{user="<img src=x onerror=document.title=1>"} 1\n');
+  await push("a_long_name_".repeat(12), "rows 1\n");
+  await push("billing_close", `x{${labels(20)}} 1\n`, 422);
+  for (let i = 0; i < 110; i++) await push(`batch_${i}`, "duration_seconds 1\n");
+}
+
+// open looks at a page, which may neither complain nor be wider than the window.
+async function open(context, at) {
+  const page = await context.newPage();
+  page.on("console", (m) => m.type() === "error" && faults.push(`${at}: ${m.text()}`));
+  page.on("pageerror", (e) => faults.push(`${at}: ${e.message}`));
+  page.on("request", (r) => r.url().startsWith(base) || faults.push(`${at} asks ${r.url()}`));
+  await page.goto(`${base}/guard/${at}`);
+  await page.waitForSelector("h1");
+  return page;
+}
+
+async function check(page, name, rules = { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }) {
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert.ok(over <= 0, `${name} is ${over} pixels wider than the window`);
+  if (!rules) return;
+  await page.evaluate(axe); // past the page's own policy, which lets in no script
+  const found = await page.evaluate((rules) => axe.run(document, rules), rules);
+  for (const v of found.violations) {
+    if (["serious", "critical"].includes(v.impact)) faults.push(`${name}: ${v.id}: ${v.nodes.map((n) => n.html).slice(0, 3).join(" | ")}`);
+  }
+}
+
+const shot = (page, name) => page.screenshot({ path: path.join(folder, `${name}.png`) });
+const text = (page, of) => page.locator(of).innerText();
+
+const pages = [
+  ["overview", ""], ["jobs", "jobs"], ["job", "job?name=forecast_train"], ["audit", "audit"], ["explain", "explain"], ["policy", "policy#L3"],
+];
+
+async function eachPage(browser) {
+  const contrast = { runOnly: { type: "rule", values: ["color-contrast"] } };
+  for (const [suffix, look, rules] of [["", wide], ["-phone", phone, null], ["-dark", dark, contrast]]) {
+    const context = await browser.newContext(look);
+    for (const [name, at] of pages) {
+      const page = await open(context, at);
+      await check(page, name + suffix, rules);
+      await shot(page, name + suffix);
+      await page.close();
+    }
+    await context.close();
+  }
+}
+
+async function jobs(context) {
+  const page = await open(context, "jobs");
+  const first = () => page.locator("tbody th").first().innerText();
+  assert.match(await text(page, ".count"), /1–100 of 116 jobs/);
+  assert.strictEqual(await first(), "checkout_export"); // holds most
+  await page.getByRole("link", { name: "further" }).click();
+  await page.waitForURL(/page=2/);
+  assert.match(await text(page, ".count"), /101–116 of 116/);
+  await page.getByRole("link", { name: "Job", exact: true }).click();
+  await page.waitForURL(/sort=job/);
+  assert.strictEqual(await page.locator("th[aria-sort]").getAttribute("aria-sort"), "ascending");
+  assert.strictEqual(await first(), "<b>bold");
+  await page.getByLabel("Search").fill("billing");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/q=billing/);
+  assert.match(await text(page, ".count"), /1–1 of 1 job/);
+  await page.goto(`${base}/guard/jobs`);
+  await page.getByLabel("Mode").selectOption("report"); // asks at once
+  await page.waitForURL(/mode=report/);
+  assert.strictEqual(await first(), "forecast_train");
+  assert.match(await text(page, "td[data-label='Enforcing would']"), /change 1 of 1/);
+  await page.goto(`${base}/guard/jobs`);
+  await page.getByLabel("Owner").selectOption("data-eng");
+  await page.waitForURL(/owner=data-eng/);
+  assert.strictEqual(await first(), "nightly_load");
+  await page.getByRole("link", { name: "nightly_load" }).click();
+  await page.getByRole("link", { name: "nightly_.*, line" }).click();
+  await page.waitForURL(/policy#L/);
+  assert.match(await text(page, "li:target"), /nightly_/);
+  await page.close();
+}
+
+async function audit(context) {
+  for (const [label, value, want] of [["Job", "billing_.*", "billing_close"], ["Owner", "data-eng", "nightly_load"], ["Finding", "label_limit", "billing_close"]]) {
+    const page = await open(context, "audit");
+    await page.getByLabel(label, { exact: true }).fill(value);
+    await page.getByRole("button", { name: "Show" }).click();
+    await page.waitForURL(/audit\?/);
+    const found = await page.locator("#records th").allInnerTexts();
+    assert.ok(found.length > 0 && found.every((job) => job === want), `${label}=${value}: ${found}`);
+    await page.close();
+  }
+  const page = await open(context, "audit?outcome=refused");
+  await page.locator("#records a").first().click();
+  await page.waitForURL(/record\?/);
+  await check(page, "record");
+  assert.match(await text(page, "main"), /"outcome": "refused"/);
+  await page.close();
+}
+
+// live pushes while a page is open: what comes stands there without a reload.
+async function live(context) {
+  const page = await open(context, "audit?outcome=refused");
+  await page.waitForFunction(() => document.getElementById("live-state").textContent === "live");
+  await push("live_one", `x{${labels(20)}} 1\n`, 422);
+  await page.locator("#records th", { hasText: "live_one" }).waitFor({ timeout: 5000 });
+  await page.waitForFunction(() => /1 new record/.test(document.getElementById("news").textContent));
+  const overview = await open(context, "");
+  await push("live_two", `x{${labels(20)}} 1\n`, 422);
+  await overview.locator(".events", { hasText: "live_two" }).waitFor({ timeout: 8000 });
+  await overview.getByRole("button", { name: "Pause" }).click();
+  assert.strictEqual(await text(overview, "#live-state"), "paused");
+  await page.close();
+  await overview.close();
+}
+
+async function explain(context) {
+  const page = await open(context, "explain");
+  await page.getByLabel("Path").fill("/metrics/job/nightly_load");
+  await page.getByLabel("Body").fill('rows_loaded{table="items",run_id="r9"} 7\n');
+  await page.getByRole("button", { name: "Explain" }).click();
+  await page.waitForSelector("#outcome");
+  assert.match(await text(page, "main"), /run_id[^]*dropped/);
+  await check(page, "explained");
+  await shot(page, "explained");
+  await page.setViewportSize(phone.viewport);
+  await check(page, "explained-phone", null);
+  await page.close();
+}
+
+// byKeyboard reaches the content past the navigation, and sees where it is.
+async function byKeyboard(context) {
+  const page = await open(context, "jobs");
+  await page.keyboard.press("Tab");
+  assert.strictEqual(await page.evaluate(() => document.activeElement.textContent), "Skip to the content");
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("Tab");
+  assert.strictEqual(await page.evaluate(() => document.activeElement.name), "q");
+  assert.notStrictEqual(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), "none");
+  await page.close();
+}
+
+async function withoutScripts(browser) {
+  const context = await browser.newContext({ ...wide, javaScriptEnabled: false });
+  const page = await context.newPage();
+  await page.goto(`${base}/guard/jobs`);
+  await page.getByLabel("Search").fill("forecast");
+  await page.getByRole("button", { name: "Show" }).click();
+  assert.match(await text(page, ".count"), /1–1 of 1 job/);
+  await page.goto(`${base}/guard/`);
+  await page.getByRole("link", { name: "own page" }).click();
+  assert.strictEqual(new URL(page.url()).pathname, new URL(base).pathname.replace(/\/?$/, "/"));
+  await context.close();
+}
+
+(async () => {
+  const browser = await chromium.launch({
+    executablePath: "/usr/bin/chromium-headless-shell",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  try {
+    const empty = await open(await browser.newContext(wide), "jobs");
+    assert.match(await text(empty, ".empty"), /Nothing was pushed yet/);
+    await empty.close();
+    await fill();
+    await new Promise((done) => setTimeout(done, 2200)); // pages share what was seen two seconds ago
+    await eachPage(browser);
+    const context = await browser.newContext(wide);
+    for (const story of [jobs, audit, live, explain, byKeyboard]) await story(context);
+    await withoutScripts(browser);
+    assert.deepStrictEqual(faults, []);
+  } finally {
+    await browser.close();
+  }
+})().catch((e) => {
+  console.error(e);
+  process.exit(1);
+});
