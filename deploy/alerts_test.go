@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -96,6 +97,29 @@ func TestAlertsAreComplete(t *testing.T) {
 			t.Errorf("%s: runbook_url %q", a.Alert, a.Annotations["runbook_url"])
 		}
 		seen[a.Alert] = true
+	}
+}
+
+var ownMetric = regexp.MustCompile(`\bpushguard_\w+`)
+
+// What alerts ask of the guard is what it says, by docs/metrics.md.
+func TestAlertsAskWhatTheGuardSays(t *testing.T) {
+	documented, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for _, a := range alerts(t) {
+		for _, name := range ownMetric.FindAllString(a.Expr, -1) {
+			asked++
+			name = strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count")
+			if !regexp.MustCompile("`" + name + "[`{]").Match(documented) {
+				t.Errorf("%s: no metric is called %s", a.Alert, name)
+			}
+		}
+	}
+	if asked < 25 {
+		t.Errorf("only %d metrics are asked for", asked)
 	}
 }
 
