@@ -11,7 +11,7 @@ import (
 func (s *serveCommand) console(registry *prometheus.Registry) *console.Console {
 	cfg := console.Config{Metrics: registry, Apart: s.adminAddress != "", Version: commonversion.Version}
 	if !s.embedded() {
-		cfg.Behind = s.gatewayURL.Redacted()
+		cfg.Behind = s.behindName()
 	}
 	return console.New(cfg)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/fleet"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/spool"
 	"github.com/pushguard/pushguard/proxy/state"
@@ -43,8 +44,10 @@ func (f *faultFlags) add(cmd *kingpin.CmdClause) {
 }
 
 // check finds the faults that no flag can find in itself alone.
-func (f *faultFlags) check(embedded bool, stateDir string) error {
+func (f *faultFlags) check(embedded, leaving bool, stateDir string) error {
 	switch {
+	case leaving && embedded:
+		return flagFault("--pushgateway.leaving is beside Pushgateways that stay: --pushgateway.url names none")
 	case f.spool && embedded:
 		return flagFault("--pushgateway.spool is for a Pushgateway behind: --pushgateway.url names none")
 	case f.spool && stateDir == "":
@@ -55,17 +58,21 @@ func (f *faultFlags) check(embedded bool, stateDir string) error {
 
 // spooled is an upstream with a spool before it, if there is to be one, which is nil
 // otherwise.
-func (s *serveCommand) spooled(upstream proxy.Upstream, dir *state.Dir, logger *slog.Logger) (proxy.Upstream, *spool.Spool, error) {
+func (s *serveCommand) spooled(upstream proxy.Upstream, all *fleet.Fleet, dir *state.Dir, logger *slog.Logger) (proxy.Upstream, *spool.Spool, error) {
 	f := s.faults
 	if !f.spool {
 		return upstream, nil, nil
 	}
 	caps := s.limits.caps()
-	sp, err := spool.Open(spool.Config{
+	cfg := spool.Config{
 		Upstream: upstream, Dir: dir, After: f.spoolAfter, MaxGroups: f.spoolGroups, MaxBytes: f.spoolBytes,
 		Limits: spool.Limits{Options: wire.Options{UTF8Names: s.utf8Names}, Decoded: caps.Decoded},
 		Logger: logger,
-	})
+	}
+	if all != nil {
+		cfg.Lanes, cfg.Lane, cfg.Probe = all.Len(), all.Place, all.Probe
+	}
+	sp, err := spool.Open(cfg)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--pushgateway.spool: %w", err)
 	}

@@ -35,6 +35,7 @@ var layers = []layer{
 	{"proxy/counter", []string{"proxy/wire", "proxy/state", "rules/finding"}},
 	{"proxy/statsd", []string{"proxy/counter"}},
 	{"proxy/gateway", []string{"proxy/wire"}},
+	{"proxy/fleet", []string{"proxy/gateway", "proxy/wire"}},
 	{"proxy/store", []string{"proxy/gateway", "proxy/state", "proxy/wire"}},
 	{"proxy/consistency", []string{"proxy/gateway", "proxy/store", "proxy/wire"}},
 	{"proxy/spool", []string{"proxy/gateway", "proxy/state", "proxy/wire"}},
@@ -45,7 +46,7 @@ var layers = []layer{
 	{"proxy/story", []string{"policy", "proxy", "proxy/wire", "rules"}},
 	{"proxy/trial", []string{"policy", "proxy", "proxy/gateway", "proxy/counter", "proxy/record", "proxy/store", "proxy/wire"}},
 	{"proxy/console", []string{"policy", "proxy", "proxy/audit", "rules/finding"}},
-	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/console", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/record", "proxy/spool", "proxy/state", "proxy/statsd", "proxy/store", "proxy/story", "proxy/wire", "rules", "rules/finding"}},
+	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/console", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/fleet", "proxy/gateway", "proxy/ledger", "proxy/record", "proxy/spool", "proxy/state", "proxy/statsd", "proxy/store", "proxy/story", "proxy/wire", "rules", "rules/finding"}},
 }
 
 // testOnly are modules that the product must not carry.

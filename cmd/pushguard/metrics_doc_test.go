@@ -23,6 +23,7 @@ import (
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/event"
+	"github.com/pushguard/pushguard/proxy/fleet"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 	"github.com/pushguard/pushguard/proxy/record"
@@ -120,7 +121,7 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 		t.Fatal(err)
 	}
 	t.Cleanup(upstream.Close)
-	registry.MustRegister(upstream)
+	registry.MustRegister(fleet.New([]*gateway.Upstream{upstream}, nil, slog.New(slog.DiscardHandler)))
 	kept, err := spool.Open(spool.Config{Upstream: upstream, Dir: known.dir})
 	if err != nil {
 		t.Fatal(err)

@@ -48,7 +48,8 @@ type serveCommand struct {
 	idleTimeout       time.Duration
 	shutdownTimeout   time.Duration
 
-	gatewayURL        *url.URL
+	gatewayURLs       []*url.URL
+	leavingURLs       []*url.URL
 	gatewayConfigFile string
 	gatewayTimeout    time.Duration
 	textAsProtobuf    bool
@@ -74,8 +75,10 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 	s := &serveCommand{}
 	s.cmd = app.Command("serve", "Take the requests of a Pushgateway's clients and hold every push to the policy. What it permits is kept and served here, or forwarded to a Pushgateway behind.")
 	cmd := s.cmd
-	flag(cmd, "pushgateway.url", "URL of the Pushgateway behind, with its route prefix if it has one. By default there is none: the guard keeps the snapshots itself, and serves them at /metrics.", &s.gatewayURL, parseUpstream).
-		PlaceHolder("URL")
+	cmd.Flag("pushgateway.url", "URL of the Pushgateway behind, with its route prefix if it has one. Repeated, jobs are spread over several. By default there is none: the guard keeps the snapshots itself, and serves them at /metrics.").
+		PlaceHolder("URL").SetValue(upstreams{"pushgateway.url", &s.gatewayURLs})
+	cmd.Flag("pushgateway.leaving", "URL of a Pushgateway that is to be taken out of several: it keeps and shows what it has until that is pushed anew or swept, and gets no new groups. Repeatable.").
+		PlaceHolder("URL").SetValue(upstreams{"pushgateway.leaving", &s.leavingURLs})
 	cmd.Flag("pushgateway.config.file", "File that says how to speak to the Pushgateway behind: basic_auth, authorization, oauth2, tls_config, http_headers or a proxy, as in Prometheus' http_config. What it sets replaces what a client sends. Redirects and HTTP/2 are never used. Without the file, clients' own credentials are forwarded.").
 		PlaceHolder("FILE").StringVar(&s.gatewayConfigFile)
 	cmd.Flag("policy.file", "The policy: a file, or a folder of files, *.yml and *.yaml but for *_test.yml, in the order of their names. By default the one built in, which is deploy/policy.example.yml: enforced without a Pushgateway behind, in report in front of one.").
@@ -133,7 +136,7 @@ func (s *serveCommand) check() error {
 	if s.embedded() && s.unchecked {
 		return flagFault("--pushgateway.unchecked is for a Pushgateway behind: --pushgateway.url names none")
 	}
-	if err := s.faults.check(s.embedded(), s.state.dir); err != nil {
+	if err := s.faults.check(s.embedded(), len(s.leavingURLs) > 0, s.state.dir); err != nil {
 		return err
 	}
 	if err := errors.Join(s.audit.check(), s.record.check()); err != nil {
@@ -204,7 +207,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	cfg := s.guardConfig(rules, snapshots.Upstream, metrics, log, logger)
 	cfg.Secret, cfg.Book = known.secret, known.book
 	// Who checks every push has to know what there is, before the first.
-	cfg.Restored = known.book != nil && known.book.Len() > 0 && !s.unchecked || snapshots.spool != nil
+	cfg.Restored = known.book != nil && known.book.Len() > 0 && !s.unchecked && !s.several() || snapshots.spool != nil
 	if known.store != nil {
 		cfg.Counters, cfg.Totals = known.store.Book, known.store.Totals
 	}
@@ -243,29 +246,6 @@ func processRegistry() *prometheus.Registry {
 		version.NewCollector("pushguard"),
 	)
 	return registry
-}
-
-func (s *serveCommand) openUpstream(metrics *proxy.Metrics, logger *slog.Logger) (*gateway.Upstream, error) {
-	var client *gateway.Client
-	if s.gatewayConfigFile != "" {
-		var err error
-		if client, err = gateway.LoadClient(s.gatewayConfigFile); err != nil {
-			return nil, flagFault("--pushgateway.config.file: %s", oneLine(err))
-		}
-	}
-	upstream, err := gateway.New(gateway.Config{
-		URL:       s.gatewayURL,
-		Timeout:   s.gatewayTimeout,
-		Client:    client,
-		Breaker:   s.faults.breaker(),
-		UserAgent: product(),
-		Observe:   metrics.ObserveUpstream,
-		Logger:    logger,
-	})
-	if err != nil {
-		return nil, flagFault("--pushgateway.url: %v", err)
-	}
-	return upstream, nil
 }
 
 func (s *serveCommand) guardConfig(rules *policy.Policy, upstream proxy.Upstream, metrics *proxy.Metrics, log *audit.Log, logger *slog.Logger) proxy.Config {
@@ -336,9 +316,9 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 	if s.policyWatch > 0 && s.policyFile != "" {
 		group.Add(s.watchPolicy(ctx, guard))
 	}
-	if snapshots.gateway != nil {
-		group.Add(s.utf8Check(ctx, logger, snapshots.gateway))
-		group.Add(s.uncheckedCheck(ctx, logger, snapshots.gateway))
+	for _, u := range snapshots.gateways {
+		group.Add(s.utf8Check(ctx, logger, u))
+		group.Add(s.uncheckedCheck(ctx, logger, u))
 	}
 	group.Add(inContext(ctx, guard.Run))
 	group.Add(inContext(ctx, pages.Run))

@@ -11,8 +11,8 @@ import (
 
 // checked is the Pushgateway behind with the check before it that it does not do itself,
 // if that is so.
-func (s *serveCommand) checked(upstream *gateway.Upstream, logger *slog.Logger) proxy.Upstream {
-	if !s.unchecked {
+func (s *serveCommand) checked(upstream consistency.Upstream, logger *slog.Logger) proxy.Upstream {
+	if !s.unchecked && !s.several() { // none of several sees what contradicts another's
 		return upstream
 	}
 	return consistency.New(upstream, logger)

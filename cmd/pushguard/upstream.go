@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +15,8 @@ import (
 	"github.com/pushguard/pushguard/deploy"
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/consistency"
+	"github.com/pushguard/pushguard/proxy/fleet"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/spool"
 	"github.com/pushguard/pushguard/proxy/state"
@@ -20,23 +26,27 @@ import (
 // behind is where snapshots go: a Pushgateway, or the guard's own store.
 type behind struct {
 	proxy.Upstream
-	gateway *gateway.Upstream // nil without one
-	store   *store.Store      // nil in front of one
-	spool   *spool.Spool      // nil keeps nothing
+	gateways []*gateway.Upstream // none without one
+	fleet    *fleet.Fleet        // nil unless there are several
+	store    *store.Store        // nil in front of one
+	spool    *spool.Spool        // nil keeps nothing
 }
 
 func (b *behind) close() {
-	if b.gateway != nil {
-		b.gateway.Close()
+	for _, u := range b.gateways {
+		u.Close()
 	}
 }
 
 // metrics are what it says of itself.
 func (b *behind) metrics() []prometheus.Collector {
-	if b.gateway == nil {
-		return nil
+	var all []prometheus.Collector
+	switch {
+	case b.fleet != nil:
+		all = append(all, b.fleet)
+	case len(b.gateways) > 0:
+		all = append(all, b.gateways[0])
 	}
-	all := []prometheus.Collector{b.gateway}
 	if b.spool != nil {
 		all = append(all, b.spool)
 	}
@@ -44,21 +54,95 @@ func (b *behind) metrics() []prometheus.Collector {
 }
 
 // embedded reports whether the guard is to keep the snapshots itself.
-func (s *serveCommand) embedded() bool { return s.gatewayURL == nil }
+func (s *serveCommand) embedded() bool { return len(s.gatewayURLs) == 0 }
+
+// several reports whether jobs are spread over several Pushgateways.
+func (s *serveCommand) several() bool { return len(s.gatewayURLs)+len(s.leavingURLs) > 1 }
 
 // openBehind opens what is behind; quit ends the process.
 func (s *serveCommand) openBehind(metrics *proxy.Metrics, dir *state.Dir, flags map[string]string, quit func(), logger *slog.Logger) (*behind, error) {
 	if !s.embedded() {
-		upstream, err := s.openUpstream(metrics, logger)
-		if err != nil {
-			return nil, err
-		}
-		first, kept, err := s.spooled(s.checked(upstream, logger), dir, logger)
-		return &behind{Upstream: first, gateway: upstream, spool: kept}, err
+		return s.openGateways(metrics, dir, logger)
 	}
 	own, err := store.Open(store.Config{Dir: dir, Quit: quit, Flags: flags, Logger: logger})
 	return &behind{Upstream: own, store: own}, err
 }
+
+// openGateways opens what stands before the Pushgateways behind, and them.
+func (s *serveCommand) openGateways(metrics *proxy.Metrics, dir *state.Dir, logger *slog.Logger) (*behind, error) {
+	staying, err := s.openUpstreams("pushgateway.url", s.gatewayURLs, metrics, logger)
+	if err != nil {
+		return nil, err
+	}
+	leaving, err := s.openUpstreams("pushgateway.leaving", s.leavingURLs, metrics, logger)
+	if err != nil {
+		return nil, err
+	}
+	out := &behind{gateways: append(staying, leaving...)}
+	var one consistency.Upstream = out.gateways[0]
+	if s.several() {
+		out.fleet = fleet.New(staying, leaving, logger)
+		one = out.fleet
+	}
+	out.Upstream, out.spool, err = s.spooled(s.checked(one, logger), out.fleet, dir, logger)
+	return out, err
+}
+
+func (s *serveCommand) openUpstreams(flag string, urls []*url.URL, metrics *proxy.Metrics, logger *slog.Logger) (out []*gateway.Upstream, err error) {
+	var client *gateway.Client
+	if s.gatewayConfigFile != "" {
+		if client, err = gateway.LoadClient(s.gatewayConfigFile); err != nil {
+			return nil, flagFault("--pushgateway.config.file: %s", oneLine(err))
+		}
+	}
+	for _, u := range urls {
+		upstream, err := gateway.New(gateway.Config{
+			URL:       u,
+			Timeout:   s.gatewayTimeout,
+			Client:    client,
+			Breaker:   s.faults.breaker(),
+			UserAgent: product(),
+			Observe:   metrics.ObserveUpstream,
+			Logger:    logger,
+		})
+		if err != nil {
+			return nil, flagFault("--%s: %v", flag, err)
+		}
+		out = append(out, upstream)
+	}
+	return out, nil
+}
+
+// upstreams is the value of a flag that may be repeated, each time with another URL.
+type upstreams struct {
+	name   string
+	target *[]*url.URL
+}
+
+// Set is part of kingpin.Value.
+func (v upstreams) Set(text string) error {
+	u, err := parseUpstream(text)
+	if err != nil {
+		return fmt.Errorf("--%s=%q: %w", v.name, cut(text), err)
+	}
+	if slices.ContainsFunc(*v.target, func(other *url.URL) bool { return *other == *u }) {
+		return fmt.Errorf("--%s=%q: it is there twice", v.name, cut(text))
+	}
+	*v.target = append(*v.target, u)
+	return nil
+}
+
+// String is part of kingpin.Value.
+func (v upstreams) String() string {
+	var all []string
+	for _, u := range *v.target {
+		all = append(all, u.Redacted())
+	}
+	return strings.Join(all, " ")
+}
+
+// IsCumulative tells kingpin that the flag may be repeated.
+func (v upstreams) IsCumulative() bool { return true }
 
 // loadPolicy reads the policy that is to be served: the file, or the one built in.
 // That is enforced where the guard keeps the snapshots itself, and only reported in
@@ -91,7 +175,7 @@ func (s *serveCommand) behindName() string {
 	if s.embedded() {
 		return "embedded"
 	}
-	return s.gatewayURL.String()
+	return upstreams{"", &s.gatewayURLs}.String()
 }
 
 // flagValues are the flags that were given, and those with a default, as

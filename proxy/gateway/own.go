@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 )
 
 // OwnFamilies returns the families that the upstream exposes of itself, such as
@@ -64,4 +65,24 @@ func (u *Upstream) Page(ctx context.Context) (io.ReadCloser, error) {
 		return nil, err
 	}
 	return resp.Body, nil
+}
+
+// Families returns what the upstream shows to Prometheus. ctx is the only limit.
+func (u *Upstream) Families(ctx context.Context) ([]*dto.MetricFamily, error) {
+	resp, err := u.getAs(ctx, "/metrics", string(expfmt.NewFormat(expfmt.TypeProtoDelim))+";q=1,text/plain;version=0.0.4;q=0.5")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var out []*dto.MetricFamily
+	from := expfmt.NewDecoder(bufio.NewReader(resp.Body), expfmt.ResponseFormat(resp.Header))
+	for {
+		family := &dto.MetricFamily{}
+		if err := from.Decode(family); errors.Is(err, io.EOF) {
+			return out, nil
+		} else if err != nil {
+			return nil, err
+		}
+		out = append(out, family)
+	}
 }

@@ -1,0 +1,92 @@
+package fleet
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+func members(t *testing.T, names ...string) []*gateway.Upstream {
+	t.Helper()
+	var out []*gateway.Upstream
+	for _, name := range names {
+		u, err := gateway.New(gateway.Config{URL: &url.URL{Scheme: "http", Host: name}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, u)
+	}
+	return out
+}
+
+func job(i int) wire.Key {
+	return wire.NewKey(labels.Label{Name: "job", Value: fmt.Sprintf("j%d", i)}, labels.Label{Name: "run", Value: fmt.Sprint(i % 7)})
+}
+
+// Jobs are spread evenly, whatever the order of the list, and one more upstream takes its
+// share and moves nothing else.
+func TestPlace(t *testing.T) {
+	const jobs = 9000
+	abc := New(members(t, "a:1", "b:1", "c:1"), nil, slog.New(slog.DiscardHandler))
+	cab := New(members(t, "c:1", "a:1", "b:1"), nil, slog.New(slog.DiscardHandler))
+	abcd := New(members(t, "a:1", "b:1", "c:1", "d:1"), nil, slog.New(slog.DiscardHandler))
+	name := func(f *Fleet, i int) string { return f.all[f.Place(job(i))].Name() }
+	count, moved := map[string]int{}, 0
+	for i := range jobs {
+		at := name(abc, i)
+		count[at]++
+		if other := name(cab, i); other != at {
+			t.Fatalf("job %d is on %s, in another order of the list on %s", i, at, other)
+		}
+		switch now := name(abcd, i); now {
+		case at:
+		case "http://d:1":
+			moved++
+		default:
+			t.Fatalf("job %d moves from %s to %s though neither is new", i, at, now)
+		}
+	}
+	for at, n := range count {
+		if n < jobs/3*9/10 || n > jobs/3*11/10 {
+			t.Errorf("%s has %d of %d jobs", at, n, jobs)
+		}
+	}
+	if moved < jobs/4*9/10 || moved > jobs/4*11/10 {
+		t.Errorf("the fourth takes %d of %d jobs", moved, jobs)
+	}
+}
+
+// Of two copies of a group the one that was pushed to later stands.
+func TestBefore(t *testing.T) {
+	f := New(members(t, "a:1", "b:1"), nil, slog.New(slog.DiscardHandler))
+	key := job(1)
+	home := f.Place(key)
+	at := func(where int, pushed int64) located {
+		g := located{gateway.Group{Key: key}, where}
+		if pushed > 0 {
+			g.Pushed = time.Unix(pushed, 0)
+		}
+		return g
+	}
+	for name, c := range map[string]struct {
+		a, b located
+		want bool
+	}{
+		"the stray is older":                {at(1-home, 10), at(home, 20), true},
+		"the stray is newer":                {at(1-home, 20), at(home, 10), false},
+		"the one at home never was pushed":  {at(home, 0), at(1-home, 10), true},
+		"both at one time, the stray first": {at(1-home, 10), at(home, 10), true},
+		"both at one time":                  {at(home, 10), at(1-home, 10), false},
+	} {
+		if got := f.before(c.a, c.b); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
