@@ -33,6 +33,7 @@ jobs:
 - job: drop
   rules: [{id: ids, labels: [id, run], action: drop}, {id: bad, labels: [b], shapes: [uuid], action: reject}]
 - job: merge
+  budget: {series: 40, label_values: 6, pushes_per_minute: 1}
   stale_after: 1h
   rules: [{id: ids, labels: [id], action: drop, gauges: sum}]
 - job: collapse
