@@ -209,7 +209,7 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 	if counters != nil {
 		defer counters.Settle(ledger.Untouched)
 	}
-	out := v.outgoing(g.own == nil || v.foresees(), g.cfg.TextAsProtobuf)
+	out := v.outgoing(g.own == nil || v.foresees(), g.cfg.TextAsProtobuf && g.own == nil)
 	out.Method, out.Key = grant.Method, c.Group
 	answer, outcome, err := g.send(ctx, v, grant, counters, out)
 	g.forecast(ctx, v, e, outcome == ledger.Applied)

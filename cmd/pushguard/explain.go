@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/model"
@@ -37,12 +38,16 @@ type explainCommand struct {
 	output      string
 	color       string
 	limits      limitFlags
+
+	url, as, configFile           string
+	user, passwordFile, tokenFile string
+	timeout                       time.Duration
 }
 
 func newExplainCommand(app *kingpin.Application) *explainCommand {
 	c := &explainCommand{}
-	cmd := app.Command("explain", "Tell step by step what would become of a push read from stdin. Nothing is sent anywhere. Exits with 0 if the push would be accepted, with 1 if it would be refused.")
-	cmd.Flag("policy.file", "The policy: a file, or a folder of files. Required.").PlaceHolder("FILE").StringVar(&c.policyFile)
+	cmd := app.Command("explain", "Tell step by step what would become of a push read from stdin: by a policy alone, or on a guard that serves. Nothing is changed, and nothing sent on. Exits with 0 if the push would be accepted, with 1 if it would be refused.")
+	cmd.Flag("policy.file", "The policy: a file, or a folder of files. It, or --url, is required.").PlaceHolder("FILE").StringVar(&c.policyFile)
 	cmd.Flag("job", "The job that pushes. Required without --capture.").PlaceHolder("NAME").StringVar(&c.job)
 	cmd.Flag("grouping", "Another label of the grouping key. Repeatable.").PlaceHolder("NAME=VALUE").StringsVar(&c.grouping)
 	cmd.Flag("method", "PUT, POST or DELETE.").Default(http.MethodPut).EnumVar(&c.method, http.MethodPut, http.MethodPost, http.MethodDelete)
@@ -55,6 +60,16 @@ func newExplainCommand(app *kingpin.Application) *explainCommand {
 	cmd.Flag("output", "text for people, json for machines.").Default("text").EnumVar(&c.output, "text", "json")
 	cmd.Flag("color", "Colour the text: auto is on a terminal, unless the environment has NO_COLOR.").
 		Default("auto").EnumVar(&c.color, "auto", "always", "never")
+	cmd.Flag("url", "Ask this guard, with its route prefix if it has one, in place of a policy: by what it holds now and its own flags.").
+		PlaceHolder("URL").StringVar(&c.url)
+	cmd.Flag("as", "With --url, the user who would push; without, somebody who may.").PlaceHolder("NAME").StringVar(&c.as)
+	cmd.Flag("config.file", "File that says how to speak to --url: TLS, credentials and headers, as serve's --pushgateway.config.file.").
+		PlaceHolder("FILE").StringVar(&c.configFile)
+	cmd.Flag("user", "User of basic auth, who may read. The password is in --password-file or $PUSHGUARD_PASSWORD.").
+		PlaceHolder("NAME").StringVar(&c.user)
+	cmd.Flag("password-file", "File with the password of basic auth.").PlaceHolder("FILE").StringVar(&c.passwordFile)
+	cmd.Flag("bearer-token-file", "File with a bearer token; or it is in $PUSHGUARD_TOKEN.").PlaceHolder("FILE").StringVar(&c.tokenFile)
+	flag(cmd, "timeout", "How long --url may take to answer.", &c.timeout, parseTimeout).Default("1m")
 	c.limits.add(cmd)
 	return c
 }
@@ -62,8 +77,12 @@ func newExplainCommand(app *kingpin.Application) *explainCommand {
 // check finds the faults that no flag can find in itself alone.
 func (c *explainCommand) check() error {
 	switch {
-	case c.policyFile == "":
-		return flagFault("--policy.file is required: deploy/policy.example.yml is one to start from")
+	case c.policyFile == "" && c.url == "":
+		return flagFault("--policy.file is required: deploy/policy.example.yml is one to start from; or --url of a guard to ask")
+	case c.policyFile != "" && c.url != "":
+		return flagFault("--url is a guard with a policy of its own: leave out --policy.file")
+	case c.url == "" && c.as != "":
+		return flagFault("--as is for --url: a policy alone lets everybody push")
 	case c.capture == "" && c.job == "":
 		return flagFault("--job is required: the job that pushes, or --capture with a recorded request")
 	case c.capture != "" && (c.job != "" || len(c.grouping) > 0 || c.contentType != ""):
@@ -77,17 +96,7 @@ func (c *explainCommand) run(ctx context.Context, stdin io.Reader, stdout io.Wri
 	if err := c.check(); err != nil {
 		return err
 	}
-	rules, err := loadPolicy(c.policyFile)
-	if err != nil {
-		return err
-	}
-	request, err := c.request(stdin)
-	if err != nil {
-		return err
-	}
-	told, err := trial.Explain(ctx, trial.Config{
-		Policy: rules, Caps: c.limits.caps(), UTF8Names: c.utf8Names, StatsD: c.statsd != nil,
-	}, request)
+	told, err := c.explain(ctx, stdin)
 	if err != nil {
 		return err
 	}
@@ -98,6 +107,28 @@ func (c *explainCommand) run(ctx context.Context, stdin io.Reader, stdout io.Wri
 		return errRefused
 	}
 	return nil
+}
+
+// explain asks the guard at --url, or tries the push on one that has seen nothing yet.
+func (c *explainCommand) explain(ctx context.Context, stdin io.Reader) (*proxy.Trace, error) {
+	if c.url != "" {
+		request, err := c.request(stdin)
+		if err != nil {
+			return nil, err
+		}
+		return c.ask(ctx, request)
+	}
+	rules, err := loadPolicy(c.policyFile)
+	if err != nil {
+		return nil, err
+	}
+	request, err := c.request(stdin)
+	if err != nil {
+		return nil, err
+	}
+	return trial.Explain(ctx, trial.Config{
+		Policy: rules, Caps: c.limits.caps(), UTF8Names: c.utf8Names, StatsD: c.statsd != nil,
+	}, request)
 }
 
 func (c *explainCommand) request(stdin io.Reader) (proxy.Request, error) {

@@ -15,6 +15,9 @@ type Client struct {
 	sets []string
 }
 
+// Transport sends requests of that client, and sets what it has to say.
+func (c *Client) Transport() http.RoundTripper { return c.transport }
+
 // LoadClient reads a file with Prometheus' HTTP client configuration
 // (prometheus/common's HTTPClientConfig): basic_auth, authorization, oauth2,
 // tls_config, http_headers and a proxy. Unknown keys are errors, and relative
