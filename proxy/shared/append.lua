@@ -1,0 +1,34 @@
+-- Puts a batch of commands into the order and returns what came since the guard's
+-- place, in one step.
+--
+-- KEYS: head, log, guards
+-- ARGV: epoch, the guard's place, the mark there, guard, number of its batch, the
+--       batch (empty: only read), how many entries at most, lifetime of the keys in ms
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'time', 'mark', 'first', 'firstmark')
+if not head[1] or head[1] ~= ARGV[1] then return {'lost', head[1] or '', head[2] or ''} end
+local seq, first, at = tonumber(head[2]), tonumber(head[5]), tonumber(ARGV[2])
+if at < first then return {'behind'} end
+local mark
+if at == seq then
+  mark = head[4]
+elseif at == first then
+  mark = head[6]
+else
+  local entry = redis.call('XRANGE', KEYS[2], '0-' .. ARGV[2], '0-' .. ARGV[2])
+  mark = entry[1] and entry[1][2][2]
+end
+-- Somebody whose past is not this one's must not go on in it.
+if mark ~= ARGV[3] then return {'lost', head[1], head[2]} end
+if ARGV[6] ~= '' and tonumber(ARGV[5]) > tonumber(redis.call('HGET', KEYS[3], ARGV[4]) or '0') then
+  local now = redis.call('TIME')
+  local time = math.max(tonumber(now[1]) * 1000000 + tonumber(now[2]), tonumber(head[3]))
+  seq = seq + 1
+  local mine = ARGV[4] .. ':' .. ARGV[5]
+  redis.call('XADD', KEYS[2], string.format('0-%.0f', seq), 'm', mine, 't', string.format('%.0f', time), 'b', ARGV[6])
+  redis.call('HSET', KEYS[1], 'seq', string.format('%.0f', seq), 'time', string.format('%.0f', time), 'mark', mine)
+  redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])
+  if seq % 64 == 1 then
+    for i = 1, 3 do redis.call('PEXPIRE', KEYS[i], ARGV[8]) end
+  end
+end
+return {'ok', string.format('%.0f', seq), redis.call('XRANGE', KEYS[2], string.format('(0-%.0f', at), '+', 'COUNT', ARGV[7])}

@@ -1,0 +1,277 @@
+package shared
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/state"
+)
+
+const (
+	// look is how often a guard that has nothing to say looks for news.
+	look = 100 * time.Millisecond
+	// firstAgain is how soon Redis is asked again that did not answer; each further
+	// wait is twice as long, up to lastAgain.
+	firstAgain, lastAgain = 50 * time.Millisecond, time.Second
+	// beats is how many signs of life there are in a lease.
+	beats = 5
+)
+
+// The commands of the log itself, which are of no room.
+const (
+	beat     = 'b'
+	farewell = 'f'
+)
+
+var errState = errors.New("what the guards share is damaged, or of a newer version")
+
+// Join takes the guard to where the others are, and then sends and applies until
+// ctx ends. It calls joined once, when the first is done; an error before is why it
+// cannot.
+func (l *Log) Join(ctx context.Context, joined func()) error {
+	if err := l.load(ctx); err != nil {
+		return err
+	}
+	l.post(beat)
+	if err := l.cycle(ctx); err != nil {
+		return err
+	}
+	joined()
+	next := time.Now().Add(l.cfg.Lease / beats)
+	for ctx.Err() == nil {
+		if now := time.Now(); now.After(next) {
+			next = now.Add(l.cfg.Lease / beats)
+			l.post(beat)
+		}
+		if err := l.cycle(ctx); err != nil {
+			l.recover(ctx, err)
+			continue
+		}
+		l.saveIfDue(ctx)
+		if !l.waiting() {
+			l.pause(ctx, look)
+		}
+	}
+	return ctx.Err()
+}
+
+// Close sends what waits, says farewell and lets go of the connections. Join has to
+// have ended. What cannot be sent within the time of a round trip or two is lost.
+func (l *Log) Close() error {
+	l.post(farewell)
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*l.cfg.Timeout)
+	defer cancel()
+	var err error
+	for err == nil && l.waiting() {
+		err = l.cycle(ctx)
+	}
+	l.abandon(errClosed)
+	return errors.Join(err, l.store.close())
+}
+
+func (l *Log) post(kind byte) {
+	l.enqueue(&command{body: []byte{kind}, posted: true, done: make(chan struct{})})
+}
+
+func (l *Log) waiting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue) > 0 || len(l.flying) > 0
+}
+
+// pause waits until there is something to send, but not for longer than a while.
+func (l *Log) pause(ctx context.Context, while time.Duration) {
+	timer := time.NewTimer(while)
+	defer timer.Stop()
+	select {
+	case <-l.wake:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// errLost says that what Redis has is not what the guard has seen.
+var errLost = errors.New("the Redis has forgotten what the guards share, or a part of it")
+
+// cycle is one round trip: what waits gets its place, and what has one is applied. A
+// batch whose reply got lost is sent again as it was, and takes its place once.
+func (l *Log) cycle(ctx context.Context) error {
+	if len(l.flying) == 0 {
+		if batch := l.collect(); len(batch) > 0 {
+			l.mu.Lock()
+			l.flying = batch
+			l.mu.Unlock()
+			l.batch++
+		}
+	}
+	body := pack(l.flying)
+	sent := len(body) > 0
+	for more := true; more; {
+		begun := time.Now()
+		n, err := l.store.append(ctx, l.place, l.guard, l.batch, body)
+		l.counts.trip(time.Since(begun), err)
+		if err != nil {
+			return err
+		}
+		switch n.state {
+		case "ok":
+		case "behind":
+			if err := l.load(ctx); err != nil {
+				return err
+			}
+			continue
+		default:
+			return errLost
+		}
+		if l.away.CompareAndSwap(true, false) {
+			l.logger.Info("The Redis that the guards share answers again")
+		}
+		if l.place.seq < n.seq && len(n.entries) == 0 {
+			return errLost
+		}
+		body = nil
+		for i := range n.entries {
+			l.apply(&n.entries[i])
+		}
+		more = l.place.seq < n.seq
+	}
+	if !sent {
+		l.landed() // who only waited for news
+	}
+	return nil
+}
+
+// pack writes the commands of a batch one after the other. Those that only wait for
+// their turn need no place of their own, so a batch of them is empty.
+func pack(batch []*command) []byte {
+	var out []byte
+	for _, c := range batch {
+		if c.room == 0 && c.body == nil {
+			continue
+		}
+		out = appendBytes(append(out, c.room), c.body)
+	}
+	return out
+}
+
+// apply carries out a batch that has its place.
+func (l *Log) apply(e *entry) {
+	name, number, _ := strings.Cut(e.mark, ":")
+	guard := Guard(name)
+	batch, _ := strconv.ParseUint(number, 10, 64)
+	at := time.UnixMicro(e.time)
+	l.now.Store(e.time)
+	for _, left := range l.members.gone(at.Add(-l.cfg.Lease)) {
+		l.left(left, at)
+	}
+	l.members.hear(guard, batch, at)
+	var own []*command
+	if guard == l.guard && batch == l.batch {
+		own = l.flying
+	}
+	in := state.NewReader([]byte(e.body), errState)
+	for in.Len() > 0 {
+		room, body := in.Byte(), in.Take(in.Uvarint())
+		var mine *command
+		for mine == nil && len(own) > 0 {
+			if c := own[0]; c.room != 0 || c.body != nil {
+				mine = c
+			}
+			own = own[1:]
+		}
+		l.carryOut(guard, at, room, body, mine)
+	}
+	l.place.seq, l.place.mark = e.seq, e.mark
+	l.unsaved += len(e.body)
+	l.counts.applied(len(e.body))
+	l.standing()
+	if guard == l.guard && batch == l.batch {
+		l.landed()
+	}
+}
+
+func (l *Log) carryOut(guard Guard, at time.Time, room byte, body []byte, mine *command) {
+	switch {
+	case room == 0 && len(body) == 1 && body[0] == farewell:
+		l.members.remove(guard)
+		l.left(guard, at)
+	case room > 0 && int(room) <= len(l.rooms):
+		e := Entry{Guard: guard, At: at, Body: body}
+		if mine != nil {
+			e.Own = mine.own
+		}
+		l.rooms[room-1].Apply(e)
+	}
+}
+
+func (l *Log) left(guard Guard, at time.Time) {
+	for _, r := range l.rooms {
+		r.Leave(guard, at)
+	}
+	if guard != l.guard {
+		l.buried = append(l.buried, string(guard))
+		l.logger.Warn("A guard has left the fleet", "guard", string(guard))
+	}
+}
+
+// standing notes who leads.
+func (l *Log) standing() {
+	l.guards.Store(int32(len(l.members.list)))
+	l.leads.Store(len(l.members.list) > 0 && l.members.list[0].guard == l.guard)
+}
+
+// landed ends the batch that was sent last.
+func (l *Log) landed() {
+	l.mu.Lock()
+	batch := l.flying
+	l.flying = nil
+	l.mu.Unlock()
+	for _, c := range batch {
+		c.end(nil)
+	}
+}
+
+// recover goes on after a round trip that failed.
+func (l *Log) recover(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	if l.away.CompareAndSwap(false, true) {
+		l.logger.Error("The Redis that the guards share does not answer", "err", err)
+	}
+	for wait := firstAgain; ctx.Err() == nil; wait = min(2*wait, lastAgain) {
+		l.abandon(ErrAway)
+		l.giveUp()
+		if err = l.reunite(ctx, err); err == nil {
+			return
+		}
+		sleep(ctx, wait)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// giveUp tells those who wait for the batch under way that nobody knows of it. It is
+// sent again nonetheless: it may have its place.
+func (l *Log) giveUp() {
+	for i, c := range l.flying {
+		if c.posted {
+			continue
+		}
+		posted := *c
+		posted.posted, posted.done = true, make(chan struct{})
+		l.flying[i] = &posted
+		c.end(ErrAway)
+	}
+}

@@ -1,0 +1,249 @@
+package shared
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrAway says that Redis does not answer, so that nobody can tell what the other
+// guards do. A retry may succeed.
+var ErrAway = errors.New("the Redis that the guards share does not answer")
+
+// errClosed says that the log is closed.
+var errClosed = errors.New("the guard is about to end")
+
+// Guard names a guard from its start to its end.
+type Guard string
+
+// Entry is a command in its place in the order.
+type Entry struct {
+	Guard Guard // whose command it is
+	At    time.Time
+	Body  []byte // what was given to Do or Post; not to be changed, free to keep
+	// Own is what was given with it, on the guard whose command it is; else nil.
+	Own any
+}
+
+// Room is what the commands of all guards change: a replica on each of them. What
+// it makes of the same commands must be the same everywhere. Its methods are called
+// one at a time.
+type Room interface {
+	// Apply carries out a command.
+	Apply(e Entry)
+	// Leave ends what a guard has begun that has left.
+	Leave(guard Guard, at time.Time)
+	// Save appends all there is.
+	Save(dst []byte) []byte
+	// Restore replaces all there is by what Save wrote; nothing empties the room.
+	Restore(saved []byte) error
+}
+
+// Config is what a Log is made of.
+type Config struct {
+	// URL of the Redis, as redis.ParseURL reads it: redis://, rediss:// or unix://.
+	URL string
+	// Fleet leads the names of all keys; guards of one name share what they know.
+	// Empty is "pushguard".
+	Fleet string
+	// Timeout bounds each round trip, and a connection's beginning. 0 is 1s.
+	Timeout time.Duration
+	// Lease is for how long a guard that is not heard of is thought to be there. 0 is
+	// 10s.
+	Lease time.Duration
+	// SnapshotAfter is after how many bytes of commands the rooms are written down. 0
+	// is 32 MiB.
+	SnapshotAfter int
+	// Logger is told what an operator should know. Nil is told nothing.
+	Logger *slog.Logger
+}
+
+// Log is the order, as one guard takes part in it. It is safe for concurrent use.
+type Log struct {
+	cfg    Config
+	logger *slog.Logger
+	store  *store
+	guard  Guard
+	secret [32]byte
+	rooms  []Room // by the number that leads their commands
+
+	now    atomic.Int64 // of the order, in microseconds since 1970
+	away   atomic.Bool
+	leads  atomic.Bool
+	guards atomic.Int32
+	counts counts
+
+	mu     sync.Mutex
+	queue  []*command
+	closed bool
+	wake   chan struct{} // holds one: there is something to send
+
+	place   place
+	members members
+	flying  []*command // of the batch that was sent last, until it is applied
+	batch   uint64     // its number
+	unsaved int        // bytes of commands since the snapshot
+	buried  []string   // guards that have left since
+}
+
+// place is how far a guard has come.
+type place struct {
+	epoch, mark string
+	seq         uint64
+}
+
+// command is what somebody wants done.
+type command struct {
+	room   byte
+	body   []byte
+	own    any
+	posted bool
+	done   chan struct{}
+	err    error
+}
+
+func (c *command) end(err error) {
+	c.err = err
+	close(c.done)
+}
+
+// Open connects to the Redis of a fleet, of which it is the first guard if there is
+// none. It fails if Redis does not answer, or keeps the order of another version.
+func Open(ctx context.Context, cfg Config) (*Log, error) {
+	cfg.Fleet, cfg.Timeout = cmp.Or(cfg.Fleet, "pushguard"), cmp.Or(cfg.Timeout, time.Second)
+	cfg.Lease, cfg.SnapshotAfter = cmp.Or(cfg.Lease, 10*time.Second), cmp.Or(cfg.SnapshotAfter, 32<<20)
+	name := make([]byte, 8)
+	_, _ = rand.Read(name) // never fails
+	l := &Log{cfg: cfg, logger: cfg.Logger, guard: Guard(hex.EncodeToString(name)), wake: make(chan struct{}, 1), counts: newCounts()}
+	if l.logger == nil {
+		l.logger = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if l.store, err = newStore(cfg); err != nil {
+		return nil, err
+	}
+	if err = l.found(ctx); err != nil {
+		return nil, errors.Join(err, l.store.close())
+	}
+	return l, nil
+}
+
+// Secret is the fleet's own, and the same on every guard.
+func (l *Log) Secret() [32]byte { return l.secret }
+
+// Now is the time of the order: that of the last command that was applied. It never
+// goes back.
+func (l *Log) Now() time.Time { return time.UnixMicro(l.now.Load()) }
+
+// Leads reports whether this guard is the one that does what one is to do.
+func (l *Log) Leads() bool { return l.leads.Load() }
+
+// Guards is how many guards there are, as far as this one knows.
+func (l *Log) Guards() int { return int(l.guards.Load()) }
+
+// Away reports whether Redis did not answer when it was last asked.
+func (l *Log) Away() bool { return l.away.Load() }
+
+// Room adds a room, before Join. Every guard adds the same in the same order.
+func (l *Log) Room(r Room) *Door {
+	l.rooms = append(l.rooms, r)
+	return &Door{log: l, room: byte(len(l.rooms))}
+}
+
+// Door leads the commands of one room to all guards.
+type Door struct {
+	log  *Log
+	room byte
+}
+
+// Guard is the name of this guard.
+func (d *Door) Guard() Guard { return d.log.guard }
+
+// Now is Log.Now.
+func (d *Door) Now() time.Time { return d.log.Now() }
+
+// Do puts a command into the order and returns once this guard has applied it. An
+// error, which is ErrAway or that of ctx, says that it was not by now; it may be yet.
+func (d *Door) Do(ctx context.Context, body []byte, own any) error {
+	return d.log.do(ctx, &command{room: d.room, body: body, own: own, done: make(chan struct{})})
+}
+
+// Post puts a command into the order, some time after those posted before. It waits
+// for nobody, also while Redis is away.
+func (d *Door) Post(body []byte, own any) {
+	d.log.enqueue(&command{room: d.room, body: body, own: own, posted: true, done: make(chan struct{})})
+}
+
+// Sync returns once this guard knows all that was in the order when it was called.
+func (d *Door) Sync(ctx context.Context) error {
+	return d.log.do(ctx, &command{done: make(chan struct{})})
+}
+
+func (l *Log) do(ctx context.Context, c *command) error {
+	if l.away.Load() {
+		return ErrAway
+	}
+	if !l.enqueue(c) {
+		return errClosed
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *Log) enqueue(c *command) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.queue = append(l.queue, c)
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+const (
+	batchBytes    = 1 << 20
+	batchCommands = 1000
+)
+
+// collect takes what waits, as much as a batch holds.
+func (l *Log) collect() []*command {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(l.queue) && n < batchCommands && (n == 0 || bytes+len(l.queue[n].body) <= batchBytes) {
+		bytes += len(l.queue[n].body)
+		n++
+	}
+	taken := l.queue[:n:n]
+	l.queue = l.queue[n:]
+	return taken
+}
+
+// abandon ends what waits and was not posted.
+func (l *Log) abandon(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept := l.queue[:0:0]
+	for _, c := range l.queue {
+		if c.posted {
+			kept = append(kept, c)
+		} else {
+			c.end(err)
+		}
+	}
+	l.queue = kept
+}

@@ -1,0 +1,256 @@
+package shared_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/shared"
+	"github.com/pushguard/pushguard/proxy/shared/redistest"
+)
+
+// list is a room that keeps what it is told, in order.
+type list struct {
+	mu   sync.Mutex
+	said []string
+	left []shared.Guard
+}
+
+func (l *list) Apply(e shared.Entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.said = append(l.said, string(e.Body))
+	if own, ok := e.Own.(*int); ok {
+		*own = len(l.said)
+	}
+}
+
+func (l *list) Leave(g shared.Guard, _ time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left = append(l.left, g)
+}
+
+func (l *list) Save(dst []byte) []byte { return append(dst, strings.Join(l.said, "\n")...) }
+
+func (l *list) Restore(saved []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.said = nil
+	if len(saved) > 0 {
+		l.said = strings.Split(string(saved), "\n")
+	}
+	return nil
+}
+
+func (l *list) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.said)
+}
+
+// guard is one that takes part.
+type guard struct {
+	list
+	log  *shared.Log
+	door *shared.Door
+	stop func()
+}
+
+func join(t *testing.T, cfg shared.Config) *guard {
+	t.Helper()
+	log, err := shared.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guard{log: log}
+	g.door = log.Room(g)
+	ctx, cancel := context.WithCancel(context.Background())
+	joined, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := log.Join(ctx, func() { close(joined) }); err != nil && ctx.Err() == nil {
+			t.Errorf("Join: %v", err)
+		}
+	}()
+	g.stop = sync.OnceFunc(func() { cancel(); <-ended })
+	t.Cleanup(g.stop)
+	select {
+	case <-joined:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the guard has not joined")
+	}
+	return g
+}
+
+func (g *guard) do(t *testing.T, body string) int {
+	t.Helper()
+	at := 0
+	if err := g.door.Do(t.Context(), []byte(body), &at); err != nil {
+		t.Fatalf("Do(%q): %v", body, err)
+	}
+	return at
+}
+
+func (g *guard) sync(t *testing.T) []string {
+	t.Helper()
+	if err := g.door.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return g.all()
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it never came to be that " + what)
+		}
+	}
+}
+
+// TestOneOrder has three guards say things at once: all hear the same in the same
+// order, each says its own in turn, and who asks knows its place.
+func TestOneOrder(t *testing.T) {
+	redis := redistest.Start(t)
+	var guards []*guard
+	for range 3 {
+		guards = append(guards, join(t, shared.Config{URL: redis.URL(), SnapshotAfter: 500}))
+	}
+	const each = 200
+	var all sync.WaitGroup
+	for i, g := range guards {
+		all.Go(func() {
+			for n := range each {
+				body := fmt.Sprintf("%d says %03d", i, n)
+				at := 0
+				if err := g.door.Do(t.Context(), []byte(body), &at); err != nil {
+					t.Error(err)
+				}
+				if said := g.all(); at == 0 || said[at-1] != body {
+					t.Errorf("%q is said to be at %d of %d", body, at, len(said))
+				}
+			}
+		})
+	}
+	all.Wait()
+	want := guards[0].sync(t)
+	if len(want) != 3*each {
+		t.Fatalf("%d commands, want %d", len(want), 3*each)
+	}
+	for i, g := range guards {
+		if got := g.sync(t); !slices.Equal(got, want) {
+			t.Errorf("guard %d heard another order", i)
+		}
+		mine := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return !strings.HasPrefix(s, fmt.Sprint(i)) })
+		if len(mine) != each || !slices.IsSorted(mine) {
+			t.Errorf("guard %d: %d of its own, in order: %v", i, len(mine), slices.IsSorted(mine))
+		}
+	}
+	// Who comes later begins with a snapshot, of which there were some at this size.
+	if got := join(t, shared.Config{URL: redis.URL()}).sync(t); !slices.Equal(got, want) {
+		t.Error("a guard that came later knows something else")
+	}
+}
+
+// TestGuardLeaves has one guard fall silent and another say farewell: the one that
+// stays hears of both, and leads.
+func TestGuardLeaves(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL(), Lease: 500 * time.Millisecond}
+	silent, polite, stays := join(t, cfg), join(t, cfg), join(t, cfg)
+	if !silent.log.Leads() || stays.log.Leads() || stays.log.Guards() != 3 {
+		t.Fatalf("of %d the first leads: %v, the last: %v", stays.log.Guards(), silent.log.Leads(), stays.log.Leads())
+	}
+	silent.stop()
+	eventually(t, "two are left", func() bool { return stays.log.Guards() == 2 && polite.log.Leads() })
+	polite.stop()
+	if err := polite.log.Close(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "one is left", func() bool { return stays.log.Guards() == 1 && stays.log.Leads() })
+	stays.mu.Lock()
+	defer stays.mu.Unlock()
+	if want := []shared.Guard{silent.door.Guard(), polite.door.Guard()}; !slices.Equal(stays.left, want) {
+		t.Errorf("%v left, want %v", stays.left, want)
+	}
+}
+
+// TestRedisForgets kills the Redis, which keeps nothing, under guards that know
+// something: each goes on with all that was ever acknowledged.
+func TestRedisForgets(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL(), Timeout: 300 * time.Millisecond}
+	a, b := join(t, cfg), join(t, cfg)
+	for n := range 50 {
+		a.do(t, fmt.Sprint("a", n))
+		b.do(t, fmt.Sprint("b", n))
+	}
+	secret := a.log.Secret()
+	redis.Kill()
+	eventually(t, "both notice", func() bool { return a.log.Away() && b.log.Away() })
+	if err := a.door.Do(t.Context(), []byte("lost"), nil); err != shared.ErrAway {
+		t.Errorf("Do without a Redis: %v", err)
+	}
+	a.door.Post([]byte("posted"), nil)
+	redis.Restart()
+	eventually(t, "both are back", func() bool { return !a.log.Away() && !b.log.Away() })
+	a.do(t, "a again")
+	b.do(t, "b again")
+	want := a.sync(t)
+	if got := b.sync(t); !slices.Equal(got, want) {
+		t.Errorf("they know other things: %d and %d", len(got), len(want))
+	}
+	if len(want) != 103 || !slices.Contains(want, "posted") || slices.Contains(want, "lost") {
+		t.Errorf("%d are known, %q", len(want), want[max(0, len(want)-5):])
+	}
+	late := join(t, cfg)
+	if got := late.sync(t); !slices.Equal(got, want) || late.log.Secret() != secret {
+		t.Error("who comes later knows something else")
+	}
+}
+
+// TestRedisPauses has the Redis hang: nobody waits longer than its time, and what
+// was sent has its place once.
+func TestRedisPauses(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL(), Timeout: 200 * time.Millisecond}
+	a, b := join(t, cfg), join(t, cfg)
+	a.do(t, "before")
+	redis.Pause()
+	begun := time.Now()
+	if err := a.door.Do(t.Context(), []byte("meanwhile"), nil); err != shared.ErrAway {
+		t.Errorf("Do with a Redis that hangs: %v", err)
+	}
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("that took %v", took)
+	}
+	redis.Resume()
+	eventually(t, "both are back", func() bool { return !a.log.Away() && !b.log.Away() })
+	b.do(t, "after")
+	eventually(t, "it is there once", func() bool {
+		said := b.sync(t)
+		return len(said) == 3 && slices.Contains(said, "meanwhile")
+	})
+}
+
+// TestOpenRefuses is for what cannot be a fleet.
+func TestOpenRefuses(t *testing.T) {
+	redis := redistest.Start(t)
+	for _, tc := range []struct{ name, url, want, not string }{
+		{"no URL of a Redis", "http://user:hush@localhost", "want such as redis://", "hush"},
+		{"nobody there", "redis://127.0.0.1:1", "does not answer", "hush"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := shared.Open(t.Context(), shared.Config{URL: tc.url})
+			if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), tc.not) {
+				t.Errorf("Open: %v", err)
+			}
+		})
+	}
+	_ = redis
+}

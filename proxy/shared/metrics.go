@@ -1,0 +1,62 @@
+package shared
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// counts are what the log tells of itself.
+type counts struct {
+	trips                    prometheus.Histogram
+	failures, epochs, writes prometheus.Counter
+	bytes                    prometheus.Counter
+}
+
+func newCounts() counts {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "pushguard_shared_" + name, Help: help})
+	}
+	return counts{
+		trips: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "pushguard_shared_round_trip_seconds", Help: "How long the Redis that the guards share takes for a batch of commands.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1},
+		}),
+		failures: counter("failures_total", "Round trips to the Redis that the guards share which failed."),
+		epochs:   counter("epochs_total", "How often this guard gave a Redis that had forgotten what the guards share what it knew."),
+		writes:   counter("snapshots_total", "How often this guard wrote down what the guards share, so that the Redis can let go of older commands."),
+		bytes:    counter("applied_bytes_total", "Commands of all guards that this one has applied, in bytes."),
+	}
+}
+
+func (c *counts) trip(took time.Duration, err error) {
+	if err != nil {
+		c.failures.Inc()
+		return
+	}
+	c.trips.Observe(took.Seconds())
+}
+
+func (c *counts) applied(bytes int)   { c.bytes.Add(float64(bytes)) }
+func (c *counts) saved(time.Duration) { c.writes.Inc() }
+func (c *counts) crowned()            { c.epochs.Inc() }
+
+// Collectors are the metrics of the log.
+func (l *Log) Collectors() []prometheus.Collector {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "pushguard_shared_" + name, Help: help}, value)
+	}
+	return []prometheus.Collector{
+		l.counts.trips, l.counts.failures, l.counts.epochs, l.counts.writes, l.counts.bytes,
+		gauge("up", "Whether the Redis that the guards share answers.", func() float64 { return number(!l.Away()) }),
+		gauge("guards", "Guards of the fleet, as far as this one knows.", func() float64 { return float64(l.Guards()) }),
+		gauge("leads", "Whether this guard does what one of the fleet is to do: sweep, and list the Pushgateway on schedule.", func() float64 { return number(l.Leads()) }),
+	}
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

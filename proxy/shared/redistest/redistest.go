@@ -1,0 +1,121 @@
+// Package redistest runs a real Redis for tests.
+package redistest
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+)
+
+const ready = 10 * time.Second
+
+// Redis is one that runs on 127.0.0.1, and keeps nothing on disk.
+type Redis struct {
+	t       testing.TB
+	path    string
+	address string
+	flags   []string
+	cmd     *exec.Cmd
+	out     bytes.Buffer
+}
+
+// Start runs a Redis on a free port until the test ends. Without one on this machine
+// the test is skipped; where the environment says CI=true it fails.
+func Start(t testing.TB, flags ...string) *Redis {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		const advice = "no redis-server here: apt-get install redis-server"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(advice)
+		}
+		t.Skip(advice)
+	}
+	r := &Redis{t: t, path: path, flags: flags}
+	for range 3 { // at a port that somebody else may take first
+		r.address = gatewaytest.FreeAddress(t)
+		if r.run() {
+			t.Cleanup(r.Kill)
+			return r
+		}
+	}
+	t.Fatalf("redis-server did not start:\n%s", &r.out)
+	return nil
+}
+
+// URL is where it is.
+func (r *Redis) URL() string { return "redis://" + r.address + "/0" }
+
+// Restart starts it anew at the same address, after Kill: empty.
+func (r *Redis) Restart() {
+	r.t.Helper()
+	for range 50 {
+		if r.run() {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	r.t.Fatalf("redis-server did not start again:\n%s", &r.out)
+}
+
+// Kill ends it as a crash does.
+func (r *Redis) Kill() {
+	if r.cmd != nil {
+		_ = r.cmd.Process.Kill()
+		_ = r.cmd.Wait()
+		r.cmd = nil
+	}
+}
+
+// Pause has it not answer, with its connections open, until Resume.
+func (r *Redis) Pause() { r.signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (r *Redis) Resume() { r.signal(syscall.SIGCONT) }
+
+func (r *Redis) signal(s syscall.Signal) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *Redis) run() bool {
+	host, port, _ := net.SplitHostPort(r.address)
+	cmd := exec.Command(r.path, append([]string{"--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", r.t.TempDir()}, r.flags...)...)
+	cmd.Stdout, cmd.Stderr = &r.out, &r.out
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.cmd = cmd
+	for end := time.Now().Add(ready); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if r.ping() {
+			return true
+		}
+		if cmd.Process.Signal(syscall.Signal(0)) != nil {
+			break
+		}
+	}
+	r.Kill()
+	return false
+}
+
+func (r *Redis) ping() bool {
+	conn, err := net.DialTimeout("tcp", r.address, time.Second)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	_, _ = fmt.Fprint(conn, "PING\r\n")
+	answer := make([]byte, 5)
+	n, _ := conn.Read(answer)
+	return string(answer[:n]) == "+PONG"
+}

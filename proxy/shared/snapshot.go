@@ -1,0 +1,157 @@
+package shared
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/state"
+)
+
+// save writes down all rooms and who is there.
+func (l *Log) save() []byte {
+	dst := l.members.save(nil)
+	dst = binary.AppendUvarint(dst, uint64(l.now.Load()))
+	for _, r := range l.rooms {
+		start := len(dst)
+		dst = append(dst, make([]byte, 8)...)
+		dst = r.Save(dst)
+		binary.LittleEndian.PutUint64(dst[start:], uint64(len(dst)-start-8))
+	}
+	return dst
+}
+
+// restore replaces all there is by what save wrote.
+func (l *Log) restore(saved []byte) error {
+	in := state.NewReader(saved, errState)
+	if len(saved) > 0 {
+		l.members.restore(&in)
+		l.now.Store(int64(in.Uvarint()))
+	} else {
+		l.members = members{}
+	}
+	for _, r := range l.rooms {
+		var part []byte
+		if len(saved) > 0 {
+			part = in.Take(in.Word())
+		}
+		if err := in.Err(); err != nil {
+			return err
+		}
+		if err := r.Restore(part); err != nil {
+			return err
+		}
+	}
+	l.standing()
+	return nil
+}
+
+func (s *store) chunkKey(epoch string, seq uint64, i int) string {
+	return fmt.Sprintf("%ssnap:%s:%d:%d", s.prefix, epoch, seq, i)
+}
+
+// write puts a snapshot into keys that nobody reads yet, and returns how many.
+func (s *store) write(ctx context.Context, epoch string, seq uint64, saved []byte) (int, error) {
+	n := 0
+	for ; len(saved) > 0; n++ {
+		part := saved[:min(chunk, len(saved))]
+		saved = saved[len(part):]
+		if err := s.client.Set(ctx, s.chunkKey(epoch, seq, n), part, lifetime).Err(); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// read returns the snapshot of a head; none is nil. It fails where another has
+// taken its place meanwhile.
+func (s *store) read(ctx context.Context, h head) ([]byte, error) {
+	var saved []byte
+	for i := range h.chunks {
+		part, err := s.client.Get(ctx, s.chunkKey(h.epoch, h.snap, i)).Bytes()
+		if err != nil {
+			return nil, err
+		}
+		saved = append(saved, part...)
+	}
+	return saved, nil
+}
+
+// load takes the guard to the snapshot.
+func (l *Log) load(ctx context.Context) error {
+	h, ok, err := l.store.head(ctx)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errLost
+	}
+	saved, err := l.store.read(ctx, h)
+	if err != nil {
+		return err
+	}
+	if err := l.restore(saved); err != nil {
+		return err
+	}
+	l.place = place{epoch: h.epoch, mark: h.snapmark, seq: h.snap}
+	l.unsaved = 0
+	l.settleBatch()
+	return nil
+}
+
+// settleBatch ends the batch under way if what was restored has it already: what
+// became of it nobody can tell any more.
+func (l *Log) settleBatch() {
+	if len(l.flying) == 0 || l.members.batchOf(l.guard) < l.batch {
+		return
+	}
+	l.giveUp()
+	l.landed()
+}
+
+// saveIfDue has the guard that leads write the rooms down once much has come since.
+func (l *Log) saveIfDue(ctx context.Context) {
+	if !l.leads.Load() || l.unsaved < l.cfg.SnapshotAfter {
+		return
+	}
+	begun := time.Now()
+	if err := l.publish(ctx); err != nil {
+		l.logger.Warn("What the guards share was not written down", "err", err)
+		return
+	}
+	l.counts.saved(time.Since(begun))
+}
+
+func (l *Log) publish(ctx context.Context) error {
+	at := l.place
+	chunks, err := l.store.write(ctx, at.epoch, at.seq, l.save())
+	if err != nil {
+		return err
+	}
+	args := []any{at.epoch, at.seq, at.mark, chunks}
+	for _, g := range l.buried {
+		args = append(args, g)
+	}
+	before, err := l.store.publish.Run(ctx, l.store.client, l.store.keys(), args...).StringSlice()
+	if err != nil {
+		return err
+	}
+	l.unsaved, l.buried = 0, nil
+	if len(before) != 2 {
+		return l.store.remove(ctx, at.epoch, at.seq, chunks) // somebody was faster
+	}
+	seq, _ := strconv.ParseUint(before[0], 10, 64)
+	n, _ := strconv.Atoi(before[1])
+	return l.store.remove(ctx, at.epoch, seq, n)
+}
+
+func (s *store) remove(ctx context.Context, epoch string, seq uint64, chunks int) error {
+	for i := range chunks {
+		if err := s.client.Unlink(ctx, s.chunkKey(epoch, seq, i)).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
