@@ -272,6 +272,10 @@ func (b *Book) dismiss(j *job) {
 func (b *Book) Regovern(terms func(job string) (entry int, budget Budget)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.shared != nil {
+		b.tellTerms(terms)
+		return
+	}
 	for _, e := range b.entries {
 		b.guarantee(e, 0)
 	}
@@ -287,7 +291,12 @@ func (b *Book) Regovern(terms func(job string) (entry int, budget Budget)) {
 func (b *Book) RegovernJob(job string, entry int, budget Budget) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if j := b.jobs[job]; j != nil {
+	j := b.jobs[job]
+	switch {
+	case j == nil:
+	case b.shared != nil:
+		b.tellTermsOf(job, entry, &budget)
+	default:
 		b.setTerms(j, entry, &budget)
 	}
 }

@@ -51,6 +51,8 @@ type Claim struct {
 	// Evict marks a DELETE that carries out a Ruling.Evict. It acts only while that
 	// ruling stands for the group, and on what Sweep may act on.
 	Evict bool
+
+	hashes []uint64 // in place of the names of Families, if not nil
 }
 
 // MetricClaim is a metric that a push brings.

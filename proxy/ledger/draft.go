@@ -68,8 +68,11 @@ func (d *draft) fill(b *Book, c *Claim) error {
 	for i, name := range c.Families {
 		d.hashed = append(d.hashed, hashed{name: b.hash(name), family: int32(i)})
 	}
+	for i, name := range c.hashes {
+		d.hashed = append(d.hashed, hashed{name: name, family: int32(i)})
+	}
 	slices.SortFunc(d.hashed, func(x, y hashed) int { return cmp.Compare(x.name, y.name) })
-	d.slots = slices.Grow(d.slots[:0], len(c.Families))[:len(c.Families)]
+	d.slots = slices.Grow(d.slots[:0], len(d.hashed))[:len(d.hashed)]
 	for _, h := range d.hashed {
 		if n := len(d.names); n == 0 || d.names[n-1] != h.name {
 			d.names = append(d.names, h.name)

@@ -53,6 +53,9 @@ type turn struct {
 	gate  chan struct{}
 	users int // who hold the gate or wait for it
 
+	held    *Grant // of a book that guards share: who holds the group
+	waiting []*ask // and who waits for it, in the order of their claims
+
 	push   *Grant   // the PUT or POST under way
 	booked holdings // with it, what the group may hold
 	last   writer   // with it, who may have pushed last

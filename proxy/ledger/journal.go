@@ -120,8 +120,11 @@ func (b *Book) recordWipe() {
 
 // Commit waits until all that was settled so far would be restored after the
 // death of the process; see state.Log.Commit. A book that is not kept has nothing
-// to wait for.
+// to wait for. Of one that guards share, all of them know then what this one settled.
 func (b *Book) Commit(ctx context.Context) error {
+	if b.shared != nil {
+		return b.shared.door.Sync(ctx)
+	}
 	if b.journal == nil {
 		return nil
 	}

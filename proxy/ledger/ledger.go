@@ -79,6 +79,8 @@ type Grant struct {
 	victims []*group      // promised to be evicted
 
 	foreseen *foresight // nil if it was admitted
+	id     grantID // of a book that several guards share
+	shared []int32 // families of the claim that another wrote last, of such a book
 }
 
 // Config configures a Book.
@@ -116,6 +118,7 @@ type Book struct {
 	wipes    int
 	journal  *journal
 	settled  map[string]*since // while Load reads: the groups settled meanwhile
+	shared   *sharing          // nil if no other guard has this book
 }
 
 // since is what a group was settled to while Load read a listing.
@@ -148,7 +151,12 @@ func NewBook(cfg Config) *Book {
 // It fails with ErrBusy if the group stays taken, with the context's error if
 // that ends first, with a *TwinError if a PUT or POST would create a twin, with
 // a *RateError, and with an *OverBudgetError.
+//
+// Of a book that guards share it fails with shared.ErrAway, too.
 func (b *Book) Admit(ctx context.Context, c Claim) (*Grant, error) {
+	if b.shared != nil {
+		return b.ask(ctx, &c)
+	}
 	d := drafts.Get().(*draft)
 	if err := d.fill(b, &c); err != nil {
 		d.free()
@@ -188,6 +196,7 @@ func (b *Book) grant(grant *Grant, c *Claim) error {
 		}
 		return err
 	}
+	grant.shared = v.shared
 	if c.Method == http.MethodDelete {
 		grant.Ruling = v.Ruling
 		return nil
@@ -289,6 +298,16 @@ func (g *Grant) Settle(o Outcome) {
 		g.draft, g.pushed = nil, nil
 		return
 	}
+	if b.shared != nil {
+		b.tellSettled(g.id, o)
+		return
+	}
+	b.conclude(g, o)
+	b.free(g.group)
+}
+
+// conclude books what became of the request of a grant.
+func (b *Book) conclude(g *Grant, o Outcome) {
 	now := toSecond(b.clock.read())
 	switch {
 	case !g.Skip:
@@ -299,7 +318,6 @@ func (g *Grant) Settle(o Outcome) {
 	case g.Reason == Pinned && g.group.job != nil:
 		g.group.job.promised.end(g.group)
 	}
-	b.free(g.group)
 	g.draft.free()
 	g.draft, g.pushed, g.victims = nil, nil, nil
 }
@@ -330,13 +348,24 @@ func (b *Book) settle(grant *Grant, o Outcome, now second) {
 
 // note tells a Load that reads what is newer than its listing.
 func (b *Book) note(g *Grant, o Outcome) {
-	if b.settled == nil || o == Untouched {
+	if o == Untouched {
 		return
 	}
-	s := b.settled[g.group.id]
+	if b.settled != nil {
+		noteIn(b.settled, g, o)
+	}
+	if b.shared != nil {
+		for _, l := range b.shared.loads {
+			noteIn(l.settled, g, o)
+		}
+	}
+}
+
+func noteIn(settled map[string]*since, g *Grant, o Outcome) {
+	s := settled[g.group.id]
 	if s == nil {
 		s = &since{}
-		b.settled[g.group.id] = s
+		settled[g.group.id] = s
 	}
 	if o != Applied {
 		return

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -50,6 +51,9 @@ func (b *Book) Load(read func() ([]Group, error)) error {
 func (b *Book) LoadSome(read func() (groups []Group, unknown func(wire.Key) bool, err error)) error {
 	b.loading.Lock()
 	defer b.loading.Unlock()
+	if b.shared != nil {
+		return b.loadShared(read)
+	}
 	b.mu.Lock()
 	b.settled = make(map[string]*since)
 	wipes := b.wipes
@@ -108,20 +112,12 @@ func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*si
 	}
 	seen := make(map[*group]struct{}, len(groups))
 	for i := range groups {
-		l := &groups[i]
-		recent := settled[l.Key.ID()]
-		if recent != nil && recent.whole || unlisted(l.Key) {
+		if unlisted(groups[i].Key) {
 			continue
 		}
-		g := b.find(l.Key)
-		if g == nil {
-			g = b.insert(l.Key, false)
+		if g := b.replaceGroup(&groups[i], listed[i], settled[groups[i].Key.ID()], now); g != nil {
+			seen[g] = struct{}{}
 		}
-		seen[g] = struct{}{}
-		before := g.asKept()
-		b.loadAge(g, l, now)
-		b.loadGroup(g, l, listed[i], recent)
-		b.record(g, before)
 	}
 	for _, g := range b.groups {
 		for ; g != nil; g = g.twin {
@@ -135,6 +131,23 @@ func (b *Book) replace(groups []Group, listed []holdings, settled map[string]*si
 		}
 	}
 	b.journal.flush()
+}
+
+// replaceGroup makes a group what it is listed as, and returns it; nil if the book
+// knows better.
+func (b *Book) replaceGroup(l *Group, listed holdings, recent *since, now second) *group {
+	if recent != nil && recent.whole {
+		return nil
+	}
+	g := b.find(l.Key)
+	if g == nil {
+		g = b.insert(l.Key, false)
+	}
+	before := g.asKept()
+	b.loadAge(g, l, now)
+	b.loadGroup(g, l, listed, recent)
+	b.record(g, before)
+	return g
 }
 
 // loadAge has a group be as young as anyone says.
@@ -228,6 +241,10 @@ func (b *Book) forget(g *group) {
 func (b *Book) Wipe() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.shared != nil {
+		b.tell([]byte{cmdWipe})
+		return
+	}
 	b.clock.read()
 	b.wipes++
 	b.wipe()
@@ -236,7 +253,7 @@ func (b *Book) Wipe() {
 }
 
 func (b *Book) wipe() {
-	for _, g := range b.groups {
+	for _, g := range sortedTable(b.groups) {
 		for ; g != nil; g = g.twin {
 			b.forget(g)
 			if g.turn == nil {
@@ -244,4 +261,14 @@ func (b *Book) wipe() {
 			}
 		}
 	}
+}
+
+// sortedTable returns the heads of a table in an order that is the same on every
+// guard: by their canonical keys.
+func sortedTable(table map[string]*group) []*group {
+	out := make([]*group, 0, len(table))
+	for _, id := range slices.Sorted(maps.Keys(table)) {
+		out = append(out, table[id])
+	}
+	return out
 }

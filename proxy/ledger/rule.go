@@ -12,6 +12,7 @@ type verdict struct {
 	newJob  bool // the job had no group for a day
 	fresh   int  // series that the group does not hold
 	victims []*group
+	shared  []int32 // the families of Ruling.Shared, if the claim has no names
 }
 
 // rule decides a claim. It changes nothing but that the job learns the new label
@@ -45,9 +46,14 @@ func (b *Book) rule(g *group, j *job, c *Claim, d *draft, by writer) (v verdict,
 		err = b.ruleSeries(g, j, c, d, &v)
 		return v, err
 	}
-	for i, name := range c.Families {
-		if w := d.writers[d.slots[i]]; w != unknown && w != by {
-			v.Shared = append(v.Shared, name)
+	for i, slot := range d.slots {
+		w := d.writers[slot]
+		switch {
+		case w == unknown || w == by:
+		case c.hashes == nil:
+			v.Shared = append(v.Shared, c.Families[i])
+		default:
+			v.shared = append(v.shared, int32(i))
 		}
 	}
 	err = b.ruleSeries(g, j, c, d, &v)

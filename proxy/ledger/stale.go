@@ -22,7 +22,11 @@ type StaleGroup struct {
 func (b *Book) Stale(now time.Time, n int) []StaleGroup {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.turnTotals(toSecond(b.clock.read()))
+	if b.shared != nil {
+		b.tell([]byte{cmdTurnTotals})
+	} else {
+		b.turnTotals(toSecond(b.clock.read()))
+	}
 	var q staleQueue
 	for _, j := range b.jobs {
 		if j.terms.StaleAfter <= 0 {

@@ -43,7 +43,9 @@ func (b *Book) tally(g *group, j *job, c *Claim, d *draft) tally {
 	if !g.exists || len(d.candidates) > 0 {
 		t.hour, t.day = j.hour.sum(hour, b.clock.at), j.day.sum(day, b.clock.at)
 	}
-	j.promised.expire(b.clock.at)
+	if b.shared == nil || d.ahead == nil { // else guards would come to know different things
+		j.promised.expire(b.clock.at)
+	}
 	promised, series := j.promised.without(g)
 	t.used, t.groups = j.series-series, j.live-promised
 	t.total, t.slack = b.series, b.slack-g.spare()

@@ -48,7 +48,7 @@ func contains(h, other holdings) bool {
 // turnTotals forgets the totals that nobody named for the StaleAfter of their
 // job: what the generation before named and this one did not.
 func (b *Book) turnTotals(now second) {
-	for _, g := range b.totals {
+	for _, g := range sortedTable(b.totals) {
 		for ; g != nil; g = g.twin {
 			b.turnSums(g, now)
 		}

@@ -1,0 +1,364 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/shared"
+)
+
+// sharing is what a book that several guards share knows beside its own. What they
+// claim and settle takes effect in the order that they share, on every guard by the
+// code of a book that is one guard's alone.
+type sharing struct {
+	door   *shared.Door
+	last   uint64              // of the numbers that this guard gave
+	asked  map[uint64]*answer  // of this guard, without an answer
+	held   map[uint64]struct{} // grants that this guard has to settle
+	grants map[grantID]*Grant  // of all guards
+	loads  map[grantID]*loading
+	onLoss func() // nil: nobody wants to know
+}
+
+// grantID names what a guard has begun.
+type grantID struct {
+	guard shared.Guard
+	n     uint64
+}
+
+func (id grantID) compare(o grantID) int {
+	return cmp.Or(cmp.Compare(id.guard, o.guard), cmp.Compare(id.n, o.n))
+}
+
+// loading is a listing of the upstream that a guard reads.
+type loading struct {
+	wipes   int
+	settled map[string]*since
+}
+
+// ask is a claim that waits for its group.
+type ask struct {
+	id    grantID
+	until time.Time
+	claim []byte // as it was written down
+	own   *answer
+}
+
+// answer is what became of a claim of this guard. The book's lock guards it.
+type answer struct {
+	done  chan struct{}
+	grant *Grant
+	err   error
+	gone  bool // nobody waits for it any more
+}
+
+// errStale says that the group no longer holds what the claim repeats.
+var errStale = fmt.Errorf("the group has changed")
+
+// Share returns a book that all guards of a log have, as they know it once the log
+// has joined. A grant of a guard that has left is settled as Unknown. Config.Now does
+// not matter: the clock is that of the log.
+func Share(log *shared.Log, cfg Config) *Book {
+	cfg.Now = log.Now
+	b := NewBook(cfg)
+	b.shared = newSharing()
+	b.shared.door = log.Room(room{b})
+	return b
+}
+
+func newSharing() *sharing {
+	return &sharing{
+		asked: map[uint64]*answer{}, held: map[uint64]struct{}{},
+		grants: map[grantID]*Grant{}, loads: map[grantID]*loading{},
+	}
+}
+
+// OnLoss has f called when a guard has left that did not say how its requests ended,
+// of a book that is shared. It must not call the book.
+func (b *Book) OnLoss(f func()) {
+	if b.shared != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.shared.onLoss = f
+	}
+}
+
+// ask is Admit of a book that guards share.
+func (b *Book) ask(ctx context.Context, c *Claim) (*Grant, error) {
+	for {
+		b.mu.Lock()
+		digest := b.repeats(c)
+		b.mu.Unlock()
+		grant, err := b.askOnce(ctx, c, digest)
+		if err == errStale && digest != 0 {
+			if grant, err = b.askOnce(ctx, c, 0); err == errStale {
+				continue
+			}
+		}
+		if err == nil {
+			for _, i := range grant.shared {
+				grant.Shared = append(grant.Shared, c.Families[i])
+			}
+		}
+		return grant, err
+	}
+}
+
+func (b *Book) askOnce(ctx context.Context, c *Claim, digest uint64) (*Grant, error) {
+	s := b.shared
+	a := &answer{done: make(chan struct{})}
+	b.mu.Lock()
+	s.last++
+	n := s.last
+	s.asked[n] = a
+	b.mu.Unlock()
+	body := binary.AppendUvarint([]byte{cmdAdmit}, n)
+	body = b.appendClaim(binary.AppendVarint(body, int64(b.wait)), c, digest)
+	timer := time.NewTimer(b.wait + askTime)
+	defer timer.Stop()
+	err := s.door.Do(ctx, body, a)
+	if err == nil {
+		select {
+		case <-a.done:
+		case <-timer.C:
+			err = ErrBusy
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-a.done:
+		return a.grant, a.err
+	default:
+		a.gone = true
+		return nil, err
+	}
+}
+
+// askTime is how much longer than in a book of its own a guard waits for a group, for
+// the news that it is free.
+const askTime = 250 * time.Millisecond
+
+// reply answers a claim, if it is this guard's. The grant, if there is one, was booked.
+func (b *Book) reply(id grantID, a *answer, g *Grant, err error) {
+	if a == nil {
+		return
+	}
+	delete(b.shared.asked, id.n)
+	switch {
+	case g == nil:
+	case a.gone:
+		b.tellSettled(id, Untouched)
+	default:
+		b.shared.held[id.n] = struct{}{}
+		a.grant = &Grant{Ruling: g.Ruling, book: b, id: id, shared: g.shared}
+	}
+	a.err = err
+	close(a.done)
+}
+
+// tell puts a command into the order. The book is locked.
+func (b *Book) tell(body []byte) { b.shared.door.Post(body, nil) }
+
+func (b *Book) tellSettled(id grantID, o Outcome) {
+	delete(b.shared.held, id.n)
+	b.tell(append(binary.AppendUvarint([]byte{cmdSettle}, id.n), byte(o)))
+}
+
+// room is the book as the log sees it.
+type room struct{ *Book }
+
+// Apply is part of shared.Room.
+func (r room) Apply(e shared.Entry) {
+	b := r.Book
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clock.read()
+	in := newReader(e.Body)
+	switch in.Byte() {
+	case cmdAdmit:
+		b.applyAdmit(&in, e)
+	case cmdSettle:
+		b.applySettle(grantID{e.Guard, in.Uvarint()}, Outcome(in.Byte()))
+	case cmdBegin:
+		b.shared.loads[grantID{e.Guard, in.Uvarint()}] = &loading{wipes: b.wipes, settled: map[string]*since{}}
+	case cmdListed:
+		b.applyListed(&in, grantID{e.Guard, in.Uvarint()})
+	case cmdListedEnd:
+		b.applyListedEnd(&in, grantID{e.Guard, in.Uvarint()})
+	case cmdWipe:
+		b.wipes++
+		b.wipe()
+	case cmdTerms:
+		b.applyTerms(&in)
+	case cmdTurnTotals:
+		b.turnTotals(toSecond(b.clock.last))
+	}
+}
+
+func (b *Book) applyAdmit(in *reader, e shared.Entry) {
+	a := &ask{id: grantID{e.Guard, in.Uvarint()}}
+	a.until = e.At.Add(time.Duration(in.Varint()))
+	a.claim = in.Take(uint64(in.Len()))
+	a.own, _ = e.Own.(*answer)
+	var c read
+	head := newReader(a.claim)
+	head.head(&c)
+	if head.Err() != nil {
+		b.reply(a.id, a.own, nil, head.Err())
+		return
+	}
+	g := findIn(b.table(c.Totals), c.Group)
+	if g == nil {
+		g = b.insert(c.Group, c.Totals)
+	}
+	if g.turn == nil {
+		g.turn = &turn{}
+	}
+	switch {
+	case g.turn.held == nil:
+		if !b.ruleAsk(g, a) {
+			b.handOver(g)
+		}
+	case b.wait <= 0:
+		b.reply(a.id, a.own, nil, ErrBusy)
+	default:
+		g.turn.waiting = append(g.turn.waiting, a)
+	}
+}
+
+// ruleAsk decides a claim whose group is free, and reports whether it holds it now.
+func (b *Book) ruleAsk(g *group, a *ask) bool {
+	in := newReader(a.claim)
+	c := in.claim()
+	err := in.Err()
+	d := drafts.Get().(*draft)
+	grant := &Grant{book: b, group: g, raw: c.by, draft: d, id: a.id}
+	switch {
+	case err != nil:
+	case c.repeats && !d.recall(b, g, &c):
+		err = errStale
+	case !c.repeats:
+		err = d.fill(b, &c.Claim)
+	}
+	if err == nil {
+		err = b.grant(grant, &c.Claim)
+	}
+	if err != nil {
+		d.free()
+		b.reply(a.id, a.own, nil, err)
+		return false
+	}
+	g.turn.held = grant
+	b.shared.grants[a.id] = grant
+	b.reply(a.id, a.own, grant, nil)
+	return true
+}
+
+func (b *Book) applySettle(id grantID, o Outcome) {
+	grant := b.shared.grants[id]
+	if grant == nil {
+		return // the guard was thought to have left
+	}
+	delete(b.shared.grants, id)
+	g := grant.group
+	b.conclude(grant, o)
+	g.turn.held = nil
+	b.handOver(g)
+}
+
+// handOver gives a free group to the next who waits for it.
+func (b *Book) handOver(g *group) {
+	for len(g.turn.waiting) > 0 {
+		a := g.turn.waiting[0]
+		g.turn.waiting = g.turn.waiting[1:]
+		if a.until.Before(b.clock.last) {
+			b.reply(a.id, a.own, nil, ErrBusy)
+		} else if b.ruleAsk(g, a) {
+			return
+		}
+	}
+	g.turn = nil
+	if !g.exists {
+		b.unlink(g)
+	}
+}
+
+// Leave is part of shared.Room.
+func (r room) Leave(guard shared.Guard, _ time.Time) {
+	b := r.Book
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clock.read()
+	var lost []grantID
+	for id, grant := range b.shared.grants {
+		t := grant.group.turn
+		t.waiting = slices.DeleteFunc(t.waiting, func(a *ask) bool { return a.id.guard == guard })
+		if id.guard == guard {
+			lost = append(lost, id)
+		}
+	}
+	slices.SortFunc(lost, grantID.compare)
+	for _, id := range lost {
+		b.applySettle(id, Unknown)
+	}
+	for id := range b.shared.loads {
+		if id.guard == guard {
+			delete(b.shared.loads, id)
+		}
+	}
+	if len(lost) > 0 && b.shared.onLoss != nil {
+		b.shared.onLoss()
+	}
+}
+
+// tellTerms is Regovern of a book that guards share.
+func (b *Book) tellTerms(terms func(job string) (entry int, budget Budget)) {
+	body := []byte{cmdTerms, 1}
+	for name, j := range b.jobs {
+		if id, budget := terms(name); id != j.entry || budget != *j.terms {
+			body = appendTerms(body, name, id, &budget)
+		}
+	}
+	if len(body) > 2 {
+		b.tell(body)
+	}
+}
+
+func (b *Book) tellTermsOf(job string, entry int, budget *Budget) {
+	b.tell(appendTerms([]byte{cmdTerms, 0}, job, entry, budget))
+}
+
+func appendTerms(dst []byte, job string, entry int, budget *Budget) []byte {
+	return appendBudget(binary.AppendVarint(appendString(dst, job), int64(entry)), budget)
+}
+
+func (b *Book) applyTerms(in *reader) {
+	all := in.Byte() == 1
+	if all {
+		for _, e := range b.entries {
+			b.guarantee(e, 0)
+		}
+	}
+	for in.Len() > 0 {
+		name, entry, budget := in.Text(), int(in.Varint()), in.budget()
+		if j := b.jobs[name]; j != nil && in.Err() == nil {
+			b.setTerms(j, entry, &budget)
+		}
+	}
+	if !all {
+		return
+	}
+	for _, name := range b.jobNames() {
+		j := b.jobs[name]
+		b.guarantee(b.entry(j.entry), j.terms.Guaranteed)
+	}
+	b.dropEntries()
+}
+

@@ -1,0 +1,322 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/proxy/shared"
+	"github.com/pushguard/pushguard/proxy/shared/redistest"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// sharer is a guard with a book that others share.
+type sharer struct {
+	book *Book
+	log  *shared.Log
+	stop func()
+}
+
+func newSharer(t *testing.T, cfg shared.Config, wait time.Duration) *sharer {
+	t.Helper()
+	log, err := shared.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := log.Secret()
+	s := &sharer{log: log, book: Share(log, Config{Wait: wait, Secret: [16]byte(secret[16:])})}
+	ctx, cancel := context.WithCancel(context.Background())
+	joined, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := log.Join(ctx, func() { close(joined) }); err != nil && ctx.Err() == nil {
+			t.Errorf("Join: %v", err)
+		}
+	}()
+	s.stop = sync.OnceFunc(func() { cancel(); <-ended })
+	t.Cleanup(s.stop)
+	select {
+	case <-joined:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the guard has not joined")
+	}
+	return s
+}
+
+func (s *sharer) sync(t *testing.T) {
+	t.Helper()
+	if err := s.book.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// saved is all that the book knows, once it knows all.
+func (s *sharer) saved(t *testing.T) string {
+	t.Helper()
+	s.sync(t)
+	return string(room{s.book}.Save(nil))
+}
+
+// randomClaim is one of few jobs, groups and metrics, under budgets that it is often
+// over.
+func randomClaim(r *rand.Rand) Claim {
+	job := fmt.Sprint("j", r.IntN(3))
+	key := func(n int) wire.Key {
+		return wire.NewKey(labels.Label{Name: "job", Value: job}, labels.Label{Name: "run", Value: fmt.Sprint(n)})
+	}
+	group := key(r.IntN(4))
+	c := Claim{
+		Group: group, Raw: group, Method: []string{http.MethodPut, http.MethodPost, http.MethodPost, http.MethodDelete}[r.IntN(4)],
+		Job: job, Entry: r.IntN(2), OverBudget: OverBudget(1 + r.IntN(4)), Folds: r.IntN(2) == 0,
+		Budget: Budget{
+			Series: 30, Groups: 3, LabelValues: 12, NewSeriesPerHour: 400, EntrySeries: 50, GuardSeries: 70, GuardGroups: 8,
+			Guaranteed: 10, Reserved: 20, KeepLast: r.IntN(2) == 0, StaleAfter: time.Hour,
+		},
+	}
+	if r.IntN(3) == 0 {
+		c.Raw = key(10 + r.IntN(2))
+	}
+	if c.Method == http.MethodDelete {
+		return c
+	}
+	c.Totals = c.Method == http.MethodPost && r.IntN(4) == 0
+	if c.OverBudget == Collapse {
+		c.Others = map[uint64]uint64{7: 70, 8: 80}
+	}
+	for f := range 1 + r.IntN(3) {
+		c.Families = append(c.Families, fmt.Sprint("f", f))
+		for range r.IntN(4) {
+			a, b := uint64(1+r.IntN(6)), uint64(100+r.IntN(3))
+			c.Metrics = append(c.Metrics, MetricClaim{
+				Fingerprint: uint64(f)<<32 | a<<8 | b, Values: []wire.LabelValue{{Label: 7, Value: a}, {Label: 8, Value: b}},
+				Family: int32(f), Samples: int32(1 + r.IntN(2)),
+			})
+		}
+	}
+	slices.SortFunc(c.Metrics, func(x, y MetricClaim) int { return int(x.Fingerprint) - int(y.Fingerprint) })
+	c.Metrics = slices.CompactFunc(c.Metrics, func(x, y MetricClaim) bool { return x.Fingerprint == y.Fingerprint })
+	if r.IntN(4) == 0 {
+		c.Success = []int32{0}
+	}
+	return c
+}
+
+// TestSharedIsOne has three guards do what one does: whichever of them is asked, the
+// ruling is that of a single book that was asked everything, and in the end, and of a
+// guard that comes later, the books are equal.
+func TestSharedIsOne(t *testing.T) {
+	redis := redistest.Start(t)
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			cfg := shared.Config{URL: redis.URL(), Fleet: fmt.Sprint("one", seed), SnapshotAfter: 20_000}
+			guards := []*sharer{newSharer(t, cfg, 0), newSharer(t, cfg, 0), newSharer(t, cfg, 0)}
+			secret := guards[0].log.Secret()
+			model := NewBook(Config{Secret: [16]byte(secret[16:]), Now: guards[0].log.Now})
+			w := &workload{t: t, r: rand.New(rand.NewPCG(seed, 1)), guards: guards, model: model}
+			for range 150 {
+				w.step()
+			}
+			w.guards = append(w.guards, newSharer(t, cfg, 0))
+			w.compare()
+			for range 50 {
+				w.step()
+			}
+			w.compare()
+		})
+	}
+}
+
+type workload struct {
+	t      *testing.T
+	r      *rand.Rand
+	guards []*sharer
+	model  *Book
+	open   [][2]*Grant // of the fleet and of the model
+	by     []*sharer
+}
+
+func (w *workload) step() {
+	w.t.Helper()
+	if len(w.open) > 0 && (len(w.open) > 3 || w.r.IntN(2) == 0) {
+		i, o := w.r.IntN(len(w.open)), Outcome(1+w.r.IntN(4))
+		if w.r.IntN(2) == 0 {
+			o = Applied
+		}
+		pair, by := w.open[i], w.by[i]
+		w.open, w.by = slices.Delete(w.open, i, i+1), slices.Delete(w.by, i, i+1)
+		pair[0].Settle(o)
+		by.sync(w.t)
+		w.guards[0].sync(w.t)
+		pair[1].Settle(o)
+		return
+	}
+	c, by := randomClaim(w.r), w.guards[w.r.IntN(len(w.guards))]
+	got, err := by.book.Admit(w.t.Context(), c)
+	w.guards[0].sync(w.t)
+	want, wantErr := w.model.Admit(w.t.Context(), c)
+	if diff := cmp.Diff(fmt.Sprint(wantErr), fmt.Sprint(err)); diff != "" {
+		w.t.Fatalf("a claim of %v: %s", c, diff)
+	}
+	if err != nil {
+		return
+	}
+	if diff := cmp.Diff(want.Ruling, got.Ruling, cmp.AllowUnexported(Excess{}), cmp.Comparer(wire.Key.Equal)); diff != "" {
+		w.t.Fatalf("the ruling of %v: %s", c, diff)
+	}
+	w.open, w.by = append(w.open, [2]*Grant{got, want}), append(w.by, by)
+}
+
+func (w *workload) compare() {
+	w.t.Helper()
+	first := w.guards[0].saved(w.t)
+	for i, g := range w.guards {
+		if g.saved(w.t) != first {
+			w.t.Errorf("guard %d knows something else than the first", i)
+		}
+		ours, model := g.book.Jobs(10), w.model.Jobs(10)
+		for i := range ours {
+			ours[i].OldestPush = time.Time{}
+		}
+		for i := range model {
+			model[i].OldestPush = time.Time{}
+		}
+		if diff := cmp.Diff(model, ours); diff != "" {
+			w.t.Errorf("guard %d: %s", i, diff)
+		}
+	}
+}
+
+// TestSharedUnderLoad has many pushes at once at three guards, for few groups and one
+// budget: never is there more than that, and each group is one push's at a time.
+func TestSharedUnderLoad(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL(), SnapshotAfter: 30_000}
+	guards := []*sharer{newSharer(t, cfg, 10*time.Second), newSharer(t, cfg, 10*time.Second), newSharer(t, cfg, 10*time.Second)}
+	const budget = 40
+	var taken [4]sync.Mutex
+	var all sync.WaitGroup
+	for i := range 12 {
+		all.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(i), 2))
+			for range 40 {
+				run := r.IntN(len(taken))
+				key := wire.NewKey(labels.Label{Name: "job", Value: "j"}, labels.Label{Name: "run", Value: fmt.Sprint(run)})
+				c := Claim{Group: key, Raw: key, Method: http.MethodPut, Budget: Budget{Series: budget}, Families: []string{"f"}}
+				for range 20 {
+					c.Metrics = append(c.Metrics, MetricClaim{Fingerprint: r.Uint64N(1 << 20), Samples: 1})
+				}
+				grant, err := guards[i%3].book.Admit(t.Context(), c)
+				if err != nil {
+					if !errors.As(err, new(*OverBudgetError)) {
+						t.Errorf("Admit: %v", err)
+					}
+					continue
+				}
+				if !taken[run].TryLock() {
+					t.Errorf("group %d was given to two at once", run)
+				} else {
+					taken[run].Unlock()
+				}
+				if held := guards[(i+1)%3].book.Held("j"); held > 2*budget { // with what is replaced
+					t.Errorf("%d series are held", held)
+				}
+				grant.Settle(Applied)
+			}
+		})
+	}
+	all.Wait()
+	for _, g := range guards {
+		g.sync(t)
+	}
+	for _, g := range guards {
+		if g.saved(t) != guards[0].saved(t) {
+			t.Error("the guards know different things")
+		}
+		if held := g.book.Held("j"); held > budget {
+			t.Errorf("%d series are held, of %d", held, budget)
+		}
+	}
+}
+
+// TestSharedGuardDies has a guard die between Admit and Settle: its reservation counts
+// for both ends until a later push tells, and the group is free again.
+func TestSharedGuardDies(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL(), Lease: 500 * time.Millisecond}
+	dies, stays := newSharer(t, cfg, 0), newSharer(t, cfg, 5*time.Second)
+	lost := make(chan struct{}, 1)
+	stays.book.OnLoss(func() { lost <- struct{}{} })
+	key := wire.NewKey(labels.Label{Name: "job", Value: "j"})
+	claim := func(prints ...uint64) Claim {
+		c := Claim{Group: key, Raw: key, Method: http.MethodPut, Budget: Budget{Series: 6}, Families: []string{"f"}}
+		for _, p := range prints {
+			c.Metrics = append(c.Metrics, MetricClaim{Fingerprint: p, Samples: 1})
+		}
+		return c
+	}
+	if _, err := dies.book.Admit(t.Context(), claim(1, 2, 3)); err != nil {
+		t.Fatal(err)
+	}
+	stays.sync(t)
+	if held := stays.book.Held("j"); held != 5 {
+		t.Fatalf("the other guard knows of %d series", held)
+	}
+	dies.stop()
+	grant, err := stays.book.Admit(t.Context(), claim(4, 5))
+	if err != nil {
+		t.Fatalf("the group of a guard that died: %v", err)
+	}
+	<-lost
+	if len(grant.Trimmed) != 0 || grant.Held > 6 {
+		t.Errorf("the ruling: %+v", grant.Ruling)
+	}
+	grant.Settle(Applied)
+	stays.sync(t)
+	if held := stays.book.Held("j"); held != 4 {
+		t.Errorf("%d series are held in the end", held)
+	}
+}
+
+// TestSharedLoad has one guard list the upstream: all know it.
+func TestSharedLoad(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL()}
+	a, b := newSharer(t, cfg, 0), newSharer(t, cfg, 0)
+	var groups []Group
+	for n := range 200 {
+		groups = append(groups, Group{
+			Key: wire.NewKey(labels.Label{Name: "job", Value: "j"}, labels.Label{Name: "run", Value: fmt.Sprint(n)}),
+			Families: []wire.FamilyPrint{{
+				Name: "f", Metrics: []wire.MetricPrint{{Fingerprint: 1, Samples: 1}}, Values: []wire.LabelValue{{Label: 7, Value: uint64(n)}},
+			}},
+		})
+	}
+	for _, want := range []int{200, 200, 120} {
+		if err := a.book.Load(func() ([]Group, error) { return groups[:want], nil }); err != nil {
+			t.Fatal(err)
+		}
+		b.sync(t)
+		if got := b.book.Len(); got != want || b.book.Held("j") != 3*want {
+			t.Errorf("the other guard knows of %d groups and %d series, want %d", got, b.book.Held("j"), want)
+		}
+	}
+	if a.saved(t) != b.saved(t) {
+		t.Error("the guards know different things")
+	}
+	b.book.Wipe()
+	b.sync(t)
+	a.sync(t)
+	if a.book.Len() != 0 {
+		t.Errorf("%d groups are left", a.book.Len())
+	}
+}

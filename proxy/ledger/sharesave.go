@@ -1,0 +1,439 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/shared"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// Save is part of shared.Room. What it writes is the same on every guard that has
+// applied the same.
+func (r room) Save(dst []byte) []byte {
+	b := r.Book
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := saver{book: b, dst: dst}
+	s.int(b.clock.at, int64(b.clock.rest), int64(b.wipes), b.idles.forgotten)
+	s.dst = appendTime(s.dst, b.clock.last)
+	s.entries()
+	s.count(len(b.idles.accounts))
+	for e := b.idles.order.Front(); e != nil; e = e.Next() {
+		s.account(e.Value.(*account))
+	}
+	s.jobs()
+	s.orphans()
+	s.grants()
+	s.promises()
+	s.loads()
+	return s.dst
+}
+
+// saver writes down a book that guards share.
+type saver struct {
+	book *Book
+	dst  []byte
+}
+
+func (s *saver) count(n int) { s.dst = binary.AppendUvarint(s.dst, uint64(n)) }
+
+func (s *saver) int(all ...int64) {
+	for _, n := range all {
+		s.dst = binary.AppendVarint(s.dst, n)
+	}
+}
+
+func (s *saver) entries() {
+	s.count(len(s.book.entries))
+	for _, id := range slices.Sorted(maps.Keys(s.book.entries)) {
+		e := s.book.entries[id]
+		s.int(int64(id), int64(e.guaranteed))
+		s.dst = appendTicks(s.dst, e.newJobs.ticks)
+	}
+}
+
+func (s *saver) account(a *account) {
+	s.dst = binary.AppendVarint(appendString(s.dst, a.name), a.seen)
+	s.dst = appendTicks(appendTicks(appendTicks(s.dst, a.hour.ticks), a.day.ticks), a.pushes.ticks)
+}
+
+// jobs writes the jobs with the groups that they pay for: first those that exist, in
+// the order of their ages.
+func (s *saver) jobs() {
+	others := map[*job][]*group{}
+	for _, table := range []map[string]*group{s.book.groups, s.book.totals} {
+		for _, g := range sortedTable(table) {
+			for ; g != nil; g = g.twin {
+				if g.job != nil && (g.sums != nil || !g.exists) {
+					others[g.job] = append(others[g.job], g)
+				}
+			}
+		}
+	}
+	s.count(len(s.book.jobs))
+	for _, name := range s.book.jobNames() {
+		j := s.book.jobs[name]
+		s.account(j.account)
+		s.int(int64(j.entry))
+		s.dst = appendBudget(s.dst, j.terms)
+		s.count(j.groups + len(others[j]))
+		for g := j.ages.first(); g != nil; g = g.newer {
+			s.group(g)
+		}
+		for _, g := range others[j] {
+			s.group(g)
+		}
+	}
+}
+
+// orphans are groups for which nobody pays: somebody has just taken them.
+func (s *saver) orphans() {
+	var all []*group
+	for _, g := range sortedTable(s.book.groups) {
+		for ; g != nil; g = g.twin {
+			if g.job == nil {
+				all = append(all, g)
+			}
+		}
+	}
+	s.count(len(all))
+	for _, g := range all {
+		s.group(g)
+	}
+}
+
+func (s *saver) group(g *group) {
+	s.dst = appendBool(appendBool(s.dst, g.sums != nil), g.exists)
+	s.dst = appendWord(appendString(s.dst, g.id), uint64(g.last))
+	s.int(int64(g.at), int64(g.flags()), int64(g.slack))
+	s.holdings(g.job, g.content)
+	if g.sums != nil {
+		s.int(int64(g.sums.since))
+		s.holdings(g.job, g.sums.seen)
+	}
+	if g.turn == nil {
+		s.count(0)
+		return
+	}
+	s.count(len(g.turn.waiting))
+	for _, a := range g.turn.waiting {
+		s.id(a.id)
+		s.dst = appendTime(s.dst, a.until)
+		s.dst = appendString(s.dst, string(a.claim))
+	}
+}
+
+// holdings writes holdings with the labels that their values are of.
+func (s *saver) holdings(j *job, h holdings) {
+	s.dst = appendWords(s.dst, h)
+	var values []wire.LabelValue
+	h.values(func(vs []uint64) {
+		for _, v := range vs {
+			values = append(values, wire.LabelValue{Label: j.values[v].label, Value: v})
+		}
+	})
+	slices.SortFunc(values, func(x, y wire.LabelValue) int { return compareWords(x.Value, y.Value) })
+	s.dst = appendLabelValues(s.dst, slices.Compact(values))
+}
+
+func compareWords(x, y uint64) int {
+	if x < y {
+		return -1
+	}
+	if x > y {
+		return 1
+	}
+	return 0
+}
+
+func (s *saver) id(id grantID) {
+	s.dst = binary.AppendUvarint(appendString(s.dst, string(id.guard)), id.n)
+}
+
+func (s *saver) grants() {
+	ids := slices.SortedFunc(maps.Keys(s.book.shared.grants), grantID.compare)
+	s.count(len(ids))
+	for _, id := range ids {
+		g := s.book.shared.grants[id]
+		s.id(id)
+		s.dst = appendBool(appendString(s.dst, g.group.id), g.group.sums != nil)
+		s.dst = appendWord(appendString(s.dst, g.Method), uint64(g.raw))
+		for _, yes := range []bool{g.same, g.success, g.made, g.Skip, g.account != nil, g.entry != nil} {
+			s.dst = appendBool(s.dst, yes)
+		}
+		s.int(int64(g.Reason), g.at, int64(g.fresh))
+		if g.account == nil {
+			continue // a DELETE
+		}
+		s.dst = appendString(s.dst, g.account.name)
+		if g.entry != nil {
+			s.int(int64(g.entry.id))
+		}
+		s.holdings(g.group.job, g.pushed)
+		s.count(len(g.victims))
+		for _, v := range g.victims {
+			s.dst = appendString(s.dst, v.id)
+		}
+	}
+}
+
+func (s *saver) promises() {
+	for _, name := range s.book.jobNames() {
+		p := &s.book.jobs[name].promised
+		groups := slices.SortedFunc(maps.Keys(p.groups), func(x, y *group) int { return compareText(x.id, y.id) })
+		s.count(len(groups))
+		for _, g := range groups {
+			s.dst = appendString(s.dst, g.id)
+			s.id(p.groups[g].by.id)
+			s.int(p.groups[g].until)
+		}
+		s.int(p.due)
+	}
+}
+
+func compareText(x, y string) int {
+	if x < y {
+		return -1
+	}
+	if x > y {
+		return 1
+	}
+	return 0
+}
+
+func (s *saver) loads() {
+	loads := s.book.shared.loads
+	s.count(len(loads))
+	for _, id := range slices.SortedFunc(maps.Keys(loads), grantID.compare) {
+		l := loads[id]
+		s.id(id)
+		s.int(int64(l.wipes))
+		s.count(len(l.settled))
+		for _, group := range slices.Sorted(maps.Keys(l.settled)) {
+			s.dst = appendWords(appendBool(appendString(s.dst, group), l.settled[group].whole), l.settled[group].families)
+		}
+	}
+}
+
+// Restore is part of shared.Room. What this guard has under way goes on as far as it
+// is there; nobody waits any more for what is not.
+func (r room) Restore(saved []byte) error {
+	b := r.Book
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fresh := NewBook(Config{Wait: b.wait, Now: b.clock.now})
+	b.clock, b.groups, b.totals, b.size, b.live = fresh.clock, fresh.groups, fresh.totals, 0, 0
+	b.jobs, b.idles, b.families, b.entries = fresh.jobs, fresh.idles, fresh.families, fresh.entries
+	b.series, b.slack, b.lent, b.wipes = 0, 0, 0, 0
+	b.shared.grants, b.shared.loads = map[grantID]*Grant{}, map[grantID]*loading{}
+	if len(saved) == 0 {
+		return nil
+	}
+	l := loader{book: b, reader: newReader(saved)}
+	l.all()
+	if err := l.Err(); err != nil {
+		return err
+	}
+	b.disown()
+	return nil
+}
+
+// disown gives up the grants of this guard for which nobody waits.
+func (b *Book) disown() {
+	me := b.shared.door.Guard()
+	for id := range b.shared.grants {
+		if _, held := b.shared.held[id.n]; id.guard != me || held {
+			continue
+		}
+		if a := b.shared.asked[id.n]; a != nil {
+			b.reply(id, a, nil, shared.ErrAway)
+		}
+		b.tellSettled(id, Untouched)
+	}
+}
+
+// loader reads what saver wrote into an empty book.
+type loader struct {
+	reader
+	book *Book
+}
+
+func (l *loader) all() {
+	b := l.book
+	b.clock.at, b.clock.rest, b.wipes, b.idles.forgotten = l.Varint(), time.Duration(l.Varint()), int(l.Varint()), l.Varint()
+	b.clock.last = l.time()
+	for range l.Count(3) {
+		id, guaranteed := int(l.Varint()), int(l.Varint())
+		e := b.entry(id)
+		b.guarantee(e, guaranteed)
+		e.newJobs.ticks = l.ticks()
+	}
+	for range l.Count(5) {
+		a := l.account()
+		a.at = b.idles.order.PushBack(a)
+		b.idles.accounts[a.name] = a
+	}
+	for range l.Count(20) {
+		l.job()
+	}
+	for range l.Count(5) {
+		l.group(nil)
+	}
+	for range l.Count(10) {
+		l.grant()
+	}
+	l.promises()
+	for range l.Count(3) {
+		l.loading()
+	}
+}
+
+func (l *loader) account() *account {
+	a := &account{name: l.Text(), seen: l.Varint()}
+	a.hour.ticks, a.day.ticks, a.pushes.ticks = l.ticks(), l.ticks(), l.ticks()
+	return a
+}
+
+func (l *loader) job() {
+	j := newJob(0, l.account())
+	j.entry = int(l.Varint())
+	budget := l.budget()
+	j.terms = l.book.entry(j.entry).share(&budget)
+	l.book.jobs[j.name] = j
+	for range l.Count(5) {
+		l.group(j)
+	}
+}
+
+func (l *loader) group(j *job) {
+	b := l.book
+	totals, exists := l.Byte() == 1, l.Byte() == 1
+	g := b.insert(wire.KeyOf(l.Text()), totals)
+	last, at, flags, slack := writer(l.Word()), second(l.Varint()), l.Varint(), uint32(l.Varint())
+	if j != nil {
+		g.job = j
+		j.users++
+	}
+	content := l.owned(j)
+	g.at, g.unsure, g.failed, g.success = at, flags&flagUnsure != 0, flags&flagFailed != 0, flags&flagSuccess != 0
+	if j != nil {
+		b.change(g, func() { g.content, g.last, g.exists, g.slack = content, last, exists, slack })
+	}
+	if totals {
+		g.sums.since = second(l.Varint())
+		g.sums.seen = l.owned(j)
+	}
+	for range l.Count(4) {
+		a := &ask{id: l.id(), until: l.time(), claim: []byte(l.Text())}
+		if a.id.guard == b.shared.door.Guard() {
+			a.own = b.shared.asked[a.id.n]
+		}
+		if g.turn == nil {
+			g.turn = &turn{}
+		}
+		g.turn.waiting = append(g.turn.waiting, a)
+	}
+}
+
+// owned reads holdings, whose values the job knows then.
+func (l *loader) owned(j *job) holdings {
+	h := l.holdings()
+	for _, v := range l.labelValues() {
+		if j != nil {
+			j.learn(v)
+		}
+	}
+	if len(h) == 0 {
+		return nil
+	}
+	return h
+}
+
+func (l *loader) id() grantID { return grantID{shared.Guard(l.Text()), l.Uvarint()} }
+
+func (l *loader) grant() {
+	b := l.book
+	grant := &Grant{book: b, id: l.id()}
+	key, totals := wire.KeyOf(l.Text()), l.Byte() == 1
+	grant.Method, grant.raw = l.Text(), writer(l.Word())
+	var isPush, isNew bool
+	for _, yes := range []*bool{&grant.same, &grant.success, &grant.made, &grant.Skip, &isPush, &isNew} {
+		*yes = l.Byte() == 1
+	}
+	grant.Reason, grant.at, grant.fresh = Reason(l.Varint()), l.Varint(), int(l.Varint())
+	g := findIn(b.table(totals), key)
+	if g == nil {
+		l.Fail()
+		return
+	}
+	grant.group, grant.draft = g, drafts.Get().(*draft)
+	if g.turn == nil {
+		g.turn = &turn{}
+	}
+	g.turn.held = grant
+	b.shared.grants[grant.id] = grant
+	if !isPush {
+		return
+	}
+	grant.account = b.accountOf(l.Text())
+	if isNew {
+		grant.entry = b.entry(int(l.Varint()))
+	}
+	grant.pushed = l.owned(g.job)
+	if grant.same && grant.Method == "PUT" {
+		grant.pushed = g.content
+	}
+	for range l.Count(1) {
+		if v := b.find(wire.KeyOf(l.Text())); v != nil {
+			grant.victims = append(grant.victims, v)
+		}
+	}
+	b.change(g, func() { g.reserve(grant) })
+}
+
+// accountOf returns the account of a job, wherever it is.
+func (b *Book) accountOf(name string) *account {
+	if j := b.jobs[name]; j != nil {
+		return j.account
+	}
+	if a := b.idles.accounts[name]; a != nil {
+		return a
+	}
+	return &account{name: name}
+}
+
+func (l *loader) promises() {
+	b := l.book
+	for _, name := range b.jobNames() {
+		p := &b.jobs[name].promised
+		n := l.Count(4)
+		if n > 0 {
+			p.groups = map[*group]promise{}
+		}
+		for range n {
+			g, by, until := b.find(wire.KeyOf(l.Text())), l.id(), l.Varint()
+			if g == nil {
+				continue
+			}
+			grant := b.shared.grants[by]
+			if grant == nil {
+				grant = &Grant{id: by} // it is settled
+			}
+			p.groups[g] = promise{by: grant, series: g.series(), until: until}
+			p.series += g.series()
+		}
+		p.due = l.Varint()
+	}
+}
+
+func (l *loader) loading() {
+	id, load := l.id(), &loading{wipes: int(l.Varint()), settled: map[string]*since{}}
+	for range l.Count(3) {
+		group := l.Text()
+		load.settled[group] = &since{whole: l.Byte() == 1, families: l.words()}
+	}
+	l.book.shared.loads[id] = load
+}
