@@ -34,6 +34,7 @@ type Book struct {
 	retries *retries
 	stats   bookCounts
 	journal *journal // nil if nothing is kept
+	shared  *sharing // nil if no other guard has this book
 
 	// weight is that of all baselines, see table.weight.
 	weight atomic.Int64
@@ -76,23 +77,37 @@ func (b *Book) Difference(dst *Increments, readings []Reading, push Push) error 
 		dst.repeat()
 		return nil
 	}
-	s := b.shardOf(groupHash(push.Group))
+	b.differenceAll(dst)
+	return nil
+}
+
+func (b *Book) differenceAll(dst *Increments) {
+	s := b.shardOf(groupHash(dst.push.Group))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range readings {
-		s.difference(dst, &readings[i])
+	for i := range dst.readings {
+		s.difference(dst, &dst.readings[i])
 	}
-	return nil
 }
 
 // Lost remembers that the reply to a push which was committed did not reach the
 // client: one push equal to it within two minutes counts nothing.
-func (b *Book) Lost(push Push) { b.retries.lose(&push, b.cfg.Now()) }
+func (b *Book) Lost(push Push) {
+	print := pushPrint(&push)
+	if b.shared != nil {
+		b.shared.lost(print)
+		return
+	}
+	b.retries.lose(print, b.cfg.Now())
+}
 
 // Forget drops the baselines of a group, and the replies to it that were lost: a
 // client deleted it, the next push counts in full. A sweep must not call it, or
 // who pushes on after a pause counts twice. An error is that of Commit.
 func (b *Book) Forget(ctx context.Context, group Identity) error {
+	if b.shared != nil {
+		return b.shared.forget(ctx, group)
+	}
 	b.retries.forget(group)
 	return b.journal.commit(ctx, b.forget(groupHash(group)))
 }

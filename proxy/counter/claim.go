@@ -31,6 +31,9 @@ func (e *ConflictError) Error() string {
 // for each family of its outputs. The error is a *ConflictError or ErrFull, and
 // nothing is to be released.
 func (t *Totals) Claim(name string, kind Kind) error {
+	if t.shared != nil {
+		return t.shared.claim(name, kind)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f, err := t.claim(name, kind)
@@ -46,7 +49,7 @@ func (t *Totals) Release(name string, kind Kind) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.families[name]
-	if f == nil || f.kind != kind || f.claims == 0 {
+	if t.shared != nil || f == nil || f.kind != kind || f.claims == 0 {
 		return
 	}
 	if f.claims--; f.claims == 0 && len(f.totals) == 0 {

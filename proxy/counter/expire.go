@@ -13,6 +13,9 @@ import (
 // claim again. It returns how many it forgot; what was pushed goes on from its
 // baseline, so a total that comes back begins at what is new.
 func (t *Totals) Expire(idle func(job string) time.Duration) int {
+	if t.shared != nil {
+		return t.shared.expire(idle)
+	}
 	if t.journal != nil {
 		t.journal.mu.Lock()
 		defer t.journal.mu.Unlock()

@@ -77,6 +77,9 @@ func (i *Increments) Periodic() bool { return i.periodic }
 // counts but may not survive. It may be called late: other groups commit between.
 func (i *Increments) Commit(ctx context.Context, sink Sink) error {
 	b := i.book
+	if b.shared != nil {
+		return b.shared.commit(ctx, i, sink)
+	}
 	now := b.clock()
 	upto, added := i.commit(sink, now)
 	if sink != nil && !added && !i.retry.known {

@@ -83,7 +83,18 @@ type pageTotal struct {
 // Prometheus sees the first increment. The empty name is a person, who sees every
 // value at once. Totals that are kept are shown only once that is sure: a value
 // that falls back would be a reset to Prometheus.
+//
+// Totals that guards share are the same on each, whichever was scraped before; while
+// nobody can tell whether they are up to date they are left out.
 func (t *Totals) Page(ctx context.Context, scraper string) *Page {
+	if t.shared != nil {
+		ctx, cancel := context.WithTimeout(ctx, pageWait)
+		defer cancel()
+		if t.shared.door.Sync(ctx) != nil {
+			return &Page{totals: t}
+		}
+		return t.take(scraper)
+	}
 	p := t.take(scraper)
 	if t.journal != nil {
 		ctx, cancel := context.WithTimeout(ctx, pageWait)
@@ -143,6 +154,10 @@ func (to *total) shown(value bool) pageTotal {
 // its value in the scraper's next.
 func (p *Page) Done() {
 	if p.scraper == "" {
+		return
+	}
+	if p.totals.shared != nil {
+		p.totals.shared.shown(p.scraper, p.born)
 		return
 	}
 	p.totals.mu.Lock()

@@ -3,7 +3,6 @@ package counter
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"hash/maphash"
 	"sync"
 	"time"
 
@@ -19,8 +18,7 @@ const (
 
 // retries remembers which pushes a client may send again though they count.
 type retries struct {
-	mu   sync.Mutex
-	seed maphash.Seed
+	mu sync.Mutex
 	// lost are the pushes of which the reply was lost, keys the idempotency keys of
 	// those that count, both oldest first.
 	lost *simplelru.LRU[lostPush, lostReplies]
@@ -40,7 +38,7 @@ type lostReplies struct {
 }
 
 func newRetries() *retries {
-	r := &retries{seed: maphash.MakeSeed(), groups: map[Identity]int{}}
+	r := &retries{groups: map[Identity]int{}}
 	// NewLRU fails only for a size that is not positive.
 	r.lost, _ = simplelru.NewLRU(lostMax, func(p lostPush, _ lostReplies) {
 		if r.groups[p.group]--; r.groups[p.group] == 0 {
@@ -51,15 +49,15 @@ func newRetries() *retries {
 	return r
 }
 
-func (r *retries) push(p *Push) lostPush {
-	var h maphash.Hash
-	h.SetSeed(r.seed)
+// pushPrint is of method, client and body, and the same on every guard.
+func pushPrint(p *Push) lostPush {
+	h := sha256.New()
 	for _, s := range []string{p.Method, p.Client} {
-		h.WriteString(s)
-		h.WriteByte(0xff)
+		h.Write([]byte(s))
+		h.Write([]byte{0xff})
 	}
 	h.Write(p.Body)
-	return lostPush{p.Group, h.Sum64()}
+	return lostPush{p.Group, binary.LittleEndian.Uint64(h.Sum(nil))}
 }
 
 // key is the identity of an idempotency key, which is one group's and method's.
@@ -74,7 +72,7 @@ func (p *Push) key() Identity {
 }
 
 // lose remembers a push whose reply was lost. What is too old goes.
-func (r *retries) lose(p *Push, now time.Time) {
+func (r *retries) lose(print lostPush, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
@@ -84,10 +82,9 @@ func (r *retries) lose(p *Push, now time.Time) {
 		}
 		r.lost.RemoveOldest()
 	}
-	print := r.push(p)
 	l, ok := r.lost.Peek(print)
 	if !ok {
-		r.groups[p.Group]++
+		r.groups[print.group]++
 	}
 	r.lost.Add(print, lostReplies{l.count + 1, now.Add(lostFor).UnixNano()})
 }
@@ -102,15 +99,21 @@ type retry struct {
 func (r *retries) look(p *Push, now time.Time) retry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p.IdempotencyKey != "" {
-		if until, ok := r.keys.Peek(p.key()); ok && until > now.Unix() {
-			return retry{known: true}
-		}
+	if p.IdempotencyKey != "" && r.knows(p.key(), now) {
+		return retry{known: true}
 	}
 	if r.groups[p.Group] == 0 {
 		return retry{}
 	}
-	print := r.push(p)
+	return r.isLost(pushPrint(p), now)
+}
+
+func (r *retries) knows(key Identity, now time.Time) bool {
+	until, ok := r.keys.Peek(key)
+	return ok && until > now.Unix()
+}
+
+func (r *retries) isLost(print lostPush, now time.Time) retry {
 	if l, ok := r.lost.Peek(print); ok && l.until > now.UnixNano() {
 		return retry{known: true, lost: print}
 	}

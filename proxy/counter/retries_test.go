@@ -111,7 +111,7 @@ func TestWhatIsRememberedOfRetriesIsBounded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	push := func(n int) *Push { return &Push{Group: Identity{1, uint64(n % 7)}, Body: fmt.Append(nil, n)} }
 	for n := range lostMax + 1 {
-		r.lose(push(n), now)
+		r.lose(pushPrint(push(n)), now)
 	}
 	if got := r.pending(); got != lostMax {
 		t.Errorf("lost replies kept = %d, want %d", got, lostMax)
@@ -119,7 +119,7 @@ func TestWhatIsRememberedOfRetriesIsBounded(t *testing.T) {
 	if r.look(push(0), now).known || !r.look(push(1), now).known || !r.look(push(lostMax), now).known {
 		t.Error("it is not the oldest that made room")
 	}
-	r.lose(push(0), now.Add(lostFor))
+	r.lose(pushPrint(push(0)), now.Add(lostFor))
 	if got, groups := r.pending(), len(r.groups); got != 1 || groups != 1 {
 		t.Errorf("after their time %d lost replies of %d groups are kept, want 1 of 1", got, groups)
 	}

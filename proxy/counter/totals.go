@@ -38,7 +38,9 @@ type Totals struct {
 	// births counts the totals ever made; each is born as one of them.
 	births   uint64
 	scrapers scrapers
-	journal  *journal // nil if nothing is kept
+	journal  *journal          // nil if nothing is kept
+	shared   *sharing          // nil if no other guard has these totals
+	byBirth  map[uint64]*total // if they are shared
 
 	collapsed, dropped uint64
 }
@@ -50,6 +52,7 @@ type family struct {
 	help   string
 	totals map[string]*total // by their labels
 	claims int               // pushes under way that may add to it
+	asked  int64             // if it is shared: when it was claimed last, in seconds since 1970
 	sorted []*total          // nil if it must be made again
 }
 
@@ -164,6 +167,9 @@ func (t *Totals) bear(f *family, ls []labels.Label, bounds []float64) *total {
 	}
 	f.totals[labelsKey(ls)] = to
 	f.sorted = nil
+	if t.shared != nil {
+		t.byBirth[to.born] = to
+	}
 	return to
 }
 

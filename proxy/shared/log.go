@@ -180,6 +180,28 @@ func (d *Door) Post(body []byte, own any) {
 	d.log.enqueue(&command{room: d.room, body: body, own: own, posted: true, done: make(chan struct{})})
 }
 
+// Keep is Post, and returns once this guard has applied the command. An error says
+// that it waits still: it is not given up while this guard lives.
+func (d *Door) Keep(ctx context.Context, body []byte, own any) error {
+	c := &command{room: d.room, body: body, own: own, posted: true, done: make(chan struct{})}
+	if !d.log.enqueue(c) {
+		return errClosed
+	}
+	if d.log.away.Load() {
+		return ErrAway
+	}
+	timer := time.NewTimer(2 * d.log.cfg.Timeout)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		return c.err
+	case <-timer.C:
+		return ErrAway
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Sync returns once this guard knows all that was in the order when it was called.
 func (d *Door) Sync(ctx context.Context) error {
 	return d.log.do(ctx, &command{done: make(chan struct{})})

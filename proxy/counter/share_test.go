@@ -1,0 +1,220 @@
+package counter
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/proxy/shared"
+	"github.com/pushguard/pushguard/proxy/shared/redistest"
+)
+
+// sharer is a guard whose counters others share.
+type sharer struct {
+	book   *Book
+	totals *Totals
+	log    *shared.Log
+}
+
+func newSharer(t *testing.T, cfg shared.Config) *sharer {
+	t.Helper()
+	log, err := shared.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sharer{log: log}
+	s.book, s.totals = Share(log, Config{}, TotalsConfig{})
+	ctx, cancel := context.WithCancel(context.Background())
+	joined, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := log.Join(ctx, func() { close(joined) }); err != nil && ctx.Err() == nil {
+			t.Errorf("Join: %v", err)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	select {
+	case <-joined:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the guard has not joined")
+	}
+	return s
+}
+
+// values are what a page says, by series.
+func values(p *Page) map[string]float64 {
+	out := map[string]float64{}
+	for _, f := range p.families {
+		for _, to := range f.totals {
+			out[f.name+fmt.Sprint(to.labels)] = to.value + 1000*to.sum
+			for i, b := range to.buckets {
+				out[fmt.Sprint(f.name, to.labels, to.bounds[i])] = b
+			}
+		}
+	}
+	return out
+}
+
+func (s *sharer) saved(t *testing.T) string {
+	t.Helper()
+	if err := s.book.shared.door.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return string(s.book.shared.Save(nil))
+}
+
+// randomPush is of few sources, whose values mostly grow.
+func randomPush(r *rand.Rand, series []*Series, at int) (Push, []Reading) {
+	group := Identity{1, uint64(r.IntN(5))}
+	push := Push{Group: group, Method: "POST", Client: "c", Body: fmt.Append(nil, r.IntN(3)), IgnoreUnknown: r.IntN(4) == 0}
+	if r.IntN(4) == 0 {
+		push.IdempotencyKey = fmt.Sprint(r.IntN(10))
+	}
+	var readings []Reading
+	for i, s := range series {
+		if r.IntN(3) == 0 {
+			continue
+		}
+		v := float64(at/2 + r.IntN(4))
+		read := Reading{
+			Identity: Identity{uint64(i), group.lo}, Source: Source(1 + r.IntN(4)), Began: int64(r.IntN(3)), Semantics: Semantics(r.IntN(3)),
+			Output: s, Value: v, Count: v, Sum: v / 2,
+		}
+		if s.Kind == Histogram {
+			read.Buckets = []float64{float64(int(v) / 3), float64(int(v) / 2)}
+		}
+		readings = append(readings, read)
+	}
+	return push, readings
+}
+
+// TestSharedCountersAreOne has three guards count what one counts: every push adds
+// what it would to a single book that saw them all, and a guard that comes later knows
+// the same.
+func TestSharedCountersAreOne(t *testing.T) {
+	redis := redistest.Start(t)
+	for seed := range uint64(3) {
+		cfg := shared.Config{URL: redis.URL(), Fleet: fmt.Sprint("one", seed), SnapshotAfter: 10_000}
+		guards := []*sharer{newSharer(t, cfg), newSharer(t, cfg), newSharer(t, cfg)}
+		model, totals := NewBook(Config{Now: guards[0].log.Now}), NewTotals(TotalsConfig{Now: guards[0].log.Now})
+		label := func(v string) []labels.Label { return []labels.Label{{Name: "job", Value: v}} }
+		series := []*Series{
+			{Name: "a_total", Kind: Counter, Labels: label("x")}, {Name: "a_total", Kind: Counter, Labels: label("y")},
+			{Name: "h", Kind: Histogram, Labels: label("x"), Bounds: []float64{1, 2}}, {Name: "s", Kind: Summary, Labels: label("x")},
+		}
+		r := rand.New(rand.NewPCG(seed, 3))
+		for at := range 150 {
+			if at == 100 {
+				guards = append(guards, newSharer(t, cfg))
+			}
+			push, readings := randomPush(r, series, at)
+			by := guards[r.IntN(len(guards))]
+			if r.IntN(10) == 0 {
+				by.book.Lost(push)
+				by.saved(t)
+				model.Lost(push)
+			}
+			commitOf(t, by.book, by.totals, push, readings)
+			guards[0].saved(t) // the model's clock
+			commitOf(t, model, totals, push, readings)
+		}
+		want := values(totals.Page(t.Context(), ""))
+		for i, g := range guards {
+			if diff := cmp.Diff(want, values(g.totals.Page(t.Context(), ""))); diff != "" {
+				t.Errorf("seed %d, guard %d: %s", seed, i, diff)
+			}
+			if g.saved(t) != guards[0].saved(t) {
+				t.Errorf("seed %d: guard %d knows something else than the first", seed, i)
+			}
+		}
+	}
+}
+
+func commitOf(t *testing.T, b *Book, to *Totals, push Push, readings []Reading) {
+	t.Helper()
+	var i Increments
+	if err := b.Difference(&i, slices.Clone(readings), push); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.Commit(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSharedSumIsExact adds ones up through three guards at once, while the totals are
+// now and then forgotten and scraped: the sum is theirs, everywhere.
+func TestSharedSumIsExact(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL()}
+	guards := []*sharer{newSharer(t, cfg), newSharer(t, cfg), newSharer(t, cfg)}
+	out := &Series{Name: "failures_total", Kind: Counter, Labels: []labels.Label{{Name: "job", Value: "j"}}}
+	const each = 100
+	var all sync.WaitGroup
+	for n := range 9 {
+		all.Go(func() {
+			g := guards[n%3]
+			for i := range each {
+				one := []Reading{{Identity: Identity{1, uint64(n)}, Source: Anonymous, Output: out, Value: 1}}
+				if err := g.totals.Claim(out.Name, Counter); err != nil {
+					t.Error(err)
+				}
+				commitOf(t, g.book, g.totals, Push{Group: Identity{1, uint64(n)}}, one)
+				if i%10 == 0 {
+					g.totals.Page(t.Context(), "p").Done()
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i, g := range guards {
+		for _, v := range values(g.totals.Page(t.Context(), "p")) {
+			if v != 9*each {
+				t.Errorf("guard %d says %v, want %d", i, v, 9*each)
+			}
+		}
+		if g.saved(t) != guards[0].saved(t) {
+			t.Errorf("guard %d knows something else than the first", i)
+		}
+	}
+	// Who pushes to a total that has been forgotten in between spells it out again.
+	guards[0].totals.Expire(func(string) time.Duration { return 1 })
+	guards[0].saved(t)
+	commitOf(t, guards[1].book, guards[1].totals, Push{Group: Identity{1, 1}}, []Reading{{Identity: Identity{1, 1}, Source: Anonymous, Output: out, Value: 5}})
+	for _, v := range values(guards[2].totals.Page(t.Context(), "")) {
+		if v != 5 {
+			t.Errorf("the total is %v, want 5", v)
+		}
+	}
+	// Another kind of that name is refused everywhere.
+	if err := guards[2].totals.Claim(out.Name, Histogram); err == nil {
+		t.Error("a counter was claimed as a histogram")
+	}
+}
+
+// TestSharedScraperSeesZeroOnce has one scraper come to two guards in turn: it sees a
+// new total at zero once, and no total ever falls.
+func TestSharedScraperSeesZeroOnce(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL()}
+	a, b := newSharer(t, cfg), newSharer(t, cfg)
+	out := &Series{Name: "x_total", Kind: Counter, Labels: []labels.Label{{Name: "job", Value: "j"}}}
+	commitOf(t, a.book, a.totals, Push{Group: Identity{1, 1}}, []Reading{{Identity: Identity{1, 1}, Source: Anonymous, Output: out, Value: 3}})
+	for i, want := range []float64{0, 3, 3} {
+		g := []*sharer{b, a, b}[i]
+		p := g.totals.Page(t.Context(), "prometheus")
+		p.Done()
+		for _, got := range values(p) {
+			if got != want {
+				t.Errorf("scrape %d: %v, want %v", i, got, want)
+			}
+		}
+		g.saved(t)
+	}
+}
