@@ -15,6 +15,7 @@ import (
 	"github.com/pushguard/pushguard/policy/credential"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/shared"
 	"github.com/pushguard/pushguard/proxy/wire"
 	"github.com/pushguard/pushguard/rules/finding"
 )
@@ -137,7 +138,7 @@ func (g *Guard) refusal(v *passage, err error) Answer {
 func (g *Guard) fault(v *passage, err error) Answer {
 	status := http.StatusBadGateway
 	switch {
-	case errors.Is(err, ledger.ErrBusy), errors.Is(err, errNotCounted), errors.Is(err, errNoListing):
+	case errors.Is(err, shared.ErrAway), errors.Is(err, ledger.ErrBusy), errors.Is(err, errNotCounted), errors.Is(err, errNoListing):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, gateway.ErrTimeout):
 		status = http.StatusGatewayTimeout

@@ -82,6 +82,9 @@ type Config struct {
 	// state. A nil Book and a zero Secret are kept in memory.
 	Book   *ledger.Book
 	Secret [32]byte
+	// Fleet are the guards that share Book, Counters and Totals with this one. Nil is
+	// nobody.
+	Fleet Fleet
 	// Restored says that the Book knows the upstream from before: pushes go on
 	// while Run finds out what others have changed since.
 	Restored bool
@@ -119,11 +122,29 @@ type Upstream interface {
 	Proxy() http.Handler
 }
 
+// Fleet is the guards that share what they know. *shared.Log is one.
+type Fleet interface {
+	// Leads reports whether this guard does what one is to do.
+	Leads() bool
+	// Current reports whether the others think that it is there, as far as it knows:
+	// else what it was granted may be another's by now.
+	Current() bool
+}
+
+// alone is the fleet of a guard that shares nothing.
+type alone struct{}
+
+func (alone) Leads() bool   { return true }
+func (alone) Current() bool { return true }
+
 // withMemory fills in the clock, and what is kept in memory where no state is
 // given.
 func withMemory(cfg Config) Config {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Fleet == nil {
+		cfg.Fleet = alone{}
 	}
 	if cfg.Book == nil {
 		cfg.Book = ledger.NewBook(ledger.Config{Wait: cfg.GroupWait, Now: cfg.Now})

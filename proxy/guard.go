@@ -23,6 +23,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/demand"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/shared"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -104,6 +105,11 @@ func New(cfg Config) (*Guard, error) {
 	if cfg.Restored {
 		g.synced.Store(1) // long ago
 	}
+	g.book.OnLoss(func() {
+		if cfg.Fleet.Leads() {
+			g.doubtAfter(resyncEvery)
+		}
+	})
 	g.SetPolicy(cfg.Policy)
 	g.learnRefusals()
 	cfg.Metrics.watch(g)
@@ -261,13 +267,17 @@ func (g *Guard) admit(ctx context.Context, v *passage, c ledger.Claim) (*ledger.
 		return nil, err
 	}
 	grant, err := g.book.Admit(ctx, c)
-	if !errors.As(err, new(*ledger.TwinError)) {
-		return grant, err
+	if errors.As(err, new(*ledger.TwinError)) {
+		if err := g.resync(ctx, g.cfg.Now().Add(-resyncEvery)); err != nil {
+			return nil, err
+		}
+		grant, err = g.book.Admit(ctx, c)
 	}
-	if err := g.resync(ctx, g.cfg.Now().Add(-resyncEvery)); err != nil {
-		return nil, err
+	if err == nil && !g.cfg.Fleet.Current() {
+		grant.Settle(ledger.Untouched)
+		return nil, shared.ErrAway // it may be another guard's by now
 	}
-	return g.book.Admit(ctx, c)
+	return grant, err
 }
 
 // send carries out a grant and settles it, and that of the counters if there are

@@ -44,7 +44,11 @@ func (g *Guard) Run(ctx context.Context) error {
 	// noticed meanwhile.
 	beats.Go(func() { every(ctx, g.cfg.Rhythm.Watch, g.watchUpstream) })
 	beats.Go(func() {
-		every(ctx, g.cfg.Rhythm.Resync, func(ctx context.Context) { g.readAgain(ctx, "on schedule") })
+		every(ctx, g.cfg.Rhythm.Resync, func(ctx context.Context) {
+			if g.cfg.Fleet.Leads() {
+				g.readAgain(ctx, "on schedule")
+			}
+		})
 	})
 	beats.Go(func() { every(ctx, g.cfg.Rhythm.Sweep, g.Sweep) })
 	beats.Go(func() { every(ctx, g.cfg.Rhythm.Forecast, g.recordForecasts) })

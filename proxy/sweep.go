@@ -71,6 +71,9 @@ func (g *Guard) Sweep(ctx context.Context) {
 		return
 	}
 	g.sweepShadow(ctx)
+	if !g.cfg.Fleet.Leads() {
+		return // one of the fleet does
+	}
 	e := g.epoch.Load()
 	g.cfg.Totals.Expire(func(job string) time.Duration { return e.policy.Entry(job).StaleAfter })
 	begun := g.cfg.Now()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/shared"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -120,6 +121,9 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 		}
 		return groups, unlisted, err
 	})
+	if errors.Is(err, shared.ErrAway) {
+		return err
+	}
 	if err != nil {
 		g.cfg.Metrics.unsynced.Inc()
 		return fmt.Errorf("%w: reading its groups: %w", errUpstream, err)

@@ -18,6 +18,7 @@ if [ "${1:-all}" = haproxy ]; then
 fi
 if [ "${1:-all}" = all ]; then
   need prometheus test -x /usr/bin/prometheus -a -x /usr/bin/promtool
+  need redis-server command -v redis-server
   # By its path: another Python may come first on PATH, without Debian's modules.
   need clickhouse-server test -x /usr/sbin/clickhouse-server
   need python3-prometheus-client /usr/bin/python3 -c 'import prometheus_client'

@@ -43,11 +43,11 @@ var layers = []layer{
 	{"proxy/audit", []string{"rules/finding"}},
 	{"proxy/record", []string{"proxy/audit", "proxy/counter", "proxy/gateway", "proxy/wire", "rules", "rules/finding"}},
 	{"proxy/event", []string{"proxy/state"}},
-	{"proxy", []string{"policy", "policy/credential", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/record", "proxy/spool", "proxy/state", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
+	{"proxy", []string{"policy", "policy/credential", "proxy/audit", "proxy/counter", "proxy/demand", "proxy/event", "proxy/gateway", "proxy/ledger", "proxy/record", "proxy/shared", "proxy/spool", "proxy/state", "proxy/store", "proxy/wire", "rules", "rules/finding"}},
 	{"proxy/story", []string{"policy", "proxy", "proxy/wire", "rules"}},
 	{"proxy/trial", []string{"policy", "proxy", "proxy/gateway", "proxy/counter", "proxy/record", "proxy/store", "proxy/wire"}},
 	{"proxy/console", []string{"policy", "proxy", "proxy/audit", "rules/finding"}},
-	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/console", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/fleet", "proxy/gateway", "proxy/ledger", "proxy/record", "proxy/spool", "proxy/state", "proxy/statsd", "proxy/store", "proxy/story", "proxy/wire", "rules", "rules/finding"}},
+	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/console", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/fleet", "proxy/gateway", "proxy/ledger", "proxy/record", "proxy/shared", "proxy/spool", "proxy/state", "proxy/statsd", "proxy/store", "proxy/story", "proxy/wire", "rules", "rules/finding"}},
 }
 
 // testOnly are modules that the product must not carry.

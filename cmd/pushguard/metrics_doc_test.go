@@ -27,6 +27,8 @@ import (
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 	"github.com/pushguard/pushguard/proxy/record"
+	"github.com/pushguard/pushguard/proxy/shared"
+	"github.com/pushguard/pushguard/proxy/shared/redistest"
 	"github.com/pushguard/pushguard/proxy/spool"
 	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/statsd"
@@ -94,6 +96,12 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 	}
 	t.Cleanup(func() { _ = known.close() })
 	registry.MustRegister(known.metrics(nil)...)
+	together, err := shared.Open(t.Context(), shared.Config{URL: redistest.Start(t).URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = together.Close() })
+	registry.MustRegister(together.Collectors()...)
 	sender, err := statsd.New(statsd.Config{Address: &url.URL{Scheme: "udp", Host: "127.0.0.1:9125"}, Tags: statsd.DogStatsD})
 	if err != nil {
 		t.Fatal(err)

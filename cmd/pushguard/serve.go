@@ -136,7 +136,7 @@ func (s *serveCommand) check() error {
 	if s.embedded() && s.unchecked {
 		return flagFault("--pushgateway.unchecked is for a Pushgateway behind: --pushgateway.url names none")
 	}
-	if err := s.faults.check(s.embedded(), len(s.leavingURLs) > 0, s.state.dir); err != nil {
+	if err := errors.Join(s.faults.check(s.embedded(), len(s.leavingURLs) > 0, s.state.dir), s.checkFleet()); err != nil {
 		return err
 	}
 	if err := errors.Join(s.audit.check(), s.record.check()); err != nil {
@@ -208,8 +208,9 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	cfg.Secret, cfg.Book = known.secret, known.book
 	// Who checks every push has to know what there is, before the first.
 	cfg.Restored = known.book != nil && known.book.Len() > 0 && !s.unchecked && !s.several() || snapshots.spool != nil
-	if known.store != nil {
-		cfg.Counters, cfg.Totals = known.store.Book, known.store.Totals
+	cfg.Counters, cfg.Totals = known.counters, known.totals
+	if known.fleet != nil {
+		cfg.Fleet = known.fleet.log
 	}
 	if sender != nil {
 		cfg.StatsD = sender

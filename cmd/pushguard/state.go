@@ -22,10 +22,12 @@ type stateFlags struct {
 	wait     time.Duration
 	sync     state.Sync
 	interval time.Duration
+	fleet    fleetFlags
 }
 
 func (f *stateFlags) add(cmd *kingpin.CmdClause) {
-	cmd.Flag("state.dir", "Directory for what outlives the process: the ledger, counters' baselines and totals. It belongs to one guard at a time. By default all is kept in memory, and begins anew with the process.").
+	f.fleet.add(cmd)
+	cmd.Flag("state.dir", "Directory for what outlives the process: the ledger, counters' baselines and totals. It belongs to one guard at a time. With --state.url it is for waiting events alone. By default all is kept in memory, and begins anew with the process.").
 		PlaceHolder("DIR").StringVar(&f.dir)
 	flag(cmd, "state.lock-timeout", "How long to wait at the start for another guard to let go of --state.dir.", &f.wait, parseTimeout).
 		Default("10s")
@@ -51,43 +53,59 @@ type memory struct {
 	dir    *state.Dir
 	secret [32]byte
 	book   *ledger.Book
-	store  *counter.Store
+	store  *counter.Store // nil if the counters are not in the directory
+
+	counters *counter.Book
+	totals   *counter.Totals
+	fleet    *together // nil if nothing is shared
 }
 
-// open takes the state directory, if there is one, and reads what is in it.
+// open takes the state directory, if there is one, and reads what is in it, or joins
+// the fleet that shares it.
 func (f *stateFlags) open(ctx context.Context, wait time.Duration, logger *slog.Logger) (m memory, err error) {
-	if f.dir == "" {
-		return m, nil
-	}
-	m.dir, err = state.Open(ctx, f.dir, state.Options{Wait: f.wait, Sync: f.sync, Interval: f.interval})
-	if err != nil {
-		return m, flagFault("--state.dir: %v", err)
-	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.close())
 		}
 	}()
+	if f.dir != "" {
+		m.dir, err = state.Open(ctx, f.dir, state.Options{Wait: f.wait, Sync: f.sync, Interval: f.interval})
+		if err != nil {
+			return m, flagFault("--state.dir: %v", err)
+		}
+	}
+	switch {
+	case f.fleet.shares():
+		return m, f.fleet.join(ctx, &m, wait, logger)
+	case f.dir == "":
+		return m, nil
+	}
+	return m, f.restore(&m, wait, logger)
+}
+
+// restore reads what is in the state directory.
+func (f *stateFlags) restore(m *memory, wait time.Duration, logger *slog.Logger) error {
 	secret, fresh, err := m.dir.Secret("identity")
 	if err != nil {
-		return m, fmt.Errorf("--state.dir: %w", err)
+		return fmt.Errorf("--state.dir: %w", err)
 	}
 	m.secret = secret
 	var restored ledger.Restored
 	if m.book, restored, err = ledger.Open(m.dir, ledger.Config{Wait: wait, Secret: [16]byte(secret[16:])}); err != nil {
-		return m, fmt.Errorf("--state.dir: %w", err)
+		return fmt.Errorf("--state.dir: %w", err)
 	}
 	if restored.Foreign > 0 {
 		logger.Warn("Groups were kept under a secret that is lost: they are read from the Pushgateway again", "groups", restored.Foreign)
 	}
 	if m.store, err = counter.Open(m.dir, counter.Config{NewSecret: fresh}, counter.TotalsConfig{}); err != nil {
-		return m, fmt.Errorf("--state.dir: %w", err)
+		return fmt.Errorf("--state.dir: %w", err)
 	}
+	m.counters, m.totals = m.store.Book, m.store.Totals
 	for _, d := range m.dir.Damage() {
 		logger.Error("A part of the state could not be read and was set aside; the rest was restored", "damage", d.String())
 	}
 	logger.Info("The state was restored", "dir", f.dir, "groups", m.book.Len(), "series", m.book.Series(), "baselines", m.store.Book.Stats().Baselines)
-	return m, nil
+	return nil
 }
 
 // run is a lifecycle that writes the logs anew when that is due.
@@ -99,8 +117,10 @@ func (m *memory) run(logger *slog.Logger) (execute func() error, interrupt func(
 		}
 	}
 	return func() error {
-		go m.store.Run(report)
-		go m.book.Run(report)
+		if m.store != nil {
+			go m.store.Run(report)
+			go m.book.Run(report)
+		}
 		<-done
 		return nil
 	}, func(error) { close(done) }
@@ -108,8 +128,12 @@ func (m *memory) run(logger *slog.Logger) (execute func() error, interrupt func(
 
 // metrics tell whether what is new is kept.
 func (m *memory) metrics(groups *store.Store) []prometheus.Collector {
+	var out []prometheus.Collector
+	if m.fleet != nil {
+		out = m.fleet.log.Collectors()
+	}
 	if m.dir == nil {
-		return nil
+		return out
 	}
 	kept := func(log string, failure func() error) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -125,17 +149,23 @@ func (m *memory) metrics(groups *store.Store) []prometheus.Collector {
 	damaged := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pushguard_state_damages", Help: "Parts of the state directory that could not be read at the start, and were set aside.",
 	}, func() float64 { return float64(len(m.dir.Damage())) })
-	out := []prometheus.Collector{damaged, kept("ledger", m.book.Err), kept("counters", m.store.Err)}
+	out = append(out, damaged)
+	if m.store != nil {
+		out = append(out, kept("ledger", m.book.Err), kept("counters", m.store.Err))
+	}
 	if groups != nil {
 		out = append(out, kept("groups", groups.Err))
 	}
 	return out
 }
 
-// close gives the directory free.
-func (m *memory) close() error {
-	if m.dir == nil {
-		return nil
+// close gives the directory free, and leaves the fleet.
+func (m *memory) close() (err error) {
+	if m.fleet != nil {
+		err = m.fleet.close()
 	}
-	return m.dir.Close()
+	if m.dir != nil {
+		err = errors.Join(err, m.dir.Close())
+	}
+	return err
 }

@@ -106,8 +106,10 @@ func TestSharedCountersAreOne(t *testing.T) {
 		model, totals := NewBook(Config{Now: guards[0].log.Now}), NewTotals(TotalsConfig{Now: guards[0].log.Now})
 		label := func(v string) []labels.Label { return []labels.Label{{Name: "job", Value: v}} }
 		series := []*Series{
-			{Name: "a_total", Kind: Counter, Labels: label("x")}, {Name: "a_total", Kind: Counter, Labels: label("y")},
-			{Name: "h", Kind: Histogram, Labels: label("x"), Bounds: []float64{1, 2}}, {Name: "s", Kind: Summary, Labels: label("x")},
+			{Name: "a_total", Kind: Counter, Labels: label("x")},
+			{Name: "a_total", Kind: Counter, Labels: label("y")},
+			{Name: "h", Kind: Histogram, Labels: label("x"), Bounds: []float64{1, 2}},
+			{Name: "s", Kind: Summary, Labels: label("x")},
 		}
 		r := rand.New(rand.NewPCG(seed, 3))
 		for at := range 150 {

@@ -79,8 +79,8 @@ type Grant struct {
 	victims []*group      // promised to be evicted
 
 	foreseen *foresight // nil if it was admitted
-	id     grantID // of a book that several guards share
-	shared []int32 // families of the claim that another wrote last, of such a book
+	id       grantID    // of a book that several guards share
+	shared   []int32    // families of the claim that another wrote last, of such a book
 }
 
 // Config configures a Book.

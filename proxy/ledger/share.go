@@ -361,4 +361,3 @@ func (b *Book) applyTerms(in *reader) {
 	}
 	b.dropEntries()
 }
-

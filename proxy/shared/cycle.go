@@ -129,6 +129,7 @@ func (l *Log) cycle(ctx context.Context) error {
 		default:
 			return errLost
 		}
+		l.heard.Store(int64(begun.Sub(l.started)))
 		if l.away.CompareAndSwap(true, false) {
 			l.logger.Info("The Redis that the guards share answers again")
 		}

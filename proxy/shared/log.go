@@ -66,15 +66,17 @@ type Config struct {
 
 // Log is the order, as one guard takes part in it. It is safe for concurrent use.
 type Log struct {
-	cfg    Config
-	logger *slog.Logger
-	store  *store
-	guard  Guard
-	secret [32]byte
-	rooms  []Room // by the number that leads their commands
+	cfg     Config
+	logger  *slog.Logger
+	store   *store
+	guard   Guard
+	started time.Time
+	secret  [32]byte
+	rooms   []Room // by the number that leads their commands
 
 	now    atomic.Int64 // of the order, in microseconds since 1970
 	away   atomic.Bool
+	heard  atomic.Int64 // when Redis answered last, since started
 	leads  atomic.Bool
 	guards atomic.Int32
 	counts counts
@@ -120,7 +122,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	cfg.Lease, cfg.SnapshotAfter = cmp.Or(cfg.Lease, 10*time.Second), cmp.Or(cfg.SnapshotAfter, 32<<20)
 	name := make([]byte, 8)
 	_, _ = rand.Read(name) // never fails
-	l := &Log{cfg: cfg, logger: cfg.Logger, guard: Guard(hex.EncodeToString(name)), wake: make(chan struct{}, 1), counts: newCounts()}
+	l := &Log{cfg: cfg, logger: cfg.Logger, guard: Guard(hex.EncodeToString(name)), started: time.Now(), wake: make(chan struct{}, 1), counts: newCounts()}
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
@@ -143,6 +145,12 @@ func (l *Log) Now() time.Time { return time.UnixMicro(l.now.Load()) }
 
 // Leads reports whether this guard is the one that does what one is to do.
 func (l *Log) Leads() bool { return l.leads.Load() }
+
+// Current reports whether Redis answered within half a lease: the others know then
+// that this guard is there.
+func (l *Log) Current() bool {
+	return time.Since(l.started)-time.Duration(l.heard.Load()) < l.cfg.Lease/2
+}
 
 // Guards is how many guards there are, as far as this one knows.
 func (l *Log) Guards() int { return int(l.guards.Load()) }

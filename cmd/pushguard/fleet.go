@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/pushguard/pushguard/proxy/counter"
+	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/shared"
+)
+
+// fleetFlags say with whom a guard shares what it knows, as given.
+type fleetFlags struct {
+	url, urlFile, name string
+	timeout            time.Duration
+}
+
+func (f *fleetFlags) add(cmd *kingpin.CmdClause) {
+	cmd.Flag("state.url", "Redis in which the guards of a fleet, all in front of one Pushgateway, share the ledger, counters' baselines and totals: redis://HOST:6379/0, rediss://USER:PASSWORD@HOST:6379 for TLS, or unix://PATH. While it does not answer, pushes are answered 503. See docs/many-guards.md.").
+		PlaceHolder("URL").StringVar(&f.url)
+	cmd.Flag("state.url-file", "File with the URL of --state.url, which keeps its password off the command line.").
+		PlaceHolder("FILE").StringVar(&f.urlFile)
+	flag(cmd, "state.fleet", "Name of the fleet, which leads all its keys in Redis: guards of one name share what they know.", &f.name, parseFleet).
+		Default("pushguard")
+	flag(cmd, "state.timeout", "How long the Redis may take to answer one request.", &f.timeout, parseTimeout).
+		Default("1s")
+}
+
+var fleetName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+
+func parseFleet(s string) (string, error) {
+	if !fleetName.MatchString(s) {
+		return "", errors.New("want up to 64 letters, digits, _, . and -")
+	}
+	return s, nil
+}
+
+// shares reports whether there are other guards.
+func (f *fleetFlags) shares() bool { return f.url != "" || f.urlFile != "" }
+
+// check finds what cannot be together with a fleet.
+func (s *serveCommand) checkFleet() error {
+	f := &s.state.fleet
+	switch {
+	case !f.shares():
+		return nil
+	case f.url != "" && f.urlFile != "":
+		return flagFault("--state.url and --state.url-file both name a Redis: give one of them")
+	case s.embedded():
+		return flagFault("--state.url shares what guards know of one Pushgateway: name it with --pushgateway.url, since what a guard keeps by itself is not shared")
+	case s.several():
+		return flagFault("--state.url is for guards in front of one Pushgateway: --pushgateway.url names several")
+	case s.faults.spool:
+		return flagFault("--pushgateway.spool keeps pushes with one guard: it cannot be one of several with --state.url")
+	case s.unchecked:
+		return flagFault("--pushgateway.unchecked has one guard check every push against all that is stored: it cannot be one of several with --state.url")
+	}
+	return nil
+}
+
+func (f *fleetFlags) read() (string, error) {
+	if f.urlFile == "" {
+		return f.url, nil
+	}
+	text, err := os.ReadFile(f.urlFile)
+	if err != nil {
+		return "", flagFault("--state.url-file: %v", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// together is what a guard shares.
+type together struct {
+	log   *shared.Log
+	ended chan struct{}
+	stop  context.CancelFunc
+}
+
+// join has the guard take part, and returns once it knows what the others know.
+func (f *fleetFlags) join(ctx context.Context, m *memory, wait time.Duration, logger *slog.Logger) error {
+	url, err := f.read()
+	if err != nil {
+		return err
+	}
+	log, err := shared.Open(ctx, shared.Config{URL: url, Fleet: f.name, Timeout: f.timeout, Logger: logger})
+	if err != nil {
+		return flagFault("--state.url: %v", err)
+	}
+	m.secret = log.Secret()
+	m.book = ledger.Share(log, ledger.Config{Wait: wait, Secret: [16]byte(m.secret[16:])})
+	m.counters, m.totals = counter.Share(log, counter.Config{}, counter.TotalsConfig{})
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	m.fleet = &together{log: log, ended: make(chan struct{}), stop: stop}
+	joined, failed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		defer close(m.fleet.ended)
+		failed <- log.Join(running, func() { close(joined) })
+	}()
+	select {
+	case <-joined:
+		logger.Info("Joined the fleet", "fleet", f.name, "guards", log.Guards(), "groups", m.book.Len(), "series", m.book.Series())
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("--state.url: %w", err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// close says farewell, once no request is left.
+func (f *together) close() error {
+	f.stop()
+	<-f.ended
+	if err := f.log.Close(); err != nil {
+		return fmt.Errorf("leaving the fleet: %w", err)
+	}
+	return nil
+}
