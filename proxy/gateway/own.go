@@ -10,6 +10,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
 // OwnFamilies returns the families that the upstream exposes of itself, such as
@@ -67,15 +68,16 @@ func (u *Upstream) Page(ctx context.Context) (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
-// Families returns what the upstream shows to Prometheus. ctx is the only limit.
+// Families returns what the upstream shows to Prometheus, names in UTF-8 as they are. ctx
+// is the only limit.
 func (u *Upstream) Families(ctx context.Context) ([]*dto.MetricFamily, error) {
-	resp, err := u.getAs(ctx, "/metrics", string(expfmt.NewFormat(expfmt.TypeProtoDelim))+";q=1,text/plain;version=0.0.4;q=0.5")
+	resp, err := u.getAs(ctx, "/metrics", string(expfmt.NewFormat(expfmt.TypeProtoDelim).WithEscapingScheme(model.NoEscaping))+";q=1,text/plain;version=0.0.4;q=0.5")
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	var out []*dto.MetricFamily
-	from := expfmt.NewDecoder(bufio.NewReader(resp.Body), expfmt.ResponseFormat(resp.Header))
+	from := expfmt.NewDecoder(bufio.NewReader(resp.Body), expfmt.ResponseFormat(resp.Header).WithEscapingScheme(model.NoEscaping))
 	for {
 		family := &dto.MetricFamily{}
 		if err := from.Decode(family); errors.Is(err, io.EOF) {

@@ -8,6 +8,8 @@ import (
 	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
@@ -48,5 +50,17 @@ func TestOwnFamilies(t *testing.T) {
 	if pushed || mark || got["go_goroutines"] != dto.MetricType_GAUGE || got["go_gc_duration_seconds"] != dto.MetricType_SUMMARY ||
 		got["go_memstats_alloc_bytes_total"] != dto.MetricType_COUNTER || len(got) < 20 {
 		t.Errorf("own families %v", got)
+	}
+}
+
+// TestFamiliesInUTF8: a Pushgateway from 1.10 on escapes names for who does not say that it
+// takes them as they are. Its page is made by promhttp, which is asked here itself.
+func TestFamiliesInUTF8(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "rows.read", Help: "In all."}))
+	u := serve(t, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP)
+	got, err := u.Families(t.Context())
+	if err != nil || len(got) != 1 || got[0].GetName() != "rows.read" || got[0].GetHelp() != "In all." {
+		t.Errorf("%v %v", got, err)
 	}
 }
