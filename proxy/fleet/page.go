@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klauspost/compress/gzhttp"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -26,13 +27,13 @@ const pageTime = 8 * time.Second
 // Proxy serves reads: one page of what all of them hold, one listing, ready and healthy
 // if all are. Everything else is the first one's.
 func (f *Fleet) Proxy() http.Handler {
-	first := f.all[0].Proxy()
+	first, page := f.all[0].Proxy(), gzhttp.GzipHandler(http.HandlerFunc(f.page))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Method != http.MethodGet:
 			first.ServeHTTP(w, r)
 		case r.URL.Path == "/metrics":
-			f.page(w, r)
+			page.ServeHTTP(w, r)
 		case r.URL.Path == "/api/v1/metrics":
 			f.serveListing(w, r)
 		case r.URL.Path == "/-/ready", r.URL.Path == "/-/healthy":

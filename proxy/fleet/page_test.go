@@ -1,0 +1,120 @@
+package fleet
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// real are Pushgateways that are empty.
+func real(t *testing.T, n int) []*gateway.Upstream {
+	t.Helper()
+	var out []*gateway.Upstream
+	for range n {
+		out = append(out, at(t, gatewaytest.Start(t)))
+	}
+	return out
+}
+
+func at(t *testing.T, where *url.URL) *gateway.Upstream {
+	t.Helper()
+	u, err := gateway.New(gateway.Config{URL: where, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(u.Close)
+	return u
+}
+
+// silent takes connections and says nothing.
+func silent(t *testing.T) *url.URL {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return &url.URL{Scheme: "http", Host: l.Addr().String()}
+}
+
+func push(t *testing.T, f *Fleet, method string, i int, body string) {
+	t.Helper()
+	answer, err := f.Do(context.Background(), gateway.Request{Method: method, Key: job(i), Body: []byte(body)})
+	if !taken(answer, err) {
+		t.Fatalf("%s of job %d: %d %s %v", method, i, answer.Status, answer.Body, err)
+	}
+}
+
+// The page of one that hangs is not waited for longer than the scraper waits, and nothing
+// waits for it afterwards.
+func TestPageBesideSilence(t *testing.T) {
+	both := append(real(t, 1), at(t, silent(t)))
+	f := New(both[:1], both[1:], slog.New(slog.DiscardHandler))
+	push(t, f, http.MethodPut, 1, "x 1\n")
+	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	r.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", "0.5")
+	w, begun := httptest.NewRecorder(), time.Now()
+	f.Proxy().ServeHTTP(w, r)
+	if took := time.Since(begun); took < 300*time.Millisecond || took > pageTime/2 {
+		t.Errorf("the page took %s", took)
+	}
+	for _, want := range []string{
+		`x{instance="",job="j1",run="1"} 1`,
+		fmt.Sprintf("%s{upstream=%q} 1", upName, both[0].Name()),
+		fmt.Sprintf("%s{upstream=%q} 0", upName, both[1].Name()),
+	} {
+		if !bytes.Contains(w.Body.Bytes(), []byte(want+"\n")) {
+			t.Errorf("no %s on the page:\n%s", want, w.Body)
+		}
+	}
+}
+
+// The page goes out compressed to who takes that, as from one Pushgateway.
+func TestPageCompressed(t *testing.T) {
+	f := New(real(t, 2), nil, slog.New(slog.DiscardHandler))
+	for i := range 50 {
+		push(t, f, http.MethodPut, i, "x 1\n")
+	}
+	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	plain := httptest.NewRecorder()
+	f.Proxy().ServeHTTP(plain, r)
+	r.Header.Set("Accept-Encoding", "gzip")
+	w := httptest.NewRecorder()
+	f.Proxy().ServeHTTP(w, r)
+	if got := w.Header().Get("Content-Encoding"); got != "gzip" {
+		t.Fatalf("the encoding is %q", got)
+	}
+	from, err := gzip.NewReader(w.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(from)
+	if n := bytes.Count(got, []byte("\nx{")); err != nil || n != 50 || !sameLines(got, plain.Body.Bytes()) {
+		t.Errorf("%d of 50 series, %v:\n%s", n, err, got)
+	}
+}
+
+// sameLines reports whether two pages are the same but for the order of series, which is
+// that of the Pushgateways' pages.
+func sameLines(a, b []byte) bool {
+	lines := func(page []byte) []string { return slices.Sorted(strings.Lines(string(page))) }
+	return slices.Equal(lines(a), lines(b))
+}
