@@ -116,7 +116,10 @@ const (
 	upHelp = "Whether the Pushgateway behind was on the last page; of several."
 )
 
-var upDesc = prometheus.NewDesc(upName, upHelp, []string{"upstream"}, nil)
+var (
+	upDesc     = prometheus.NewDesc(upName, upHelp, []string{"upstream"}, nil)
+	straysDesc = prometheus.NewDesc("pushguard_upstream_stray_groups", "Groups that the Pushgateway behind holds though they belong to another, as far as the last listing knows; of several.", []string{"upstream"}, nil)
+)
 
 // presence tells on the page itself who is on it.
 func (f *Fleet) presence() *dto.MetricFamily {
@@ -200,6 +203,7 @@ func (f *Fleet) ready(w http.ResponseWriter, r *http.Request) {
 func (f *Fleet) Describe(out chan<- *prometheus.Desc) {
 	f.all[0].Describe(out)
 	out <- upDesc
+	out <- straysDesc
 }
 
 // Collect is part of prometheus.Collector.
@@ -210,4 +214,18 @@ func (f *Fleet) Collect(out chan<- prometheus.Metric) {
 	for _, m := range f.presence().Metric {
 		out <- prometheus.MustNewConstMetric(upDesc, prometheus.GaugeValue, m.Gauge.GetValue(), m.Label[0].GetValue())
 	}
+	for i, strays := range f.astray() {
+		out <- prometheus.MustNewConstMetric(straysDesc, prometheus.GaugeValue, float64(strays), f.all[i].Name())
+	}
+}
+
+// astray counts the strays that each of them has.
+func (f *Fleet) astray() []int {
+	out := make([]int, len(f.all))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, at := range f.strays {
+		out[at]++
+	}
+	return out
 }
