@@ -7,12 +7,16 @@ INFO     := github.com/prometheus/common/version
 TOOL     := go tool -modfile=tools.mod
 UNIT     := $$(go list ./... | grep -v /e2e)
 FUZZTIME ?= 30s
+BIN      ?= bin/pushguard
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/pushguard, one static binary
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X $(INFO).Version=$(VERSION) -X $(INFO).Revision=$(REVISION)' -o bin/pushguard ./cmd/pushguard
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X $(INFO).Version=$(VERSION) -X $(INFO).Revision=$(REVISION)' -o '$(BIN)' ./cmd/pushguard
+
+dist: ## a release in dist: tarballs, deb, rpm, SBOM, checksums; the same bytes for the same commit
+	deploy/packages/dist.sh
 
 run: build ## start it, all embedded (or in front of PUSHGATEWAY_URL), and say what to try
 	@testdata/run.sh
@@ -55,4 +59,4 @@ fuzz: ## every fuzz test for FUZZTIME (30s)
 	@go test -list '^Fuzz' $(UNIT) | awk '/^Fuzz/ {f[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, f[i]; n = 0}' | \
 	while read -r pkg name; do echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; done
 
-.PHONY: help build run demo test test-loki loki lint bench bench-explosion bench-gateway fuzz
+.PHONY: help build dist run demo test test-loki loki lint bench bench-explosion bench-gateway fuzz

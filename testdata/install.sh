@@ -23,6 +23,8 @@ if [ "${1:-all}" = all ]; then
   need clickhouse-server test -x /usr/sbin/clickhouse-server
   need python3-prometheus-client /usr/bin/python3 -c 'import prometheus_client'
   need python3-pluggy /usr/bin/python3 -c 'import pluggy'
+  need systemd test -x /usr/bin/systemd-analyze
+  need prometheus-alertmanager test -x /usr/bin/amtool
   need nodejs command -v node
   need npm command -v npm
   need chromium-headless-shell test -x /usr/bin/chromium-headless-shell
