@@ -88,6 +88,8 @@ func (p *Policy) Warnings(now time.Time) []Fault {
 func (c *compiler) budgets(running *Entry, e, fallback *entry) {
 	own := inheritBudget(&e.budget, &fallback.budget)
 	running.own, running.fallback = own.running(), fallback.budget.running()
+	l := &running.lines
+	l.own, l.fallback, l.entry, l.guard = own, fallback.budget, e.entryBudget, c.guard
 	running.EntryBudget = int(e.entryBudget.series.value)
 	running.EntryJobs = int(e.entryBudget.jobs.value)
 	running.EntryNewJobsPerDay = int(e.entryBudget.newJobsPerDay.value)

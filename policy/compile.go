@@ -166,7 +166,10 @@ func (c *compiler) add(e, fallback *entry, name string) *Entry {
 		AcceptRefused: first(e.onRefuse, fallback.onRefuse).text == accept,
 	}
 	c.known(e.push, prefix(e.where, "push"))
-	running.push = texts(first(e.push, fallback.push))
+	push := first(e.push, fallback.push)
+	running.push = texts(push)
+	running.lines.push, running.lines.foldJobs = push.spot, c.policy.folded.spot
+	running.lines.onOverBudget = first(e.onOverBudget, fallback.onOverBudget).spot
 	c.budgets(running, e, fallback)
 	c.policy.entries = append(c.policy.entries, running)
 	return running

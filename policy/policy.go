@@ -77,6 +77,7 @@ type Entry struct {
 	isJob bool
 	// written is what the rules and limits were compiled from, for its lines.
 	written judged
+	lines   lines
 }
 
 // OverBudget is what happens to a push whose new metrics a budget has no room

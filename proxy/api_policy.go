@@ -79,7 +79,7 @@ func (g *Guard) PolicyTexts() []policy.Text { return g.epoch.Load().policy.Texts
 // PolicyPlace returns the line of the policy in force that stands behind a finding of a
 // job, by the finding's id; zero if there is none.
 func (g *Guard) PolicyPlace(job, id string) policy.Place {
-	return g.epoch.Load().policy.Entry(job).PlaceOf(id)
+	return g.epoch.Load().policy.Entry(job).PlaceOf(id, g.cfg.Now())
 }
 
 // PolicyBesides returns the names of the files of users of the policy in force.

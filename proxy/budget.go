@@ -139,10 +139,10 @@ func (v *passage) noteOverBudget(c *claim, err error) bool {
 	switch {
 	case errors.As(err, &over):
 		v.note(v.excess(c, over.Excess), true)
-		v.traceExcess(over.Excess)
+		v.traceExcess(over.Excess, v.entry.OnOverBudget == policy.RejectPush)
 	case errors.As(err, &rate):
 		v.retryAfter = rate.RetryAfter
-		v.traceExcess([]ledger.Excess{{Over: ledger.PushesPerMinuteLimit, Count: rate.Max + 1, Max: rate.Max}})
+		v.traceExcess([]ledger.Excess{{Over: ledger.PushesPerMinuteLimit, Count: rate.Max + 1, Max: rate.Max}}, false)
 		v.note([]finding.Finding{{
 			ID: finding.PushesPerMinute, Count: rate.Max + 1, Limit: rate.Max,
 			Fix: "push less often, or have pushes_per_minute raised",

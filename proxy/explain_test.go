@@ -267,7 +267,9 @@ func explainedAs(told *Trace) foretold {
 		Status: told.Answer.Status, Answer: told.Answer.Body, Outcome: told.Outcome, Would: told.Would,
 		More: told.MoreFindings,
 	}
-	out.Findings = append(out.Findings, told.Findings...)
+	for _, f := range told.Findings {
+		out.Findings = append(out.Findings, f.Finding)
+	}
 	if told.Budget != nil {
 		out.Held, out.Groups = told.Budget.Held, told.Budget.Groups
 	}

@@ -42,13 +42,21 @@ type Trace struct {
 	// a write that was not only explained.
 	Forwarded *TraceForwarded `json:"forwarded,omitempty"`
 	// Findings are all findings of the push, as the audit log has them.
-	Findings     []finding.Finding `json:"findings,omitempty"`
-	MoreFindings int               `json:"more_findings,omitempty"`
+	Findings     []TraceFinding `json:"findings,omitempty"`
+	MoreFindings int            `json:"more_findings,omitempty"`
 	// Outcome is passed, changed, refused, skipped or failed.
 	Outcome string `json:"outcome"`
 	// Would is the outcome that enforce would have, in report alone.
 	Would  string      `json:"would,omitempty"`
 	Answer TraceAnswer `json:"answer"`
+}
+
+// TraceFinding is a finding, and the line of the policy that stands behind it.
+type TraceFinding struct {
+	finding.Finding
+	// File and Line are absent where nothing written in the policy decides.
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
 }
 
 // TraceKey is the grouping key.
@@ -225,6 +233,9 @@ type TraceBudget struct {
 	Before *TraceUse `json:"before,omitempty"`
 	// Over are the limits that the push passes.
 	Over []TraceOver `json:"over,omitempty"`
+	// OnOver is what the policy says becomes of new metrics that pass a limit; absent
+	// where none does.
+	OnOver *TraceOnOver `json:"on_over_budget,omitempty"`
 	// Evicted are the groups that make room for the push once it is done.
 	Evicted []map[string]string `json:"evicted,omitempty"`
 }
@@ -244,6 +255,18 @@ type TraceOver struct {
 	// Count would be held with the push, or be new within the limit's time.
 	Count int `json:"count"`
 	Limit int `json:"limit"`
+	// File and Line are where the limit stands; absent where the policy does not have it.
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+}
+
+// TraceOnOver is a policy's on_over_budget.
+type TraceOnOver struct {
+	// Ruling is trim, reject, collapse or evict_oldest.
+	Ruling string `json:"ruling"`
+	// File and Line are where it is said; absent where nothing is, so that it is trim.
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
 }
 
 // TraceAnswer is what the client is told.

@@ -49,7 +49,7 @@ func (v *passage) traceMetric(metric int, said *verdict) {
 // is left of it says whether that is what happened.
 func (v *passage) traceChanges(found []finding.Finding, act TraceAct, before, after []labels.Label) {
 	for _, f := range found {
-		place := v.entry.PlaceOf(f.ID)
+		place := v.entry.PlaceOf(f.ID, v.started)
 		c := TraceChange{Rule: f.ID, File: place.File, Line: place.Line, Metric: strings.Clone(f.Metric), Label: strings.Clone(f.Label), Act: act, Limit: f.Limit}
 		if f.Limit > 0 {
 			c.Seen = f.Count
@@ -155,6 +155,7 @@ func (v *passage) traceRuling(r ledger.Ruling) {
 	v.traceRoom(r)
 	for _, victim := range r.Evict {
 		b := v.trace.budget()
+		b.OnOver = v.onOver()
 		b.Evicted = append(b.Evicted, keyMap(victim))
 	}
 }
@@ -168,11 +169,18 @@ func (v *passage) traceRoom(r ledger.Ruling) {
 	b.Held, b.Limit = r.Held, r.Max
 	b.LeftOut += len(r.Trimmed)
 	b.Collapsed += len(r.Collapsed)
-	v.traceExcess(r.Excess)
+	v.traceExcess(r.Excess, true)
 }
 
-// traceExcess notes the limits that the push passes.
-func (v *passage) traceExcess(all []ledger.Excess) {
+// onOver is what the entry says of a push over a budget.
+func (v *passage) onOver() *TraceOnOver {
+	place := v.entry.OverBudgetPlace()
+	return &TraceOnOver{Ruling: string(v.entry.OnOverBudget), File: place.File, Line: place.Line}
+}
+
+// traceExcess notes the limits that the push passes, and whether on_over_budget has
+// decided what becomes of new metrics: a group too many is not its affair.
+func (v *passage) traceExcess(all []ledger.Excess, ruled bool) {
 	if v.trace == nil {
 		return
 	}
@@ -185,6 +193,9 @@ func (v *passage) traceExcess(all []ledger.Excess) {
 			b.Over = append(b.Over, TraceOver{Budget: name, Limit: x.Max})
 		}
 		b.Over[i].Count = max(b.Over[i].Count, x.Count)
+		if ruled && x.Metric >= 0 {
+			b.OnOver = v.onOver()
+		}
 	}
 }
 
@@ -234,10 +245,10 @@ func (v *passage) traceBefore(use ledger.JobUse, c ledger.Change) ledger.JobUse 
 func (v *passage) traced(g *Guard, e *epoch, a Answer, outcome Outcome) {
 	t := v.trace
 	t.Method, t.Path, t.Policy = v.request.Method, v.request.Path, e.policy.Digest()
-	t.Findings, t.MoreFindings = slices.Clone(v.findings.All()), v.findings.More()
-	for i := range t.Findings { // the names may be of the body, which is not kept
-		f := &t.Findings[i]
+	t.MoreFindings = v.findings.More()
+	for _, f := range v.findings.All() { // the names may be of the body, which is not kept
 		f.Metric, f.Label = strings.Clone(f.Metric), strings.Clone(f.Label)
+		t.Findings = append(t.Findings, TraceFinding{Finding: f})
 	}
 	t.Outcome = outcome.String()
 	t.Answer = TraceAnswer{Status: a.Status, ContentType: a.Header.Get("Content-Type"), Body: string(a.Body)}
@@ -252,6 +263,7 @@ func (v *passage) traced(g *Guard, e *epoch, a Answer, outcome Outcome) {
 		t.Metrics = v.countFates()
 	}
 	v.traceUse(g, e, outcome)
+	v.tracePlaces(g, e)
 }
 
 func (v *passage) countFates() *TraceMetrics {

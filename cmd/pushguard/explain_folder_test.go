@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,4 +39,28 @@ func TestExplainNamesTheFile(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What decides of all jobs together is a line, unless a flag is below it.
+func TestExplainNamesTheGuardsBudget(t *testing.T) {
+	path := write(t, "policy.yml", "version: v1\nbudget:\n  series: 60\n  groups: 9\ndefault:\n  mode: enforce\n  on_over_budget: reject\n")
+	for flag, want := range map[string]bool{"--limits.series=1000": true, "--limits.series=59": false} {
+		var out, errs bytes.Buffer
+		push := strings.NewReader(strings.Join(manyGauges(70), ""))
+		code := run(t.Context(), []string{"explain", "--policy.file=" + path, "--job=load", flag}, push, &out, &errs)
+		if code != 1 || !strings.Contains(out.String(), "over series of the guard") || !strings.Contains(out.String(), path+":7: on_over_budget: reject") {
+			t.Errorf("%s: exit code %d, %s%s", flag, code, &errs, &out)
+		}
+		if got := strings.Contains(out.String(), path+":3: "); got != want {
+			t.Errorf("%s: the line is named: %t, want %t\n%s", flag, got, want, &out)
+		}
+	}
+}
+
+func manyGauges(n int) []string {
+	var lines []string
+	for i := range n {
+		lines = append(lines, fmt.Sprintf("depth{queue=\"%d\"} 1\n", i))
+	}
+	return lines
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/proxy"
-	"github.com/pushguard/pushguard/rules/finding"
 )
 
 const (
@@ -30,7 +29,8 @@ type explainPage struct {
 	More                   int // families that are not shown
 	Changes                []explainedChange
 	Entry                  string // the link to its line
-	Findings               []finding.Finding
+	Findings               []explainedFinding
+	Over                   []explainedLimit
 }
 
 // explainedChange is a change with the link to the line behind it.
@@ -44,6 +44,19 @@ type comparedLine struct {
 	Text   string
 	Differ bool
 }
+
+// explainedFinding and explainedLimit are the same of what was noticed and of what is
+// over a budget.
+type (
+	explainedFinding struct {
+		proxy.TraceFinding
+		Place string
+	}
+	explainedLimit struct {
+		proxy.TraceOver
+		Place string
+	}
+)
 
 const explainExample = "# TYPE rows_loaded gauge\nrows_loaded{table=\"orders\",run_id=\"6f1c6c1e-0b1f-4c39-9d3a-0e5f6a1b2c3d\"} 8\n"
 
@@ -119,7 +132,14 @@ func (c *Console) tell(p *explainPage) {
 	}
 	p.Families = t.Families[:min(familiesShown, len(t.Families))]
 	p.More = len(t.Families) - len(p.Families)
-	p.Findings = t.Findings
+	for _, f := range t.Findings {
+		p.Findings = append(p.Findings, explainedFinding{f, c.place(f.File, f.Line)})
+	}
+	if t.Budget != nil {
+		for _, o := range t.Budget.Over {
+			p.Over = append(p.Over, explainedLimit{o, c.place(o.File, o.Line)})
+		}
+	}
 	after := ""
 	if t.Forwarded != nil {
 		after = t.Forwarded.Text

@@ -30,7 +30,7 @@ func (s *story) families(e *proxy.Trace) {
 				like, told[j] = append(like, &e.Families[j]), true
 			}
 		}
-		s.step(name, plain, "%s%s: %s (%s)%s", s.familyPlace(like[0].File, like[0].Line), namesOf(like), like[0].Class, like[0].Reason, fateOf(e, like))
+		s.step(name, plain, "%s%s: %s (%s)%s", s.optional(like[0].File, like[0].Line), namesOf(like), like[0].Class, like[0].Reason, fateOf(e, like))
 		name = ""
 		if like[0].Class == string(rules.ClassCounter) && e.Accepted() {
 			s.counter(e, like)
@@ -56,14 +56,6 @@ func namesOf(like []*proxy.TraceFamily) string {
 		text += fmt.Sprintf(" and %d more", n)
 	}
 	return text
-}
-
-// familyPlace is the line of the policy that decided, if one did.
-func (s *story) familyPlace(file string, line int) string {
-	if line == 0 {
-		return ""
-	}
-	return s.place(file, line) + " "
 }
 
 // fateOf says what becomes of families that neither count nor are a snapshot.

@@ -135,6 +135,14 @@ func (s *story) place(file string, line int) string {
 	return file + ":" + strconv.Itoa(line) + ":"
 }
 
+// optional is a line of the policy where one has decided, before what it decided.
+func (s *story) optional(file string, line int) string {
+	if line == 0 {
+		return ""
+	}
+	return s.place(file, line) + " "
+}
+
 func (s *story) body(b *proxy.TraceBody) {
 	if b == nil {
 		return
@@ -234,7 +242,7 @@ func (s *story) noticed(e *proxy.Trace) {
 		if slices.ContainsFunc(e.Changes, func(c proxy.TraceChange) bool { return c.Rule == f.ID && c.Label == f.Label }) {
 			continue
 		}
-		s.step(name, yellow, "%s", f)
+		s.step(name, yellow, "%s%s", s.optional(f.File, f.Line), f.Finding)
 		name = ""
 	}
 	if e.MoreFindings > 0 {
@@ -287,9 +295,7 @@ func (s *story) budget(b *proxy.TraceBudget) {
 	if b.Collapsed > 0 {
 		s.more(yellow, "label values of %s became %s", counted(b.Collapsed, "metric", "metrics"), wire.Other)
 	}
-	if len(b.Over) > 0 {
-		s.more(yellow, "over %s", overText(b.Over))
-	}
+	s.over(b)
 	for _, group := range b.Evicted {
 		s.more(yellow, "group %s makes room: it is deleted once the push is done", keyText(group))
 	}
@@ -309,13 +315,18 @@ func (s *story) newSeries(b *proxy.TraceBudget) {
 	}
 }
 
-// overText names the limits that a push passes.
-func overText(over []proxy.TraceOver) string {
-	var texts []string
-	for _, o := range over {
-		texts = append(texts, fmt.Sprintf("%s: %d, limit %d", o.Budget, o.Count, o.Limit))
+// over names the limits that a push passes, and what the policy says of that.
+func (s *story) over(b *proxy.TraceBudget) {
+	for _, o := range b.Over {
+		s.more(yellow, "%sover %s: %d, limit %d", s.optional(o.File, o.Line), o.Budget, o.Count, o.Limit)
 	}
-	return strings.Join(texts, "; ")
+	switch on := b.OnOver; {
+	case on == nil:
+	case on.Line == 0:
+		s.more(yellow, "on_over_budget: %s, since nothing else is written", on.Ruling)
+	default:
+		s.more(yellow, "%son_over_budget: %s", s.optional(on.File, on.Line), on.Ruling)
+	}
 }
 
 func (s *story) forwarded(f *proxy.TraceForwarded) {

@@ -244,7 +244,10 @@ func explain(t *testing.T, p *policy.Policy, r recorded) decided {
 	}
 	out := decided{
 		Outcome: told.Outcome, Would: told.Would, Status: told.Answer.Status,
-		Answer: told.Answer.Body, Findings: told.Findings,
+		Answer: told.Answer.Body,
+	}
+	for _, f := range told.Findings {
+		out.Findings = append(out.Findings, f.Finding)
 	}
 	end := &trial.Recorder{}
 	guard, err := proxy.New(proxy.Config{Policy: p, Upstream: end, Metrics: proxy.NewMetrics(prometheus.NewRegistry()), Caps: caps})
