@@ -37,6 +37,9 @@ func (g *Guard) record(v *passage, e *epoch, a Answer, outcome Outcome) audit.Re
 		Samples: v.push.Expanded, Bytes: int64(len(v.decoded)),
 		MS: float64(g.cfg.Now().Sub(v.started).Microseconds()) / 1000,
 	}
+	if v.shed != "" {
+		r.Reason = "shed: " + v.shed
+	}
 	if v.entry == nil {
 		return r
 	}

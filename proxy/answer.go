@@ -113,6 +113,9 @@ func (g *Guard) refusal(v *passage, err error) Answer {
 		tooLarge *wire.TooLargeError
 		twin     *ledger.TwinError
 	)
+	if shed := isShed(err); shed != nil {
+		return g.tooMuch(v, shed)
+	}
 	switch {
 	case errors.Is(err, errPolicy):
 		return v.policyRefusal()

@@ -17,8 +17,8 @@ import (
 	"github.com/pushguard/pushguard/proxy/record"
 )
 
-// Caps are hard limits of one push. They hold in every mode of the policy and
-// bound the memory a push can take. Every one must be positive.
+// Caps are hard limits of one push, and of all at once. They hold in every mode of the
+// policy and bound the memory that pushes can take. Those of one push must be positive.
 type Caps struct {
 	Body       int64 // bytes as received
 	Decoded    int64 // bytes after Content-Encoding is undone
@@ -26,8 +26,14 @@ type Caps struct {
 	Labels     int   // labels of one series
 	LabelValue int   // bytes of one label value
 	// Series is how many the upstream may hold, the guard's own totals included; a
-	// push that brings more is refused. 0 is no cap, and the only one that may be.
+	// push that brings more is refused. 0 is no cap.
 	Series int
+	// InFlight is how many pushes are worked on at once, Wait how long one may wait for
+	// its turn, and InFlightBytes what the bodies of all may hold: package admission has
+	// the rest. 0 is no cap, and a Wait of a second.
+	InFlight      int
+	Wait          time.Duration
+	InFlightBytes int64
 }
 
 // Config is what a Guard is made of.

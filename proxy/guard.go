@@ -19,6 +19,7 @@ import (
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/policy/credential"
+	"github.com/pushguard/pushguard/proxy/admission"
 	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/demand"
 	"github.com/pushguard/pushguard/proxy/gateway"
@@ -49,6 +50,7 @@ type Guard struct {
 	checker *credential.Checker
 	outputs *outputs
 	leaving leaving
+	gate    *admission.Gate // nil admits all at once
 
 	own pageOwner // the upstream, if it is a store of the guard's own
 
@@ -57,9 +59,10 @@ type Guard struct {
 	reloading sync.Mutex // serialises reading the policy again
 	reading   atomic.Pointer[reading]
 
-	syncing chan struct{} // taken while the upstream's groups are read
-	synced  atomic.Int64  // when their last reading began, in Unix nanoseconds; 0: never
-	doubt   atomic.Int64  // when to read them again, in Unix nanoseconds; 0: no need
+	syncing  chan struct{} // taken while the upstream's groups are read
+	synced   atomic.Int64  // when their last reading began, in Unix nanoseconds; 0: never
+	saidShed atomic.Int64  // when the log said so last that pushes are shed, in Unix nanoseconds
+	doubt    atomic.Int64  // when to read them again, in Unix nanoseconds; 0: no need
 }
 
 // epoch is a policy and the verdicts it has come to. They are swapped together,
@@ -97,6 +100,9 @@ func New(cfg Config) (*Guard, error) {
 		syncing: make(chan struct{}, 1),
 	}
 	g.own, _ = cfg.Upstream.(pageOwner)
+	if c := cfg.Caps; c.InFlight > 0 || c.InFlightBytes > 0 {
+		g.gate = admission.New(admission.Config{InFlight: c.InFlight, Wait: c.Wait, Bytes: c.InFlightBytes})
+	}
 	g.book, g.seed = g.cfg.Book, binary.LittleEndian.Uint64(g.cfg.Secret[:])
 	g.hasher, g.checker = counter.NewHasher(g.cfg.Secret[:]), credential.NewChecker()
 	if g.logger == nil {
@@ -158,11 +164,18 @@ func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) 
 	if err := g.authorize(ctx, v, e); err != nil {
 		return Answer{}, err
 	}
+	if err := g.enter(v); err != nil {
+		return Answer{}, err
+	}
+	defer v.place.Leave()
 	v.judgeKey()
 	if v.request.Method == http.MethodDelete {
+		if err := v.place.Start(ctx); err != nil {
+			return Answer{}, err
+		}
 		return g.remove(ctx, v, e)
 	}
-	if err := v.read(g.cfg.Caps); err != nil {
+	if err := v.read(ctx, g.cfg.Caps); err != nil {
 		return Answer{}, err
 	}
 	parsing := time.Now()

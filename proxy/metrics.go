@@ -138,6 +138,9 @@ func (m *Metrics) watch(g *Guard) {
 		seriesCollector{g},
 		statsCollector{g},
 	)
+	if g.gate != nil {
+		m.registry.MustRegister(g.gate)
+	}
 }
 
 func (m *Metrics) judged(parse, policy time.Duration) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"hash/maphash"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/admission"
 	"github.com/pushguard/pushguard/proxy/demand"
 	"github.com/pushguard/pushguard/proxy/wire"
 	"github.com/pushguard/pushguard/rules"
@@ -55,9 +57,11 @@ type passage struct {
 	// changed is set once the rules, or the protocol's own safety, change it.
 	changed bool
 
-	received []byte // the body as it came
-	decoded  []byte // its memory is the passage's own where it was compressed
-	unpacked []byte // that memory
+	place    admission.Place // among the pushes in flight
+	shed     string          // why it has none
+	received []byte          // the body as it came
+	decoded  []byte          // its memory is the passage's own where it was compressed
+	unpacked []byte          // that memory
 	push     wire.Push
 	fates    []wire.Fate
 	verdicts []*verdict // behind the fates; nil where safety decides
@@ -89,6 +93,7 @@ func (v *passage) reset() {
 	v.request, v.raw, v.job, v.group, v.entry = Request{}, wire.Key{}, "", wire.Key{}, nil
 	v.changed, v.upstreamStatus, v.retryAfter = false, 0, 0
 	v.user, v.turnedAway = "", false
+	v.shed = ""
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
 	v.decoded, v.safety, v.trace, v.known, v.foresight = nil, nil, nil, nil, nil
 	v.push.Reset()
@@ -174,11 +179,15 @@ func (v *passage) reasons() []finding.Finding {
 	return v.findings.All()
 }
 
-// read takes the body in whole, under the caps of the guard.
-func (v *passage) read(caps Caps) error {
-	var err error
-	v.received, err = wire.ReadBody(v.received, v.request.Body, v.request.Length, caps.Body)
+// read takes the body in whole, under the caps of the guard, and waits for its turn: who
+// sends slowly takes none.
+func (v *passage) read(ctx context.Context, caps Caps) error {
+	body, err := v.receive(caps.Body)
 	if err != nil {
+		return err
+	}
+	v.received = body
+	if err := v.place.Start(ctx); err != nil {
 		return err
 	}
 	v.decoded, err = wire.DecodeContent(v.unpacked, v.request.Header.Get("Content-Encoding"), v.received, caps.Decoded)
@@ -187,6 +196,7 @@ func (v *passage) read(caps Caps) error {
 	}
 	if len(v.received) > 0 && len(v.decoded) > 0 && &v.decoded[0] != &v.received[0] {
 		v.unpacked = v.decoded
+		return v.place.Grow(int64(len(v.decoded)))
 	}
 	return nil
 }

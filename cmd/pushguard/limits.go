@@ -10,6 +10,7 @@ import (
 type limitFlags struct {
 	given           proxy.Caps
 	labelValueBytes int64
+	connections     int
 }
 
 func (l *limitFlags) add(cmd *kingpin.CmdClause) {
@@ -25,6 +26,14 @@ func (l *limitFlags) add(cmd *kingpin.CmdClause) {
 		Default("16KiB")
 	flag(cmd, "limits.series", "Most series of all jobs together, whatever the policy says: what a scrape of the Pushgateway can bring. A push that would bring more is refused.", &l.given.Series, parseCount).
 		Default("1000000")
+	flag(cmd, "limits.in-flight", "Most pushes and deletes that are worked on at once. Further ones wait, no job behind the flood of another, those that hold series and are within their budget first. What cannot wait is answered 503 with Retry-After.", &l.given.InFlight, parseCount).
+		Default("64")
+	flag(cmd, "limits.wait", "How long a push may wait for that. Once pushes have waited all along for so long, a hundredth of it.", &l.given.Wait, parseTimeout).
+		Default("1s")
+	flag(cmd, "limits.in-flight-bytes", "Most bytes that the bodies of all pushes hold at once, as received and decompressed. No job holds more than it leaves to the others, but for a single push. Beyond, 503.", &l.given.InFlightBytes, parseSize).
+		Default("256MiB")
+	flag(cmd, "limits.connections", "Most connections to --web.listen-address; no client's address has more than it leaves to the others, but for --web.trusted-proxies. Beyond, the one that has waited longest for a request is closed, or, if none waits, the new one.", &l.connections, parseCount).
+		Default("4096")
 }
 
 func (l *limitFlags) caps() proxy.Caps {

@@ -95,6 +95,7 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = known.close() })
+	registry.MustRegister(newConnections(1, nil))
 	registry.MustRegister(known.metrics(nil)...)
 	together, err := shared.Open(t.Context(), shared.Config{URL: redistest.Start(t).URL()})
 	if err != nil {
@@ -137,7 +138,7 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 	registry.MustRegister(kept)
 	guard, err := proxy.New(proxy.Config{
 		Policy: talkativePolicy(t, 100), Upstream: upstream, Metrics: metrics, GroupWait: 20 * time.Second,
-		Caps: proxy.Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 100, Labels: 10, LabelValue: 100},
+		Caps: proxy.Caps{InFlight: 64, Body: 1 << 20, Decoded: 1 << 20, Samples: 100, Labels: 10, LabelValue: 100},
 		Book: known.book, Secret: known.secret, Counters: known.store.Book, Totals: known.store.Totals, StatsD: sender,
 	})
 	if err != nil {

@@ -69,6 +69,8 @@ type serveCommand struct {
 	events  eventFlags
 	rhythms rhythmFlags
 	memory  memoryFlags
+
+	open *connections // to the address of the jobs
 }
 
 func newServeCommand(app *kingpin.Application) *serveCommand {
@@ -178,6 +180,8 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 		return err
 	}
 	registry := processRegistry()
+	s.open = newConnections(s.limits.connections, s.trustedProxies)
+	registry.MustRegister(s.open)
 	metrics := proxy.NewMetrics(registry)
 	log, err := s.audit.open(logger)
 	if err != nil {
@@ -300,6 +304,9 @@ func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *pro
 	serve := func(ready string, handler http.Handler, flags *web.FlagConfig) {
 		server := s.server(logger, ready, handler)
 		server.RegisterOnShutdown(pages.Close)
+		if flags == s.web {
+			server.ConnState = s.open.state
+		}
 		group.Add(func() error {
 			return web.ListenAndServe(server, flags, logger)
 		}, func(error) {

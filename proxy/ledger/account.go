@@ -312,6 +312,14 @@ func (b *Book) Held(job string) int {
 	return 0
 }
 
+// Within reports whether a job holds series, and no more than its budget.
+func (b *Book) Within(job string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	j := b.jobs[job]
+	return j != nil && j.series > 0 && j.over() == 0
+}
+
 // Over returns by how many series a job is over the budget that its last claim
 // named. Only what Load finds, or a budget that is lowered, brings it there, or
 // what it borrows.

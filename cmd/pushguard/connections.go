@@ -1,0 +1,176 @@
+package main
+
+import (
+	"container/list"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// connections bounds those of a server, in all and of one address. At the bound the
+// connection that has waited longest for a request makes room: a client that keeps it
+// open dials again, one that keeps it on purpose cannot keep others out. It is safe for
+// concurrent use.
+type connections struct {
+	limit   int
+	trusted []netip.Prefix // proxies, which have the connections of many
+
+	mu      sync.Mutex
+	open    map[net.Conn]*connection
+	hosts   map[netip.Addr]*host
+	waiting list.List // for a request, the longest first
+	closed  uint64    // to make room
+	refused uint64
+}
+
+// connection is one of them; its places in the lists are nil while it has a request.
+type connection struct {
+	net.Conn
+	host      *host
+	all, same *list.Element
+}
+
+// host is the connections of one address.
+type host struct {
+	addr    netip.Addr
+	open    int
+	waiting list.List
+}
+
+func newConnections(limit int, trusted []netip.Prefix) *connections {
+	return &connections{limit: limit, trusted: trusted, open: map[net.Conn]*connection{}, hosts: map[netip.Addr]*host{}}
+}
+
+// state is a server's ConnState.
+func (c *connections) state(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.open[conn]
+	switch {
+	case state == http.StateNew:
+		known = c.add(conn)
+		c.wait(known)
+		c.makeRoom(known)
+	case known == nil:
+	case state == http.StateActive:
+		c.work(known)
+	case state == http.StateIdle:
+		c.wait(known)
+	default: // closed, or not the server's any more
+		c.forget(known, conn)
+	}
+}
+
+func (c *connections) add(conn net.Conn) *connection {
+	var addr netip.Addr // of a socket that has none, the zero one
+	if peer, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
+		addr = peer.Addr().Unmap().WithZone("")
+	}
+	h := c.hosts[addr]
+	if h == nil {
+		h = &host{addr: addr}
+		c.hosts[addr] = h
+	}
+	h.open++
+	known := &connection{Conn: conn, host: h}
+	c.open[conn] = known
+	return known
+}
+
+func (c *connections) wait(known *connection) {
+	if known.all == nil {
+		known.all, known.same = c.waiting.PushBack(known), known.host.waiting.PushBack(known)
+	}
+}
+
+func (c *connections) work(known *connection) {
+	if known.all != nil {
+		c.waiting.Remove(known.all)
+		known.host.waiting.Remove(known.same)
+		known.all, known.same = nil, nil
+	}
+}
+
+func (c *connections) forget(known *connection, conn net.Conn) {
+	c.work(known)
+	delete(c.open, conn)
+	if known.host.open--; known.host.open == 0 {
+		delete(c.hosts, known.host.addr)
+	}
+}
+
+// makeRoom closes a connection for a new one, or that one, if there are too many.
+func (c *connections) makeRoom(fresh *connection) {
+	var oldest *list.Element
+	switch {
+	case len(c.open) > c.limit:
+		oldest = c.waiting.Front()
+	case fresh.host.open > 1 && fresh.host.open > c.limit-len(c.open) && !c.exempt(fresh.host.addr):
+		oldest = fresh.host.waiting.Front()
+	default:
+		return
+	}
+	known := oldest.Value.(*connection) // the fresh one waits, too
+	c.work(known)
+	if known == fresh {
+		c.refused++
+	} else {
+		c.closed++
+	}
+	turnOut(known.Conn, known == fresh)
+}
+
+// exempt reports whether an address may have as many as there are.
+func (c *connections) exempt(addr netip.Addr) bool {
+	if !addr.IsValid() {
+		return true
+	}
+	for _, network := range c.trusted {
+		if network.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+const noRoom = "pushguard: too many connections, try again later\n"
+
+// turnOut closes a connection; a client that has only come is told why, if it speaks
+// without TLS.
+func turnOut(conn net.Conn, tell bool) {
+	if secure, ok := conn.(*tls.Conn); ok {
+		_ = secure.NetConn().Close() // without waiting for anybody
+		return
+	}
+	if tell {
+		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = conn.Write([]byte("HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\nConnection: close\r\n\r\n" + noRoom))
+	}
+	_ = conn.Close()
+}
+
+var (
+	openDesc   = prometheus.NewDesc("pushguard_connections", "Connections to the address of the jobs; --limits.connections is the most.", nil, nil)
+	turnedDesc = prometheus.NewDesc("pushguard_connections_closed_total", "Connections that were closed because there were too many: while they waited for a request (waiting), or when they came (new).", []string{"which"}, nil)
+)
+
+// Describe is part of prometheus.Collector.
+func (c *connections) Describe(ch chan<- *prometheus.Desc) {
+	ch <- openDesc
+	ch <- turnedDesc
+}
+
+// Collect is part of prometheus.Collector.
+func (c *connections) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	open, closed, refused := len(c.open), c.closed, c.refused
+	c.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, float64(open))
+	ch <- prometheus.MustNewConstMetric(turnedDesc, prometheus.CounterValue, float64(closed), "waiting")
+	ch <- prometheus.MustNewConstMetric(turnedDesc, prometheus.CounterValue, float64(refused), "new")
+}

@@ -1,0 +1,370 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// enter takes a place for one push of a known job.
+func enter(t *testing.T, g *Gate, job string, known bool, bytes int64) *Place {
+	t.Helper()
+	p := new(Place)
+	if err := g.Enter(p, job, known, bytes); err != nil {
+		t.Fatalf("%s: %v", job, err)
+	}
+	return p
+}
+
+// begin has a push ask for its turn and returns what it is told.
+func begin(g *Gate, p *Place) <-chan error {
+	told := make(chan error, 1)
+	line := p.line
+	go func() { told <- p.Start(context.Background()) }()
+	for { // until it has its turn, waits, or is told
+		g.mu.Lock()
+		there := p.running || slices.Contains(line.queue, p)
+		g.mu.Unlock()
+		if there || len(told) > 0 {
+			return told
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+func reason(err error) Reason {
+	var shed *ShedError
+	if errors.As(err, &shed) {
+		return shed.Reason
+	}
+	return 0
+}
+
+// TestInFlight goes up to the limit, waits at it, and is shed where as many wait as may.
+func TestInFlight(t *testing.T) {
+	g := New(Config{InFlight: 2, Wait: time.Minute})
+	var places []*Place
+	var told []<-chan error
+	for range 2 + 2*waitingShare {
+		p := enter(t, g, "a", true, 0)
+		places, told = append(places, p), append(told, begin(g, p))
+	}
+	for i := range 2 {
+		if err := <-told[i]; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := g.Enter(new(Place), "a", true, 0); reason(err) != Full {
+		t.Errorf("one more: %v, want it shed before its body is read", err)
+	}
+	places[0].Leave()
+	if err := <-told[2]; err != nil {
+		t.Errorf("the third, once the first has left: %v", err)
+	}
+	for i := 1; i < len(places); i++ {
+		if i > 2 {
+			if err := <-told[i]; err != nil {
+				t.Error(err)
+			}
+		}
+		places[i].Leave()
+	}
+	empty(t, g)
+}
+
+func empty(t *testing.T, g *Gate) {
+	t.Helper()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running+g.waiting+len(g.lines) != 0 || g.bytes != 0 {
+		t.Errorf("left behind: %d at work, %d waiting, %d bytes, %d lines", g.running, g.waiting, g.bytes, len(g.lines))
+	}
+}
+
+// TestWait is shed when its turn does not come, and gives up with its client.
+func TestWait(t *testing.T) {
+	g := New(Config{InFlight: 1, Wait: time.Millisecond})
+	first, second := enter(t, g, "a", true, 0), enter(t, g, "a", true, 0)
+	if err := first.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Start(t.Context()); reason(err) != Waited {
+		t.Errorf("%v, want %v", err, Waited)
+	}
+	g.cfg.Wait = time.Minute
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := second.Start(gone); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	first.Leave()
+	second.Leave()
+	empty(t, g)
+}
+
+// TestALoadThatDoesNotEnd has a burst wait for its turn, and what comes once pushes have
+// waited for all of that time not.
+func TestALoadThatDoesNotEnd(t *testing.T) {
+	g := New(Config{InFlight: 1, Wait: time.Hour})
+	first, second := enter(t, g, "a", true, 0), enter(t, g, "a", true, 0)
+	<-begin(g, first)
+	told := begin(g, second)
+	g.mu.Lock()
+	g.alone = g.alone.Add(-time.Hour)
+	g.cfg.Wait = time.Second // of which a hundredth passes soon
+	g.mu.Unlock()
+	late := enter(t, g, "a", true, 0)
+	if err := <-begin(g, late); reason(err) != Waited {
+		t.Errorf("%v, want it to wait for no longer than a hundredth", err)
+	}
+	late.Leave()
+	select {
+	case err := <-told:
+		t.Errorf("the burst was told %v", err)
+	default:
+	}
+	first.Leave()
+	if err := <-told; err != nil {
+		t.Error(err)
+	}
+	third := enter(t, g, "a", true, 0)
+	soon := begin(g, third)
+	g.mu.Lock()
+	if time.Since(g.alone) > time.Minute {
+		t.Error("that nobody waited any more is not known")
+	}
+	g.mu.Unlock()
+	second.Leave()
+	<-soon
+	third.Leave()
+	empty(t, g)
+}
+
+// TestBytes holds bodies to the limit, and a job to what it leaves the others.
+func TestBytes(t *testing.T) {
+	for _, tc := range []struct {
+		name       string
+		held, more int64 // of the same job
+		other      int64 // held by another
+		want       Reason
+	}{
+		{"under", 40, 10, 0, 0},
+		{"half is the most that one job has", 40, 11, 0, Bytes},
+		{"one push may have all", 0, 100, 0, 0},
+		{"one byte over all", 0, 101, 0, Bytes},
+		{"as much as it leaves to others", 20, 20, 20, 0},
+		{"more than it leaves", 20, 21, 20, Bytes},
+		{"the rest, for who has nothing", 0, 50, 50, 0},
+		{"more than the rest", 0, 51, 50, Bytes},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := New(Config{Bytes: 100})
+			if tc.other > 0 {
+				enter(t, g, "other", true, tc.other)
+			}
+			if tc.held > 0 {
+				enter(t, g, "a", true, tc.held)
+			}
+			if err := g.Enter(new(Place), "a", true, tc.more); reason(err) != tc.want {
+				t.Errorf("entering: %v, want %v", err, tc.want)
+			}
+		})
+		t.Run(tc.name+", growing", func(t *testing.T) {
+			g := New(Config{Bytes: 100})
+			if tc.other > 0 {
+				enter(t, g, "other", true, tc.other)
+			}
+			enter(t, g, "a", true, tc.held)
+			if err := enter(t, g, "a", true, 0).Grow(tc.more); reason(err) != tc.want {
+				t.Errorf("growing: %v, want %v", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestAFloodWaitsBehindItself has one job send twice what may wait, jobs that nobody knows
+// some, and ten others one push each: every one of the ten is served
+// before the flood's next turn, and nobody else is shed.
+func TestAFloodWaitsBehindItself(t *testing.T) {
+	const inFlight, others, waiting = 4, 10, 4 * waitingShare
+	g := New(Config{InFlight: inFlight, Wait: time.Minute})
+	shed := map[string]int{}
+	var there []*sent
+	send := func(job string, known bool) {
+		p := new(Place)
+		if g.Enter(p, job, known, 1) != nil {
+			shed[job]++
+			return
+		}
+		there = append(there, &sent{job: job, place: p, told: begin(g, p)})
+	}
+	for range 2 * waiting {
+		send("flood", true)
+	}
+	for range inFlight {
+		send("invented", false)
+	}
+	for i := range others {
+		send(fmt.Sprint("small-", i), true)
+	}
+	order := serve(t, g, there, shed)
+	if want := map[string]int{"flood": waiting - inFlight + others, "invented": inFlight}; !maps.Equal(shed, want) {
+		t.Errorf("shed: %v, want %v", shed, want)
+	}
+	if len(order) != inFlight+waiting {
+		t.Fatalf("%d were served: %v", len(order), order)
+	}
+	if i := slices.Index(order[inFlight:inFlight+others], "flood"); i >= 0 {
+		t.Errorf("turn %d went to the flood before all others were served: %v", i, order[inFlight:])
+	}
+	empty(t, g)
+}
+
+// sent is a push that has a place.
+type sent struct {
+	job   string
+	place *Place
+	told  <-chan error
+}
+
+// serve has one push leave after the other, and returns the jobs in the order in which
+// they had their turns.
+func serve(t *testing.T, g *Gate, there []*sent, shed map[string]int) (order []string) {
+	t.Helper()
+	var running []*sent
+	for len(there) > 0 || len(running) > 0 {
+		for i := 0; i < len(there); i++ {
+			select {
+			case err := <-there[i].told:
+				if err != nil {
+					shed[there[i].job]++
+					there[i].place.Leave()
+				} else {
+					order, running = append(order, there[i].job), append(running, there[i])
+				}
+				there = slices.Delete(there, i, i+1)
+				i--
+			default:
+			}
+		}
+		g.mu.Lock()
+		settled := g.running == len(running) && g.waiting == len(there)
+		g.mu.Unlock()
+		if settled && len(running) > 0 {
+			running[0].place.Leave()
+			running = running[1:]
+		}
+	}
+	return order
+}
+
+// TestKnownFirst has a turn go to a job that is known before those that are not.
+func TestKnownFirst(t *testing.T) {
+	g := New(Config{InFlight: 2, Wait: time.Minute})
+	a, b := enter(t, g, "x", false, 0), enter(t, g, "y", false, 0)
+	<-begin(g, a)
+	<-begin(g, b)
+	stranger, known := enter(t, g, "z", false, 0), enter(t, g, "job", true, 0)
+	late, soon := begin(g, stranger), begin(g, known)
+	a.Leave()
+	if err := <-soon; err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-late:
+		t.Error("a job that is not known came first")
+	default:
+	}
+	known.Leave()
+	if err := <-late; err != nil {
+		t.Error(err)
+	}
+	b.Leave()
+	stranger.Leave()
+	empty(t, g)
+}
+
+// TestGate does anything in any order: no limit is ever passed, and in the end nothing is
+// left behind.
+func TestGate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cfg := Config{InFlight: rapid.IntRange(1, 3).Draw(t, "in flight"), Bytes: 100, Wait: time.Minute}
+		g := New(cfg)
+		type push struct {
+			place *Place
+			told  <-chan error
+		}
+		var pushes []push
+		t.Repeat(map[string]func(*rapid.T){
+			"enter": func(t *rapid.T) {
+				p := push{place: new(Place)}
+				job := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "job")
+				if g.Enter(p.place, job, rapid.Bool().Draw(t, "known"), rapid.Int64Range(0, 60).Draw(t, "bytes")) == nil {
+					p.told = begin(g, p.place)
+					pushes = append(pushes, p)
+				}
+			},
+			"leave": func(t *rapid.T) {
+				for i, p := range pushes {
+					select {
+					case <-p.told:
+						p.place.Leave()
+						pushes = append(pushes[:i], pushes[i+1:]...)
+						return
+					default:
+					}
+				}
+			},
+			"": func(t *rapid.T) {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				if g.running > cfg.InFlight || g.waiting > waitingShare*cfg.InFlight || g.bytes > cfg.Bytes || g.bytes < 0 {
+					t.Fatalf("%d at work, %d wait, %d bytes", g.running, g.waiting, g.bytes)
+				}
+				if g.waiting > 0 && g.running < cfg.InFlight {
+					t.Fatalf("%d wait, and only %d are at work", g.waiting, g.running)
+				}
+				for _, l := range g.lines {
+					if waits := l.known && l.running == 0 && len(l.queue) > 0; waits != (l.idle != nil) {
+						t.Fatalf("line %q waits: %v, and is in the list: %v", l.name, waits, l.idle != nil)
+					}
+				}
+			},
+		})
+		for _, p := range pushes { // whoever leaves gives its turn to one that waits
+			go func() { <-p.told; p.place.Leave() }()
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			g.mu.Lock()
+			left := g.running + g.waiting + len(g.lines)
+			g.mu.Unlock()
+			if left == 0 {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("pushes are left behind")
+			}
+		}
+	})
+}
+
+// BenchmarkGate is what a push pays where nothing is at its limit.
+func BenchmarkGate(b *testing.B) {
+	g := New(Config{InFlight: 64, Bytes: 1 << 30})
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		var p Place
+		for pb.Next() {
+			if g.Enter(&p, "nightly", true, 1000) != nil || p.Start(b.Context()) != nil {
+				b.Error("shed")
+			}
+			p.Leave()
+		}
+	})
+}

@@ -1,0 +1,124 @@
+package proxy_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/gateway"
+)
+
+// upstreamInHand takes a push when it is told to.
+type upstreamInHand struct {
+	upstreamAtOnce
+	came, take chan struct{}
+}
+
+func (u upstreamInHand) Do(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
+	u.came <- struct{}{}
+	<-u.take
+	return u.upstreamAtOnce.Do(ctx, r)
+}
+
+// crowded returns a guard of these caps whose upstream takes a push when it is told to.
+func crowded(t *testing.T, caps proxy.Caps) (*proxy.Guard, upstreamInHand, *prometheus.Registry) {
+	t.Helper()
+	p, err := policy.Parse("test", []byte("version: v1\ndefault: {mode: enforce}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	caps.Body, caps.Decoded, caps.Samples, caps.Labels, caps.LabelValue = 8<<20, 8<<20, 1000, 20, 100
+	upstream := upstreamInHand{came: make(chan struct{}), take: make(chan struct{})}
+	registry := prometheus.NewRegistry()
+	g, err := proxy.New(proxy.Config{
+		Policy: p, Upstream: upstream, Metrics: proxy.NewMetrics(registry), Caps: caps, GroupWait: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g, upstream, registry
+}
+
+func pushOf(method, job string, body io.Reader, length int64) proxy.Request {
+	return proxy.Request{Method: method, Path: "/metrics/job/" + job, Header: http.Header{}, Body: body, Length: length}
+}
+
+// TestShed has one push at work and one that waits in vain: it is answered 503, to come
+// again, and nothing of it reaches the upstream or a job's findings.
+func TestShed(t *testing.T) {
+	g, upstream, registry := crowded(t, proxy.Caps{InFlight: 1, Wait: 20 * time.Millisecond})
+	first := make(chan proxy.Answer)
+	go func() { first <- g.Push(t.Context(), pushOf(http.MethodPut, "a", strings.NewReader("x 1\n"), 4)) }()
+	<-upstream.came
+	for _, method := range []string{http.MethodPut, http.MethodDelete} {
+		a := g.Push(t.Context(), pushOf(method, "b", strings.NewReader("x 1\n"), 4))
+		if a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" ||
+			!strings.Contains(string(a.Body), "too many pushes at once, limit: 1") {
+			t.Errorf("%s: %d %v %s", method, a.Status, a.Header, a.Body)
+		}
+	}
+	upstream.take <- struct{}{}
+	if a := <-first; a.Status != http.StatusOK {
+		t.Errorf("the first: %d %s", a.Status, a.Body)
+	}
+	const want = `# HELP pushguard_shed_total Pushes and deletes that were answered 503 because there were too many, by reason (full, displaced, waited, bytes).
+# TYPE pushguard_shed_total counter
+pushguard_shed_total{reason="bytes"} 0
+pushguard_shed_total{reason="displaced"} 0
+pushguard_shed_total{reason="full"} 0
+pushguard_shed_total{reason="waited"} 2
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "pushguard_shed_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestInFlightBytes holds bodies to the limit: those that say how long they are, those
+// that do not, and what they unpack to.
+func TestInFlightBytes(t *testing.T) {
+	const mib = 1 << 20
+	body := append([]byte("x 1\n# "), bytes.Repeat([]byte{'c'}, 4*mib)...)
+	body = append(body, '\n')
+	for _, tc := range []struct {
+		name  string
+		limit int64
+		known bool // its length
+		want  int
+	}{
+		{"over, by its length", 3 * mib, true, http.StatusServiceUnavailable},
+		{"over, as it comes", 3 * mib, false, http.StatusServiceUnavailable},
+		{"under, by its length", 16 * mib, true, http.StatusOK},
+		{"under, as it comes", 16 * mib, false, http.StatusOK},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g, upstream, registry := crowded(t, proxy.Caps{InFlightBytes: tc.limit})
+			go func() {
+				if tc.want == http.StatusOK {
+					<-upstream.came
+					upstream.take <- struct{}{}
+				}
+			}()
+			length := int64(-1)
+			if tc.known {
+				length = int64(len(body))
+			}
+			a := g.Push(t.Context(), pushOf(http.MethodPut, "a", bytes.NewReader(body), length))
+			if a.Status != tc.want {
+				t.Errorf("%d %s, want %d", a.Status, a.Body, tc.want)
+			}
+			const none = "# HELP pushguard_in_flight_bytes Bytes that the bodies of pushes hold, of those that are still read, too; --limits.in-flight-bytes is the most.\n# TYPE pushguard_in_flight_bytes gauge\npushguard_in_flight_bytes 0\n"
+			if err := testutil.GatherAndCompare(registry, strings.NewReader(none), "pushguard_in_flight_bytes"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
