@@ -1,7 +1,6 @@
 package counter
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -31,20 +30,7 @@ func newSharer(t *testing.T, cfg shared.Config) *sharer {
 	}
 	s := &sharer{log: log}
 	s.book, s.totals = Share(log, Config{}, TotalsConfig{})
-	ctx, cancel := context.WithCancel(context.Background())
-	joined, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := log.Join(ctx, func() { close(joined) }); err != nil && ctx.Err() == nil {
-			t.Errorf("Join: %v", err)
-		}
-	}()
-	t.Cleanup(func() { cancel(); <-ended })
-	select {
-	case <-joined:
-	case <-time.After(10 * time.Second):
-		t.Fatal("the guard has not joined")
-	}
+	redistest.Join(t, log)
 	return s
 }
 

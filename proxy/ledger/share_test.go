@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -35,21 +34,7 @@ func newSharer(t *testing.T, cfg shared.Config, wait time.Duration) *sharer {
 	}
 	secret := log.Secret()
 	s := &sharer{log: log, book: Share(log, Config{Wait: wait, Secret: [16]byte(secret[16:])})}
-	ctx, cancel := context.WithCancel(context.Background())
-	joined, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := log.Join(ctx, func() { close(joined) }); err != nil && ctx.Err() == nil {
-			t.Errorf("Join: %v", err)
-		}
-	}()
-	s.stop = sync.OnceFunc(func() { cancel(); <-ended })
-	t.Cleanup(s.stop)
-	select {
-	case <-joined:
-	case <-time.After(10 * time.Second):
-		t.Fatal("the guard has not joined")
-	}
+	s.stop = redistest.Join(t, log)
 	return s
 }
 

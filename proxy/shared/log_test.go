@@ -1,7 +1,6 @@
 package shared_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,21 +68,7 @@ func join(t *testing.T, cfg shared.Config) *guard {
 	}
 	g := &guard{log: log}
 	g.door = log.Room(g)
-	ctx, cancel := context.WithCancel(context.Background())
-	joined, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := log.Join(ctx, func() { close(joined) }); err != nil && ctx.Err() == nil {
-			t.Errorf("Join: %v", err)
-		}
-	}()
-	g.stop = sync.OnceFunc(func() { cancel(); <-ended })
-	t.Cleanup(g.stop)
-	select {
-	case <-joined:
-	case <-time.After(10 * time.Second):
-		t.Fatal("the guard has not joined")
-	}
+	g.stop = redistest.Join(t, log)
 	return g
 }
 

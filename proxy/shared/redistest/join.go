@@ -1,0 +1,32 @@
+package redistest
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/shared"
+)
+
+// Join has a guard take part in the order until the test ends, or stop is called, which
+// waits for its end and may be called again. It returns once the guard has joined.
+func Join(t testing.TB, log *shared.Log) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	joined, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := log.Join(ctx, func() { close(joined) }); err != nil && ctx.Err() == nil {
+			t.Errorf("Join: %v", err)
+		}
+	}()
+	stop = sync.OnceFunc(func() { cancel(); <-ended })
+	t.Cleanup(stop)
+	select {
+	case <-joined:
+	case <-time.After(ready):
+		t.Fatal("the guard has not joined")
+	}
+	return stop
+}
