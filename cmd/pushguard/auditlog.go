@@ -48,9 +48,12 @@ func orNone[T any](parse func(string) (T, error)) func(string) (T, error) {
 	}
 }
 
-func (a *auditFlags) check() error {
-	if a.keepSize > 0 && a.maxSize >= a.keepSize {
-		return flagFault("--audit.retention.size: it has to be more than --audit.max-size, which one file may have")
+func (a *auditFlags) check() error { return checkRetention("audit", a.maxSize, a.keepSize) }
+
+// checkRetention refuses bounds of a file that is set aside which leave no room for one.
+func checkRetention(prefix string, maxSize, keepSize int64) error {
+	if keepSize > 0 && maxSize >= keepSize {
+		return flagFault("--%s.retention.size: it has to be more than --%[1]s.max-size, which one file may have", prefix)
 	}
 	return nil
 }

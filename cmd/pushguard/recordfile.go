@@ -49,12 +49,7 @@ func parseCompression(s string) (audit.Compression, error) {
 	return "", errors.New("want none, gzip or zstd")
 }
 
-func (f *recordFlags) check() error {
-	if f.keepSize > 0 && f.maxSize >= f.keepSize {
-		return flagFault("--record.retention.size: it has to be more than --record.max-size, which one file may have")
-	}
-	return nil
-}
+func (f *recordFlags) check() error { return checkRetention("record", f.maxSize, f.keepSize) }
 
 // open returns the recorder, nil without --record.file. What hides the values is kept
 // in the state, or else made anew with each process.
