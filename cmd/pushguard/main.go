@@ -60,6 +60,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	completion := newCompletionCommand(app)
 	addManualCommand(app)
 
+	commands := map[string]func() error{
+		"serve":      func() error { return serve.run(ctx, promslog.New(&logConfig)) },
+		"explain":    func() error { return explain.run(ctx, stdin, stdout) },
+		"push":       func() error { return push.run(ctx, args, stdin, stdout, stderr) },
+		"learn":      func() error { return learn.run(ctx, stdin, stdout, stderr) },
+		"test":       func() error { return test.run(ctx, stdout, stderr) },
+		"audit":      func() error { return search.run(ctx, time.Now(), stdout, stderr) },
+		"replay":     func() error { return replay.run(ctx, stdout, stderr) },
+		"sweep":      func() error { return sweep.run(ctx, stdout, stderr) },
+		"health":     func() error { return health.run(ctx, stdout) },
+		"completion": func() error { return completion.run(app, stdout) },
+		"man":        func() error { return printManual(app, stdout) },
+	}
+
 	command, err := app.Parse(args)
 	switch {
 	case answered:
@@ -68,28 +82,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit(stderr, flagFault("%v", err))
 	case command == "check":
 		return check.run(time.Now(), stdout, stderr)
-	case command == "explain":
-		return exit(stderr, explain.run(ctx, stdin, stdout))
-	case command == "push":
-		return exit(stderr, push.run(ctx, args, stdin, stdout, stderr))
-	case command == "learn":
-		return exit(stderr, learn.run(ctx, stdin, stdout, stderr))
-	case command == "test":
-		return exit(stderr, test.run(ctx, stdout, stderr))
-	case command == "audit":
-		return exit(stderr, search.run(ctx, time.Now(), stdout, stderr))
-	case command == "replay":
-		return exit(stderr, replay.run(ctx, stdout, stderr))
-	case command == "health":
-		return exit(stderr, health.run(ctx, stdout))
-	case command == "completion":
-		return exit(stderr, completion.run(app, stdout))
-	case command == "man":
-		return exit(stderr, printManual(app, stdout))
-	case command == "sweep":
-		return exit(stderr, sweep.run(ctx, stdout, stderr))
 	default:
-		return exit(stderr, serve.run(ctx, promslog.New(&logConfig)))
+		return exit(stderr, commands[command]())
 	}
 }
 
