@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
 	"github.com/pushguard/pushguard/proxy/statsd/statsdtest"
@@ -118,49 +119,58 @@ func TestAirflowStatsDMappings(t *testing.T) {
 // its labels.
 func mapped(t *testing.T, exporter *statsdtest.Exporter, lines int) string {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
+	page := pageOf(t, exporter, lines)
+	for _, bad := range []string{"statsd_exporter_events_unmapped_total", "statsd_exporter_events_error_total", "statsd_exporter_sample_errors_total", "statsd_exporter_tag_errors_total"} {
+		if n := countedOn(page, bad); n != 0 {
+			t.Errorf("%s is %g", bad, n)
+		}
+	}
+	seen := map[string]bool{}
+	for name, f := range page {
+		if !strings.HasPrefix(name, "airflow_") {
+			continue
+		}
+		if strings.Contains(name, id) {
+			t.Errorf("an id is in the name %s", name)
+		}
+		for _, m := range f.GetMetric() {
+			labels := []string{}
+			for _, l := range m.GetLabel() {
+				labels = append(labels, l.GetName())
+			}
+			seen[strings.ToLower(f.GetType().String())+" "+name+"{"+strings.Join(labels, ",")+"}"] = true
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(seen)), "\n") + "\n"
+}
+
+// pageOf is the exporter's page once it has handled so many lines. A metric made while
+// a page is gathered is not on it, though its line is counted there already: so the page
+// after has to have no more families.
+func pageOf(t *testing.T, exporter *statsdtest.Exporter, lines int) map[string]*dto.MetricFamily {
+	t.Helper()
+	families := 0
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		page, err := exporter.Scrape()
 		if err != nil {
 			t.Fatal(err)
 		}
-		value := func(name string) float64 {
-			sum := 0.0
-			for _, m := range page[name].GetMetric() {
-				sum += m.GetCounter().GetValue()
-			}
-			return sum
+		read, handled := countedOn(page, "statsd_exporter_lines_total"), countedOn(page, "statsd_exporter_events_actions_total")
+		if min(read, handled) >= float64(lines) && len(page) == families {
+			return page
 		}
-		// What was read is handled some milliseconds later, so until then not all is seen.
-		handled := value("statsd_exporter_events_actions_total")
-		if (value("statsd_exporter_lines_total") < float64(lines) || handled < float64(lines)) && time.Now().Before(deadline) {
-			time.Sleep(50 * time.Millisecond)
-			continue
+		if time.Now().After(deadline) {
+			t.Fatalf("%g of %d lines were read, %g handled", read, lines, handled)
 		}
-		if n := value("statsd_exporter_lines_total"); n != float64(lines) {
-			t.Fatalf("%g of %d lines were read", n, lines)
-		}
-		for _, bad := range []string{"statsd_exporter_events_unmapped_total", "statsd_exporter_events_error_total", "statsd_exporter_sample_errors_total", "statsd_exporter_tag_errors_total"} {
-			if n := value(bad); n != 0 {
-				t.Errorf("%s is %g", bad, n)
-			}
-		}
-		seen := map[string]bool{}
-		for name, f := range page {
-			if !strings.HasPrefix(name, "airflow_") {
-				continue
-			}
-			if strings.Contains(name, id) {
-				t.Errorf("an id is in the name %s", name)
-			}
-			for _, m := range f.GetMetric() {
-				labels := []string{}
-				for _, l := range m.GetLabel() {
-					labels = append(labels, l.GetName())
-				}
-				seen[strings.ToLower(f.GetType().String())+" "+name+"{"+strings.Join(labels, ",")+"}"] = true
-			}
-		}
-		return strings.Join(slices.Sorted(maps.Keys(seen)), "\n") + "\n"
+		families = len(page)
 	}
+}
+
+// countedOn is the sum of a counter on a page.
+func countedOn(page map[string]*dto.MetricFamily, name string) float64 {
+	sum := 0.0
+	for _, m := range page[name].GetMetric() {
+		sum += m.GetCounter().GetValue()
+	}
+	return sum
 }
