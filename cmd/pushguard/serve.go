@@ -3,35 +3,18 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
-	oklogrun "github.com/oklog/run"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/exporter-toolkit/web"
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"github.com/pushguard/pushguard/policy"
-	"github.com/pushguard/pushguard/proxy"
-	"github.com/pushguard/pushguard/proxy/audit"
-	"github.com/pushguard/pushguard/proxy/console"
-	"github.com/pushguard/pushguard/proxy/event"
-	"github.com/pushguard/pushguard/proxy/gateway"
-	"github.com/pushguard/pushguard/proxy/record"
-	"github.com/pushguard/pushguard/proxy/statsd"
-	"github.com/pushguard/pushguard/proxy/story"
 )
 
 // serveCommand is the subcommand serve: its flags, as given.
@@ -69,8 +52,6 @@ type serveCommand struct {
 	events  eventFlags
 	rhythms rhythmFlags
 	memory  memoryFlags
-
-	open *connections // to the address of the jobs
 }
 
 func newServeCommand(app *kingpin.Application) *serveCommand {
@@ -174,108 +155,12 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	s.memory.limit(logger)
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
-	s.policyStamp = policy.Stamp(s.policyFile, nil)
-	rules, err := readPolicy(s.loadPolicy)
-	if err != nil {
+	w := newServing(s, logger)
+	defer func() { err = errors.Join(err, w.close()) }()
+	if err := w.open(ctx, quit); err != nil {
 		return err
 	}
-	registry := processRegistry()
-	s.open = newConnections(s.limits.connections, s.trustedProxies)
-	registry.MustRegister(s.open)
-	metrics := proxy.NewMetrics(registry)
-	log, err := s.audit.open(logger)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-
-	sender, err := s.statsd.sender(logger, s.shutdownTimeout)
-	if err != nil {
-		return err
-	}
-	known, err := s.state.open(ctx, s.gatewayTimeout, logger)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, known.close()) }()
-
-	snapshots, err := s.openBehind(metrics, known.dir, flagValues(s.cmd), quit, logger)
-	if err != nil {
-		return err
-	}
-	defer snapshots.close()
-	events, err := s.events.open(known.dir, s.shutdownTimeout, logger)
-	if err != nil {
-		return err
-	}
-	cfg := s.guardConfig(rules, snapshots.Upstream, metrics, log, logger)
-	cfg.Secret, cfg.Book = known.secret, known.book
-	// Who checks every push has to know what there is, before the first.
-	cfg.Restored = known.book != nil && known.book.Len() > 0 && !s.unchecked && !s.several() || snapshots.spool != nil
-	cfg.Counters, cfg.Totals = known.counters, known.totals
-	if known.fleet != nil {
-		cfg.Fleet = known.fleet.log
-	}
-	if sender != nil {
-		cfg.StatsD = sender
-		registry.MustRegister(sender)
-	}
-	if cfg.Events = events; events != nil {
-		registry.MustRegister(events)
-	}
-	if cfg.Record, err = s.record.open(known.dir, logger); err != nil {
-		return err
-	}
-	if recorder := cfg.Record; recorder != nil {
-		registry.MustRegister(recorder)
-		defer func() { err = errors.Join(err, recorder.Close()) }()
-	}
-	registry.MustRegister(known.metrics(snapshots.store)...)
-	registry.MustRegister(snapshots.metrics()...)
-	pages := s.console(registry)
-	cfg.Pages = pages
-	guard, err := proxy.New(cfg)
-	if err != nil {
-		return err
-	}
-	pages.Of(guard)
-	return s.live(ctx, logger, guard, pages, log, snapshots, sender, events, cfg.Record, &known)
-}
-
-// processRegistry returns a registry that knows of the process and the build.
-func processRegistry() *prometheus.Registry {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		version.NewCollector("pushguard"),
-	)
-	return registry
-}
-
-func (s *serveCommand) guardConfig(rules *policy.Policy, upstream proxy.Upstream, metrics *proxy.Metrics, log *audit.Log, logger *slog.Logger) proxy.Config {
-	return proxy.Config{
-		Policy:          rules,
-		LoadPolicy:      s.loadPolicy,
-		Upstream:        upstream,
-		Audit:           log,
-		AuditAll:        s.audit.all,
-		Logger:          logger,
-		Metrics:         metrics,
-		RoutePrefix:     s.routePrefix,
-		EnableLifecycle: s.enableLifecycle,
-		EnableAdminAPI:  s.enableAdminAPI,
-		AdminApart:      s.adminAddress != "",
-		TrustedProxies:  s.trustedProxies,
-		UTF8Names:       s.utf8Names,
-		TextAsProtobuf:  s.textAsProtobuf,
-		Caps:            s.limits.caps(),
-		Rhythm:          s.rhythms.rhythm(),
-		Product:         product(),
-		// As long as the push ahead of it may take.
-		GroupWait: s.gatewayTimeout,
-		Story:     story.Teller{File: s.policyName()}.Tell,
-	}
+	return w.live(ctx)
 }
 
 // loadPolicy reads the policy in a file.
@@ -294,143 +179,4 @@ func readPolicy(load func() (*policy.Policy, error)) (*policy.Policy, error) {
 		return nil, flagFault("--policy.file: %v", err)
 	}
 	return p, nil
-}
-
-// live runs the lifecycles: the first that ends ends all, and all are awaited.
-func (s *serveCommand) live(ctx context.Context, logger *slog.Logger, guard *proxy.Guard, pages *console.Console, log *audit.Log, snapshots *behind, sender *statsd.Sender, events *event.Log, recorder *record.Recorder, known *memory) error {
-	var group oklogrun.Group
-	var unfinished error
-	group.Add(oklogrun.SignalHandler(ctx, os.Interrupt, syscall.SIGTERM))
-	serve := func(ready string, handler http.Handler, flags *web.FlagConfig) {
-		server := s.server(logger, ready, handler)
-		server.RegisterOnShutdown(pages.Close)
-		if flags == s.web {
-			server.ConnState = s.open.state
-		}
-		group.Add(func() error {
-			return web.ListenAndServe(server, flags, logger)
-		}, func(error) {
-			unfinished = errors.Join(unfinished, s.shutdown(server))
-		})
-	}
-	serve("Ready", guard.Handler(), s.web)
-	if s.adminAddress != "" {
-		serve("Ready for the admin", guard.AdminHandler(), &web.FlagConfig{
-			WebListenAddresses: &[]string{s.adminAddress},
-			WebConfigFile:      s.web.WebConfigFile,
-		})
-	}
-	group.Add(reloadOnSIGHUP(ctx, guard, log))
-	if s.policyWatch > 0 && s.policyFile != "" {
-		group.Add(s.watchPolicy(ctx, guard))
-	}
-	for _, u := range snapshots.gateways {
-		group.Add(s.utf8Check(ctx, logger, u))
-		group.Add(s.uncheckedCheck(ctx, logger, u))
-	}
-	group.Add(inContext(ctx, guard.Run))
-	group.Add(inContext(ctx, pages.Run))
-	if snapshots.spool != nil {
-		group.Add(inContext(ctx, snapshots.spool.Run))
-	}
-	group.Add(s.memory.run(ctx))
-	// What comes below is interrupted once no request is left.
-	group.Add(inContext(ctx, log.Run))
-	if recorder != nil {
-		group.Add(runRecorder(ctx, recorder))
-	}
-	if sender != nil {
-		group.Add(runSender(ctx, sender))
-	}
-	if events != nil {
-		group.Add(runEvents(ctx, events))
-	}
-	if known.dir != nil {
-		group.Add(known.run(logger))
-		if snapshots.store != nil {
-			group.Add(runStore(snapshots.store, logger))
-		}
-	}
-
-	err := group.Run()
-	if errors.Is(err, oklogrun.ErrSignal) || ctx.Err() != nil {
-		logger.Info("Stopped", "reason", err)
-		err = nil
-	}
-	return errors.Join(err, unfinished)
-}
-
-// inContext is a lifecycle that ends with its context.
-func inContext(ctx context.Context, run func(context.Context) error) (execute func() error, interrupt func(error)) {
-	ctx, cancel := context.WithCancel(ctx)
-	return func() error { return run(ctx) }, func(error) { cancel() }
-}
-
-// reloadOnSIGHUP is a lifecycle that at every SIGHUP reads the policy again, of which
-// the guard itself says in its log and metrics what came, and follows an audit log
-// that was moved.
-func reloadOnSIGHUP(ctx context.Context, guard *proxy.Guard, log *audit.Log) (execute func() error, interrupt func(error)) {
-	ctx, cancel := context.WithCancel(ctx)
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	return func() error {
-		defer signal.Stop(hangups)
-		for {
-			select {
-			case <-hangups:
-				log.Reopen()
-				_ = guard.Reload()
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-	}, func(error) { cancel() }
-}
-
-// server gives clients that are slow on purpose a limit for every phase of a
-// request, and none to the answer: a profile of the Pushgateway takes as long
-// as it was asked to.
-func (s *serveCommand) server(logger *slog.Logger, ready string, handler http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           handler,
-		ReadTimeout:       s.readTimeout,
-		ReadHeaderTimeout: s.readHeaderTimeout,
-		IdleTimeout:       s.idleTimeout,
-		MaxHeaderBytes:    http.DefaultMaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-		// Called once for each listener, when it begins to serve.
-		BaseContext: func(l net.Listener) context.Context {
-			logger.Info(ready, "address", l.Addr().String(), "pushgateway", s.behindName(), "policy", s.policyName())
-			return context.Background()
-		},
-	}
-}
-
-// shutdown lets requests in flight finish, and cuts off those that take too
-// long.
-func (s *serveCommand) shutdown(server *http.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.shutdownTimeout)
-	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("requests in flight were cut off after --shutdown.timeout=%v", s.shutdownTimeout), server.Close())
-	}
-	return nil
-}
-
-// utf8Check is a lifecycle that warns once if the guard and the Pushgateway
-// behind read names differently: pushes that one takes the other would refuse.
-// A Pushgateway that does not say is no reason to warn.
-func (s *serveCommand) utf8Check(ctx context.Context, logger *slog.Logger, upstream *gateway.Upstream) (execute func() error, interrupt func(error)) {
-	ctx, cancel := context.WithCancel(ctx)
-	return func() error {
-		enabled, err := upstream.UTF8Names(ctx)
-		switch {
-		case err != nil:
-			logger.Debug("Whether the Pushgateway has --push.enable-utf8-names is unknown", "err", err)
-		case enabled != s.utf8Names:
-			logger.Warn("--push.enable-utf8-names is not what the Pushgateway behind has", "pushguard", s.utf8Names, "pushgateway", enabled)
-		}
-		<-ctx.Done()
-		return ctx.Err()
-	}, func(error) { cancel() }
 }

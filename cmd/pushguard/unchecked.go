@@ -34,3 +34,20 @@ func (s *serveCommand) uncheckedCheck(ctx context.Context, logger *slog.Logger, 
 		return ctx.Err()
 	})
 }
+
+// utf8Check is a lifecycle that warns once if the guard and the Pushgateway
+// behind read names differently: pushes that one takes the other would refuse.
+// A Pushgateway that does not say is no reason to warn.
+func (s *serveCommand) utf8Check(ctx context.Context, logger *slog.Logger, upstream *gateway.Upstream) (execute func() error, interrupt func(error)) {
+	return inContext(ctx, func(ctx context.Context) error {
+		enabled, err := upstream.UTF8Names(ctx)
+		switch {
+		case err != nil:
+			logger.Debug("Whether the Pushgateway has --push.enable-utf8-names is unknown", "err", err)
+		case enabled != s.utf8Names:
+			logger.Warn("--push.enable-utf8-names is not what the Pushgateway behind has", "pushguard", s.utf8Names, "pushgateway", enabled)
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+}

@@ -32,10 +32,11 @@ type behind struct {
 	spool    *spool.Spool        // nil keeps nothing
 }
 
-func (b *behind) close() {
+func (b *behind) close() error {
 	for _, u := range b.gateways {
 		u.Close()
 	}
+	return nil
 }
 
 // metrics are what it says of itself.
