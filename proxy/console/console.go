@@ -118,15 +118,17 @@ func New(cfg Config) *Console {
 	return c
 }
 
-// Of says which guard the pages tell of.
-func (c *Console) Of(g Guard) { c.guard = g }
+// Of says which guard the pages tell of, from now on.
+func (c *Console) Of(g Guard) {
+	c.guard = g
+	c.remember()
+}
 
 // Run follows the audit log and remembers once a minute what the jobs hold, until ctx
 // ends.
 func (c *Console) Run(ctx context.Context) error {
 	minute := time.NewTicker(time.Minute)
 	defer minute.Stop()
-	c.remember()
 	var records <-chan audit.Live
 	if s, err := c.guard.FollowAudit(maxFeed); err == nil {
 		defer s.Close()
