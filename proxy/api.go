@@ -92,6 +92,11 @@ type LabelView struct {
 	// Distinct estimates how many values were pushed in the last day, before any
 	// rule.
 	Distinct int `json:"distinct"`
+	// Shapes are what kinds of values they are, most first; of one job's labels alone.
+	Shapes []ShapeView `json:"shapes,omitempty"`
+	// Fix is what bounds a label whose values have no bound by their shape; of one
+	// job's labels alone.
+	Fix *LabelFix `json:"fix,omitempty"`
 }
 
 // GroupView is what one group of a job holds.
@@ -151,7 +156,7 @@ func (g *Guard) Job(name string, n int) (JobDetail, bool) {
 		out.StaleAfter = d.String()
 	}
 	for _, l := range labels {
-		out.Labels = append(out.Labels, LabelView{Label: l.Label, Distinct: int(l.Values)})
+		out.Labels = append(out.Labels, g.labelView(name, l))
 	}
 	for _, group := range report.Oldest {
 		out.GroupList = append(out.GroupList, GroupView{

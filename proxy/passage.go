@@ -320,7 +320,7 @@ func (v *passage) ask(c *verdicts) {
 func (c *verdicts) asked(dst []demand.Value, ls []labels.Label) []demand.Value {
 	for _, l := range ls {
 		if l.Value != "" {
-			dst = append(dst, demand.Value{Label: l.Name, Hash: maphash.Comparable(c.seed, l)})
+			dst = append(dst, demand.Value{Label: l.Name, Hash: maphash.Comparable(c.seed, l), Text: l.Value})
 		}
 	}
 	return dst

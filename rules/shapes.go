@@ -83,6 +83,22 @@ func Shape(label, value string) (name, normal string, ok bool) {
 	return s.name, normal, true
 }
 
+// ActionFor returns the action by which a rule bounds values of the named shape:
+// Template where a name is left of them, Drop where nothing is that tells one from
+// another; ok is false if there is no such shape.
+func ActionFor(shape string) (_ Action, ok bool) {
+	for i := range catalogue {
+		if catalogue[i].name != shape {
+			continue
+		}
+		if strings.Contains(catalogue[i].normal, "$") {
+			return Template, true
+		}
+		return Drop, true
+	}
+	return "", false
+}
+
 // Shapes is a set of shapes, for folding what is no label of a metric. The zero
 // value is empty and folds nothing.
 type Shapes struct{ set shapeSet }

@@ -32,7 +32,7 @@ var layers = []layer{
 	{"proxy/state", nil},
 	{"proxy/shared", []string{"proxy/state"}},
 	{"proxy/ledger", []string{"proxy/wire", "proxy/state", "proxy/shared", "rules/finding"}},
-	{"proxy/demand", nil},
+	{"proxy/demand", []string{"rules/finding"}},
 	{"proxy/admission", nil},
 	{"proxy/counter", []string{"proxy/wire", "proxy/state", "proxy/shared", "rules/finding"}},
 	{"proxy/statsd", []string{"proxy/counter"}},

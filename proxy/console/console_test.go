@@ -128,6 +128,7 @@ const tooMany = `x{a="1",b="2",c="3",d="4",e="5",f="6"} 1` + "\n"
 func TestPages(t *testing.T) {
 	w := newWorld(t)
 	w.push(t, 200, "nightly_load", `rows{table="a",run_id="6f1c6c1e-0b1f-4c39-9d3a-0e5f6a1b2c3d"} 1`+"\n")
+	w.push(t, 200, "nightly_load", `rows{table="a",pod="etl-7d9f8b6c5-x2k9z"} 1`+"\n"+`rows{table="b",pod="etl-7d9f8b6c5-x2k9y"} 1`+"\n")
 	w.push(t, 200, "trial_run", `rows{run_id="1"} 1`+"\n")
 	w.push(t, 422, "broken", tooMany)
 	for _, c := range []struct {
@@ -140,8 +141,12 @@ func TestPages(t *testing.T) {
 		{"/guard/jobs?q=nobody", []string{"No job is like that"}},
 		{"/guard/jobs?mode=report", []string{"1–1 of 1 job<", "trial_run"}},
 		{"/guard/jobs?owner=data", []string{"1–1 of 1 job<", "trial_run"}},
-		{"/guard/job?name=nightly_load", []string{"default, line 8", `href="policy#L8"`, "leave the label out", `href="policy#L13"`, "run_id", "{job=&#34;nightly_load&#34;}"}},
-		{"/guard/job?name=trial_run", []string{"trial_.*, line 15", "change 1 of 1", "3 series held instead of 3"}},
+		{"/guard/job?name=nightly_load", []string{
+			"default, line 8", `href="policy#L8"`, "leave the label out", `href="policy#L13"`, "run_id", "{job=&#34;nightly_load&#34;}",
+			`uuid</span> 100 % <code class="of">6f1c6c1e…</code>`, `<a href="policy#L13">run-ids</a>`, "values of shape k8s_deploy_pod have no bound",
+			"{id: bound-pod, labels: [pod], shapes: [k8s_deploy_pod], action: template}", `word</span> 100 % <code class="of">a</code>`,
+		}},
+		{"/guard/job?name=trial_run", []string{"trial_.*, line 15", "change 1 of 1", "number</span> 100 %", "3 series held instead of 3"}},
 		{"/guard/job?name=broken", []string{"label_limit", "push at most 5 labels"}},
 		{"/guard/audit", []string{"nightly_load", "broken", "trial_run", "Kept in memory"}},
 		{"/guard/audit?outcome=refused", []string{"broken"}},

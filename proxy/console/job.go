@@ -29,10 +29,18 @@ type jobPage struct {
 	Followed  bool // has a history
 	Findings  []noticed
 	Records   []audit.Record
+	LabelRows []labelRow
 	Most      int // values of its first label
 }
 
 func (p *jobPage) stream() url.Values { return url.Values{"of": {"job"}, "name": {p.Job}} }
+
+// labelRow is a label of the table.
+type labelRow struct {
+	proxy.LabelView
+	// Acted are the findings about it of late: the policy sees to it already.
+	Acted []noticed
+}
 
 // noticed is a finding of late: the newest of its id and label.
 type noticed struct {
@@ -69,10 +77,20 @@ func (c *Console) jobPage(name string) (*jobPage, bool) {
 	p.Hour, p.Day, p.Followed = drawn(hour, p.Granted), drawn(day, p.Granted), ok
 	p.Findings = c.noticed(name, records)
 	p.Records = records[:min(10, len(records))]
-	if len(p.Labels) > 0 {
-		p.Most = p.Labels[0].Distinct
+	for _, l := range p.Labels {
+		p.LabelRows, p.Most = append(p.LabelRows, labelRow{l, actedOn(p.Findings, l.Label)}), max(p.Most, l.Distinct)
 	}
 	return p, true
+}
+
+// actedOn are the findings about a label, each id once.
+func actedOn(findings []noticed, label string) (out []noticed) {
+	for _, f := range findings {
+		if f.Label == label {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // noticed are the findings of records, newest first, each id and label once.

@@ -18,7 +18,7 @@ import (
 // parse reads all pages and their parts.
 func parse() *template.Template {
 	funcs := template.FuncMap{
-		"number": number, "clock": clock, "stamp": stamp, "ago": ago, "share": share, "percent": percent,
+		"number": number, "clock": clock, "stamp": stamp, "ago": ago, "share": share, "percent": percent, "portion": portion,
 		"query": query, "labels": groupText, "list": list, "plural": plural,
 		"quote": regexp.QuoteMeta, "span": span, "finding": findingOf, "recordLink": recordLinkOf,
 	}
@@ -136,6 +136,19 @@ func percent(part, whole int) string {
 		return ""
 	}
 	return strconv.Itoa(int(math.Floor(100*float64(part)/float64(whole)))) + "%"
+}
+
+// portion is a share of 0 to 1 as it is read: none that is there is 0 %, and only all are
+// 100 %.
+func portion(share float64) string {
+	switch n := int(math.Round(100 * share)); {
+	case n == 0 && share > 0:
+		return "< 1 %"
+	case n == 100 && share < 1:
+		return "> 99 %"
+	default:
+		return strconv.Itoa(n) + " %"
+	}
 }
 
 // query is a query of names and values in turn; those that are empty are left out.

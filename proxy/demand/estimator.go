@@ -8,6 +8,12 @@
 // are estimated with a standard error of 1.6 %. An estimate covers the current
 // generation and the one before, the last 12 to 24 hours.
 //
+// What kind of values they are is told by a sample: the 64 with the smallest hashes
+// (Cohen and Kaplan: "Summarizing data using bottom-k sketches", 2007), each looked at
+// once, when it comes into the sample. A value that is known costs no look, and of many
+// values ever fewer are looked at. Of a value only its shape is kept, and of each shape
+// one value, redacted.
+//
 // Names and numbers come from clients, and no client can make an Estimator grow
 // past its Config. Every label is tracked with room for all that it may ever
 // need, so that what is known is followed as well when the Estimator is full. A
@@ -48,10 +54,13 @@ type Config struct {
 	// the room. 0 is 200.
 	MaxLabels int
 	// MaxBytes bounds the memory for jobs and labels, what they may still grow to
-	// included: about 8.5 KiB a label, though a label of few values takes less
-	// than 1 KiB of it. 0 is 96 MiB, enough for 10,000 labels with names of usual
+	// included: about 10.5 KiB a label, though a label of few values takes less
+	// than 1 KiB of it. 0 is 104 MiB, enough for 10,000 labels with names of usual
 	// length.
 	MaxBytes int
+	// Shape names the kind of a label's value, in one of few words that live for ever.
+	// It may be called by many at a time. nil has values without shapes.
+	Shape func(label, value string) string
 	// Now is the clock. nil is time.Now.
 	Now func() time.Time
 }
@@ -62,6 +71,8 @@ type Value struct {
 	// Hash stands for the label's name and value together. It must be well mixed
 	// in all its bits, and keyed if clients are to be kept from forging counts.
 	Hash uint64
+	// Text is the value itself, by which its shape is found.
+	Text string
 }
 
 // Stats is how full an Estimator is.
@@ -84,6 +95,7 @@ type Estimator struct {
 	seed  maphash.Seed
 	room  room
 	max   int // labels of one job
+	shape func(label, value string) string
 
 	turning    sync.Mutex
 	generation atomic.Uint32
@@ -95,9 +107,9 @@ func New(cfg Config) *Estimator {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	e := &Estimator{now: cfg.Now, start: cfg.Now(), seed: maphash.MakeSeed(), max: cmp.Or(cfg.MaxLabels, 200)}
+	e := &Estimator{now: cfg.Now, start: cfg.Now(), seed: maphash.MakeSeed(), max: cmp.Or(cfg.MaxLabels, 200), shape: cfg.Shape}
 	e.room.maxSketches = cmp.Or(cfg.MaxSketches, 10_000)
-	e.room.maxBytes = cmp.Or(cfg.MaxBytes, 96<<20)
+	e.room.maxBytes = cmp.Or(cfg.MaxBytes, 104<<20)
 	for i := range e.shards {
 		e.shards[i].jobs = make(map[string]*job)
 	}
@@ -138,21 +150,27 @@ func (e *Estimator) Add(job string, values []Value) {
 	job = clip(job)
 	s := e.shard(job)
 	for part := range slices.Chunk(values, maxBatch) {
-		e.addTo(s, job, part)
+		if drawn := e.addTo(s, job, part); len(drawn) > 0 {
+			e.look(s, job, drawn)
+		}
 	}
 }
 
-func (e *Estimator) addTo(s *shard, job string, values []Value) {
+// addTo returns the values whose shapes are to be found.
+func (e *Estimator) addTo(s *shard, job string, values []Value) (drawn []Value) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range values {
 		label := clip(v.Label)
 		if w := s.track(job, label, e.max, &e.room); w != nil {
-			w.current.add(v.Hash)
+			if w.current.add(v.Hash) && e.shape != nil && w.current.sample.draw(v.Hash) {
+				drawn = append(drawn, v)
+			}
 		} else {
 			s.untracked.current.add(maphash.Comparable(e.seed, [2]string{job, label}))
 		}
 	}
+	return drawn
 }
 
 // Stats says how full the Estimator is.

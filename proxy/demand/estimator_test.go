@@ -25,7 +25,7 @@ func (c *clock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
 
 // value is a value of a label, hashed alike in every run.
 func value(label, v string) Value {
-	return Value{label, xxhash.Sum64String(label + "=" + v)}
+	return Value{label, xxhash.Sum64String(label + "=" + v), v}
 }
 
 // numbered is n distinct values of a label, beginning with the from-th.

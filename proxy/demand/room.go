@@ -35,10 +35,13 @@ func (r *room) taken() (sketches, bytes int) {
 	return r.sketches, r.bytes
 }
 
-// labelCost is the most bytes that a label of a job ever takes: the registers of
-// two generations, the name rounded up as the allocator does, and 256 bytes for
-// the window and its share of a map that is half empty.
-func labelCost(label string) int { return 2*len(registers{}) + roundUp(label) + 256 }
+// labelCost is the most bytes that a label of a job ever takes: the registers and the
+// samples of two generations, the shapes with their examples, the name rounded up as
+// the allocator does, and 384 bytes for the window and its share of a map that is half
+// empty.
+func labelCost(label string) int {
+	return 2*(len(registers{})+sampled*9) + maxShapes*96 + roundUp(label) + 384
+}
 
 // jobCost is the most bytes that a job takes beside its labels: the name, its
 // share of the map of jobs, and its own map.

@@ -3,6 +3,7 @@ package demand
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -99,7 +100,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			const limit = 4 << 20
 			fill := func(cfg Config) (*Estimator, int) {
 				c, before := new(clock), heap()
-				cfg.Now = c.Now
+				cfg.Now, cfg.Shape = c.Now, func(_, v string) string { return strings.Repeat("s", len(v)) + v[len(v)-1:] }
 				e := New(cfg)
 				for g := range time.Duration(2) {
 					c.advance(g * generation)

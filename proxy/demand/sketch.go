@@ -24,16 +24,19 @@ const (
 type sketch struct {
 	exact     []uint64 // sorted; nil once there are registers
 	registers *registers
+	sample    sample // empty unless shapes are wanted
 }
 
-func (s *sketch) add(hash uint64) {
+// add reports whether the hash may be new.
+func (s *sketch) add(hash uint64) bool {
 	if s.registers != nil {
 		s.registers.add(hash)
-		return
+		return true
 	}
 	at, known := slices.BinarySearch(s.exact, hash)
 	switch {
 	case known:
+		return false
 	case len(s.exact) < maxExact:
 		s.exact = slices.Insert(s.exact, at, hash)
 	default:
@@ -44,6 +47,7 @@ func (s *sketch) add(hash uint64) {
 		s.registers.add(hash)
 		s.exact = nil
 	}
+	return true
 }
 
 func (s *sketch) isEmpty() bool { return s.registers == nil && len(s.exact) == 0 }
@@ -51,6 +55,7 @@ func (s *sketch) isEmpty() bool { return s.registers == nil && len(s.exact) == 0
 // window is a sketch of each of the last two generations.
 type window struct {
 	current, previous sketch
+	seen              []seen // the shapes of their samples
 }
 
 // turn begins the next generation.
