@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 )
 
 // ClickhousePath is where Debian installs ClickHouse.
@@ -63,7 +65,7 @@ func Clickhouse(t testing.TB) *Server {
 	http, tcp := freePort(t), freePort(t)
 	write(t, dir, "config.xml", fmt.Sprintf(`<yandex>
 <logger><level>warning</level><console>1</console></logger>
-<http_port>%d</http_port><tcp_port>%d</tcp_port><listen_host>127.0.0.1</listen_host>
+<http_port>%s</http_port><tcp_port>%s</tcp_port><listen_host>127.0.0.1</listen_host>
 <path>%[3]s/data/</path><tmp_path>%[3]s/tmp/</tmp_path>
 <users_config>users.xml</users_config><default_profile>default</default_profile><default_database>default</default_database>
 <mark_cache_size>67108864</mark_cache_size>
@@ -71,7 +73,7 @@ func Clickhouse(t testing.TB) *Server {
 	write(t, dir, "users.xml", `<yandex><profiles><default><max_memory_usage>2000000000</max_memory_usage></default></profiles>
 <users><default><password></password><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota></default></users>
 <quotas><default/></quotas></yandex>`)
-	s := &Server{URL: fmt.Sprintf("http://127.0.0.1:%d", http), path: ClickhousePath, dir: dir, args: []string{"--config-file=config.xml"}, probe: "/ping"}
+	s := &Server{URL: "http://127.0.0.1:" + http, path: ClickhousePath, dir: dir, args: []string{"--config-file=config.xml"}, probe: "/ping"}
 	s.Start(t)
 	t.Cleanup(func() { s.Kill() })
 	return s
@@ -85,7 +87,7 @@ func Loki(t testing.TB) *Server {
 	http, grpc := freePort(t), freePort(t)
 	write(t, dir, "loki.yml", fmt.Sprintf(`auth_enabled: false
 analytics: {reporting_enabled: false}
-server: {http_listen_address: 127.0.0.1, http_listen_port: %d, grpc_listen_address: 127.0.0.1, grpc_listen_port: %d, log_level: error, grpc_server_max_recv_msg_size: 67108864, grpc_server_max_send_msg_size: 67108864}
+server: {http_listen_address: 127.0.0.1, http_listen_port: %s, grpc_listen_address: 127.0.0.1, grpc_listen_port: %s, log_level: error, grpc_server_max_recv_msg_size: 67108864, grpc_server_max_send_msg_size: 67108864}
 common:
   path_prefix: %[3]s/data
   replication_factor: 1
@@ -107,7 +109,7 @@ limits_config:
   allow_structured_metadata: true
   volume_enabled: false
 `, http, grpc, dir))
-	s := &Server{URL: fmt.Sprintf("http://127.0.0.1:%d", http), path: LokiPath(), dir: dir, args: []string{"-config.file=loki.yml"}, probe: "/ready"}
+	s := &Server{URL: "http://127.0.0.1:" + http, path: LokiPath(), dir: dir, args: []string{"-config.file=loki.yml"}, probe: "/ready"}
 	s.Start(t)
 	t.Cleanup(func() { s.Kill() })
 	return s
@@ -123,8 +125,8 @@ func (s *Server) Start(t testing.TB) {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		resp, err := client.Get(s.URL + s.probe)
 		if err != nil {
 			continue
@@ -178,12 +180,11 @@ func write(t testing.TB, dir, name, text string) {
 	}
 }
 
-func freePort(t testing.TB) int {
+func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	_, port, err := net.SplitHostPort(gatewaytest.FreeAddress(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }

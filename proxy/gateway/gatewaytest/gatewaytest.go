@@ -3,7 +3,6 @@ package gatewaytest
 
 import (
 	"bytes"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -11,11 +10,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/addresstest"
 )
 
 const (
 	binary   = "prometheus-pushgateway"
-	ready    = 20 * time.Second
+	ready    = 2 * time.Minute
 	attempts = 3 // at a port that somebody else may take first
 )
 
@@ -83,7 +84,7 @@ func waitReady(u *url.URL, ended <-chan struct{}) bool {
 	deadline := time.After(ready)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	client := http.Client{Timeout: time.Second}
+	client := http.Client{Timeout: 10 * time.Second}
 	defer client.CloseIdleConnections()
 	for {
 		select {
@@ -110,13 +111,12 @@ func waitReady(u *url.URL, ended <-chan struct{}) bool {
 	}
 }
 
-// FreeAddress is an address on which nothing listens at the moment.
+// FreeAddress is addresstest.Free for a test, which fails without one.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := addresstest.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }

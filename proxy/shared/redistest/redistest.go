@@ -14,7 +14,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 )
 
-const ready = 10 * time.Second
+const ready = 2 * time.Minute
 
 // Redis is one that runs on 127.0.0.1, and keeps nothing on disk.
 type Redis struct {
@@ -23,7 +23,8 @@ type Redis struct {
 	address string
 	flags   []string
 	cmd     *exec.Cmd
-	out     bytes.Buffer
+	ended   chan struct{} // closed when cmd has ended
+	out     bytes.Buffer  // not read before that
 }
 
 // Start runs a Redis on a free port until the test ends. Without one on this machine
@@ -69,7 +70,7 @@ func (r *Redis) Restart() {
 func (r *Redis) Kill() {
 	if r.cmd != nil {
 		_ = r.cmd.Process.Kill()
-		_ = r.cmd.Wait()
+		<-r.ended
 		r.cmd = nil
 	}
 }
@@ -94,26 +95,42 @@ func (r *Redis) run() bool {
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.cmd = cmd
-	for end := time.Now().Add(ready); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	ended := make(chan struct{})
+	r.cmd, r.ended = cmd, ended
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
+	if !r.answers(time.After(ready)) {
+		r.Kill()
+		return false
+	}
+	return true
+}
+
+// answers waits until it answers, and reports whether it does so before it has ended.
+func (r *Redis) answers(deadline <-chan time.Time) bool {
+	for {
+		select {
+		case <-r.ended:
+			return false
+		case <-deadline:
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
 		if r.ping() {
 			return true
 		}
-		if cmd.Process.Signal(syscall.Signal(0)) != nil {
-			break
-		}
 	}
-	r.Kill()
-	return false
 }
 
 func (r *Redis) ping() bool {
-	conn, err := net.DialTimeout("tcp", r.address, time.Second)
+	conn, err := net.DialTimeout("tcp", r.address, 10*time.Second)
 	if err != nil {
 		return false
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	_, _ = fmt.Fprint(conn, "PING\r\n")
 	answer := make([]byte, 5)
 	n, _ := conn.Read(answer)

@@ -4,7 +4,6 @@ package statsdtest
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -20,10 +19,12 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 )
 
 const (
-	ready    = 20 * time.Second
+	ready    = 2 * time.Minute
 	attempts = 5 // at ports that somebody else may take first
 )
 
@@ -70,8 +71,8 @@ func Start(t testing.TB, flags ...string) *Exporter {
 		}
 	})
 	for range attempts {
-		e.Metrics = &url.URL{Scheme: "http", Host: freeAddress(t), Path: "/metrics"}
-		both := freeAddress(t)
+		e.Metrics = &url.URL{Scheme: "http", Host: gatewaytest.FreeAddress(t), Path: "/metrics"}
+		both := gatewaytest.FreeAddress(t)
 		e.UDP, e.TCP = &url.URL{Scheme: "udp", Host: both}, &url.URL{Scheme: "tcp", Host: both}
 		if e.start(t) {
 			return e
@@ -245,25 +246,4 @@ func Build(dir string, args ...string) (string, error) {
 		return "", fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, errs.Bytes())
 	}
 	return strings.TrimSpace(string(out)), nil
-}
-
-// freeAddress is an address where nothing listens at the moment, over TCP and
-// over UDP.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range attempts {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			continue
-		}
-		_ = u.Close()
-		return l.Addr().String()
-	}
-	t.Fatal("no port is free for TCP and UDP")
-	return ""
 }

@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os/exec"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/addresstest"
 )
 
 // patience is how long a server may take to end.
@@ -44,12 +45,10 @@ func (s *servers) start(ctx context.Context, name, path string, args ...string) 
 }
 
 func launch(ctx context.Context, name, path string, args []string) (string, *server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := addresstest.Free()
 	if err != nil {
 		return "", nil, err
 	}
-	address := l.Addr().String()
-	_ = l.Close()
 	p := &server{done: make(chan struct{})}
 	p.cmd = exec.Command(path, append(args, "--web.listen-address="+address)...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.logs, &p.logs

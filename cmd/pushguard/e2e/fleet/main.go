@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/server"
+	"github.com/pushguard/pushguard/proxy/addresstest"
 )
 
 const policyText = `
@@ -96,7 +97,7 @@ type world struct {
 }
 
 func (w *world) measure(ctx context.Context, o options, dir, policy string, out io.Writer) error {
-	behind, err := server.FreeAddress()
+	behind, err := addresstest.Free()
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (w *world) measure(ctx context.Context, o options, dir, policy string, out 
 	}
 	var guards []string
 	for range w.guards {
-		at, err := server.FreeAddress()
+		at, err := addresstest.Free()
 		if err != nil {
 			return err
 		}
@@ -251,7 +252,7 @@ type redis struct {
 }
 
 func startRedis(dir string) (*redis, error) {
-	address, err := server.FreeAddress()
+	address, err := addresstest.Free()
 	if err != nil {
 		return nil, err
 	}

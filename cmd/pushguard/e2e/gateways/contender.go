@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/server"
+	"github.com/pushguard/pushguard/proxy/addresstest"
 )
 
 // The policies of the guards: both enforce, and keep what is pushed as it is; gauges are
@@ -143,7 +144,7 @@ func (s *stage) guard(ctx context.Context, name, policy string, flags []string, 
 // passing starts a haproxy in front of a contender, with a thread for each core as it
 // comes.
 func (s *stage) passing(ctx context.Context, upstream *contender) (*contender, error) {
-	address, err := server.FreeAddress()
+	address, err := addresstest.Free()
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/addresstest"
 )
 
 // Pushgateway is the command of a Pushgateway, to be found in PATH.
@@ -58,7 +59,7 @@ type Process struct {
 // Start runs a server of the Prometheus family on a free port of 127.0.0.1 and waits
 // until it is ready.
 func Start(ctx context.Context, name, path string, args ...string) (*Process, error) {
-	address, err := FreeAddress()
+	address, err := addresstest.Free()
 	if err != nil {
 		return nil, err
 	}
@@ -82,16 +83,6 @@ func StartAt(ctx context.Context, address, name, path string, args ...string) (*
 		return nil, fmt.Errorf("%s is not ready: %w\n%s", name, err, p.logs)
 	}
 	return p, nil
-}
-
-// FreeAddress is an address on which nothing listens at the moment.
-func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 func (p *Process) ready(ctx context.Context) error {
