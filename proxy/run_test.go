@@ -15,6 +15,7 @@ import (
 
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/leaktest"
 )
 
 // rhythmOf changes a guard's rhythm, whose upstream tells the times of pushes.
@@ -45,7 +46,7 @@ func TestRunEnds(t *testing.T) {
 	}
 	g.close()
 	http.DefaultClient.CloseIdleConnections()
-	goleak.VerifyNone(t, before)
+	leaktest.None(t, before)
 }
 
 // TestRunWithoutRhythm only lists the groups, and waits.
@@ -74,7 +75,7 @@ func TestShutdownInASweep(t *testing.T) {
 	const many = 60
 	upstream := gatewaytest.Start(t)
 	front := newFront(t, upstream)
-	g := newLiving(t, front.url, staleHour, func(c *proxy.Config) { c.Rhythm.SweepRate = 50 })
+	g := newLiving(t, front.url, staleHour, func(c *proxy.Config) { c.Rhythm.SweepRate = 5 })
 	g.inThePast(2*time.Hour, func() {
 		for i := range many {
 			g.push(t, 200, http.MethodPut, fmt.Sprintf("/metrics/job/a/run/%d", i), "rows 1\n")

@@ -229,7 +229,7 @@ func labelText(ls map[string]string) string {
 // empty deletes every group of a Pushgateway and waits until they are gone.
 func empty(t tb, pushgateway *url.URL) {
 	t.Helper()
-	for range 200 {
+	for range 5000 {
 		groups := held(t, pushgateway)
 		if len(groups) == 0 {
 			return

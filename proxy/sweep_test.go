@@ -158,7 +158,7 @@ func (l *living) awaitSweep(t testing.TB) {
 // error when the patience is over.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		err := check()
 		if err == nil {
 			return

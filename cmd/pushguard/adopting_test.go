@@ -70,7 +70,7 @@ func (r walk) run(t *testing.T, command string) string {
 		r.start(t, background)
 		return ""
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
 	cmd := r.shell(ctx, command)

@@ -9,7 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
+
+	"github.com/pushguard/pushguard/proxy/leaktest"
 )
 
 // goodPolicy permits everything.
@@ -186,7 +187,7 @@ func TestEveryFaultOfThePolicyHasItsLine(t *testing.T) {
 }
 
 func TestAddressInUse(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer leaktest.None(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -239,7 +239,7 @@ func TestPushToAPushgatewayAlone(t *testing.T) {
 		want[i] = strings.Replace(want[i], `instance="",`, "", 1)
 	}
 	// A Pushgateway carries out a DELETE in its own time.
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		diff := cmp.Diff(want, series(t, u))
 		if diff == "" {
 			return

@@ -21,7 +21,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
+
+	"github.com/pushguard/pushguard/proxy/leaktest"
 )
 
 // server is a pushguard that serves inside the test.
@@ -54,7 +55,7 @@ func (b *lockedBuffer) String() string {
 func (b *lockedBuffer) await(t *testing.T, pattern string) []string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
-	for range 1000 {
+	for range 12_000 {
 		if m := re.FindStringSubmatch(b.String()); m != nil {
 			return m
 		}
@@ -95,7 +96,7 @@ func (s *server) exit(t *testing.T) int {
 	select {
 	case code := <-s.code:
 		return code
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("still serving:\n%s", s.log)
 		return -1
 	}
@@ -115,7 +116,7 @@ func (s *server) push(body string) int {
 // awaitRefused waits until nobody listens at url any more.
 func awaitRefused(t *testing.T, url string) {
 	t.Helper()
-	for range 1000 {
+	for range 12_000 {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 		if err != nil {
 			return
@@ -131,7 +132,7 @@ func awaitPush(t *testing.T, arrived <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-arrived:
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("no push reached the upstream")
 	}
 }
@@ -159,7 +160,7 @@ func slowUpstream(t *testing.T) (url string, arrived <-chan struct{}, release fu
 }
 
 func TestSIGTERMFinishesWhatIsInFlight(t *testing.T) {
-	t.Cleanup(func() { goleak.VerifyNone(t) })
+	t.Cleanup(func() { leaktest.None(t) })
 	// Without pushguard's own handler, this one keeps the signal from ending the test.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGTERM)
@@ -226,7 +227,7 @@ func TestClientsThatStallAreCutOff(t *testing.T) {
 			if _, err := io.WriteString(conn, tc.sent); err != nil {
 				t.Fatal(err)
 			}
-			if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			if err := conn.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
@@ -283,7 +284,7 @@ func reloads(t *testing.T, url string) string {
 }
 
 func TestSIGHUPReadsThePolicyAgain(t *testing.T) {
-	t.Cleanup(func() { goleak.VerifyNone(t) })
+	t.Cleanup(func() { leaktest.None(t) })
 	upstream, _, release := slowUpstream(t)
 	release()
 	file := write(t, "policy.yml", goodPolicy)
@@ -314,9 +315,9 @@ func TestSIGHUPReadsThePolicyAgain(t *testing.T) {
 }
 
 func TestAdminAddress(t *testing.T) {
-	t.Cleanup(func() { goleak.VerifyNone(t) })
+	t.Cleanup(func() { leaktest.None(t) })
 	upstream, arrived, release := slowUpstream(t)
-	s := start(t, upstream, "--admin.listen-address=127.0.0.1:0", "--shutdown.timeout=10s")
+	s := start(t, upstream, "--admin.listen-address=127.0.0.1:0", "--shutdown.timeout=2m")
 	admin := "http://" + s.log.await(t, `msg="Ready for the admin" address=(\S+)`)[1]
 	if body := get(t, admin+"/guard/metrics"); !strings.Contains(body, "\npushguard_build_info{") {
 		t.Errorf("no metrics at the admin address:\n%.500s", body)

@@ -177,16 +177,16 @@ func TestSweepSaysWhatWasNotDeleted(t *testing.T) {
 		onDelete func(int32, http.ResponseWriter, *http.Request) bool
 		told     string
 	}{
-		"accepted, and not done":  {answer(http.StatusAccepted), "it is still there, as it was, 2s after it was to be deleted"},
+		"accepted, and not done":  {answer(http.StatusAccepted), "it is still there, as it was, 5s after it was to be deleted"},
 		"refused":                 {answer(http.StatusForbidden), `status 403 "a reason"`},
 		"busy":                    {answer(http.StatusServiceUnavailable), `status 503 "a reason"`},
 		"redirected":              {answer(http.StatusTemporaryRedirect), `upstream redirects: status 307 to "/elsewhere"`},
-		"without an answer":       {breakOff, "it is still there, as it was, 2s after it was to be deleted"},
+		"without an answer":       {breakOff, "it is still there, as it was, 5s after it was to be deleted"},
 		"another answer than 202": {answer(http.StatusOK), `status 200 "a reason"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f.onDelete = c.onDelete
-			holdSweep(t, f, 1, `failed {job="j"}: `+c.told+"\n1 of 1 groups stale: 1 failed\n", notDeleted, "--pushgateway.timeout=2s")
+			holdSweep(t, f, 1, `failed {job="j"}: `+c.told+"\n1 of 1 groups stale: 1 failed\n", notDeleted, "--pushgateway.timeout=5s")
 		})
 	}
 }
@@ -254,7 +254,7 @@ func TestSweepThroughAFrontThatFails(t *testing.T) {
 			return n > 1 && answer(http.StatusInternalServerError)(n, w, r)
 		}
 		holdSweep(t, f, 1, "failed {job=\"j\"}: nobody saw whether it is gone: get /api/v1/metrics from the upstream: status 500\n1 of 1 groups stale: 1 failed\n",
-			notDeleted, "--pushgateway.timeout=2s")
+			notDeleted, "--pushgateway.timeout=5s")
 	})
 	t.Run("no listing between batches", func(t *testing.T) {
 		t.Parallel()
@@ -312,13 +312,13 @@ func TestSweepIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	f.server = "pushguard"
 	f.onDelete = func(n int32, w http.ResponseWriter, r *http.Request) bool {
-		time.AfterFunc(50*time.Millisecond, cancel)
+		time.AfterFunc(time.Second, cancel)
 		return answer(http.StatusAccepted)(n, w, r)
 	}
 	s := httptest.NewServer(f)
 	defer s.Close()
 	var out, errs strings.Builder
-	code := run(ctx, []string{"sweep", "--older-than=1s", "--rate=1", s.URL}, strings.NewReader(""), &out, &errs)
+	code := run(ctx, []string{"sweep", "--older-than=1s", "--rate=0.05", s.URL}, strings.NewReader(""), &out, &errs)
 	want := `failed {job="a"}: nobody saw whether it is gone: context canceled
 failed {job="b"}: not tried: context canceled
 2 of 2 groups stale: 2 failed

@@ -14,7 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
+
+	"github.com/pushguard/pushguard/proxy/leaktest"
 )
 
 func TestWatcher(t *testing.T) {
@@ -103,7 +104,7 @@ func replace(t *testing.T, from, to string) {
 }
 
 func TestPolicyWatch(t *testing.T) {
-	t.Cleanup(func() { goleak.VerifyNone(t); http.DefaultClient.CloseIdleConnections() })
+	t.Cleanup(func() { leaktest.None(t); http.DefaultClient.CloseIdleConnections() })
 	upstream, _, release := slowUpstream(t)
 	release()
 	dir := t.TempDir()

@@ -245,7 +245,7 @@ func (p *pair) samePages(t fatal, told []string) {
 
 // await waits for a fault to go away.
 func await(t fatal, fault func() string) {
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		said := fault()
 		if said == "" {
 			return

@@ -18,16 +18,16 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/audit"
 	"github.com/pushguard/pushguard/proxy/console"
+	"github.com/pushguard/pushguard/proxy/leaktest"
 	"github.com/pushguard/pushguard/proxy/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const testPolicy = `version: v1
 # <script>alert("in a comment")</script>
@@ -69,7 +69,7 @@ func newWorld(t *testing.T, change ...func(*proxy.Config)) *world {
 	w.console = console.New(console.Config{Metrics: registry, Version: "1.2.3", Pace: 20 * time.Millisecond})
 	cfg := proxy.Config{
 		Policy: rules, LoadPolicy: func() (*policy.Policy, error) { return w.load() }, Upstream: own, Audit: audit.InMemory(),
-		Metrics: proxy.NewMetrics(registry), Pages: w.console, GroupWait: time.Second,
+		Metrics: proxy.NewMetrics(registry), Pages: w.console, GroupWait: time.Minute,
 		Caps: proxy.Caps{Body: 1 << 20, Decoded: 4 << 20, Samples: 10_000, Labels: 64, LabelValue: 4096},
 	}
 	for _, f := range change {
@@ -113,7 +113,7 @@ func (w *world) push(t *testing.T, want int, job, body string) {
 // eventually waits until a page has the text.
 func (w *world) eventually(t *testing.T, path, text string) string {
 	t.Helper()
-	for range 500 {
+	for range 5000 {
 		if page := w.get(t, http.StatusOK, path); strings.Contains(page, text) {
 			return page
 		}
@@ -347,7 +347,7 @@ func TestLive(t *testing.T) {
 		}
 		w.push(t, 200, "passing", "rows{run_id=\"1\"} 1\n")
 		w.push(t, 422, "broken", tooMany)
-		timeout := time.After(10 * time.Second)
+		timeout := time.After(2 * time.Minute)
 	waiting:
 		for {
 			select {
@@ -389,7 +389,7 @@ func TestStreamsAreBounded(t *testing.T) {
 		t.Errorf("one too many: %d", status)
 	}
 	stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	begun := time.Now()
 	if err := server.Config.Shutdown(ctx); err != nil {

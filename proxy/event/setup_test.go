@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/pushguard/pushguard/proxy/leaktest"
 )
 
 // childEnv has this binary play a guard that is killed: one with its state in that
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		addForEver(dir, os.Getenv(targetEnv), os.Getenv(firstEnv), os.Getenv(begunEnv))
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // noon is when all records of the tests are from.

@@ -25,9 +25,10 @@ func sick(t *testing.T) (url string, hangs *atomic.Bool, asked *atomic.Int64) {
 }
 
 func TestBreaker(t *testing.T) {
+	t.Parallel()
 	url, hangs, asked := sick(t)
-	const pause = 100 * time.Millisecond
-	u := open(t, Config{URL: parse(t, url), Timeout: time.Second, Breaker: Breaker{Failures: 3, Pause: pause}})
+	const pause = 2 * time.Second // longer than what is tried within it takes
+	u := open(t, Config{URL: parse(t, url), Timeout: patient, Breaker: Breaker{Failures: 3, Pause: pause}})
 	push := func() error {
 		_, err := u.Do(t.Context(), Request{Method: http.MethodPut, Key: key("job", "j")})
 		return err
@@ -70,10 +71,14 @@ func TestBreaker(t *testing.T) {
 
 // A caller who gives up says nothing of the upstream.
 func TestBreakerIgnoresWhoGivesUp(t *testing.T) {
-	u := serve(t, func(http.ResponseWriter, *http.Request) { time.Sleep(50 * time.Millisecond) })
-	u.breaker = newBreaker(Breaker{Failures: 1, Pause: time.Minute}, "u", u.logger)
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(10*time.Millisecond, cancel)
+	u := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		if ctx.Err() == nil { // it is the first, whose caller gives up now
+			cancel()
+			<-r.Context().Done()
+		}
+	})
+	u.breaker = newBreaker(Breaker{Failures: 1, Pause: time.Minute}, "u", u.logger)
 	if _, err := u.Do(ctx, Request{Method: http.MethodPut, Key: key("job", "j")}); !errors.Is(err, ErrBroken) {
 		t.Fatalf("the one who gave up: %v", err)
 	}

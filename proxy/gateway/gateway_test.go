@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"go.uber.org/goleak"
 
+	"github.com/pushguard/pushguard/proxy/leaktest"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func key(pairs ...string) wire.Key {
 	var ls []labels.Label

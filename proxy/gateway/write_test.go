@@ -227,7 +227,7 @@ func TestErrorsTellWhatTheUpstreamMayHaveDone(t *testing.T) {
 		"no such host":            {open(t, Config{URL: parse(t, "http://host.invalid:9091")}), t.Context(), ErrUnreachable},
 		"certificate not trusted": {open(t, Config{URL: parse(t, secure.URL)}), t.Context(), ErrUnreachable},
 		"given up before":         {raw(t, patient, hang), ended, ErrUnreachable},
-		"no answer":               {raw(t, 100*time.Millisecond, hang), t.Context(), ErrTimeout},
+		"no answer":               {raw(t, time.Second, hang), t.Context(), ErrTimeout},
 		"reset":                   {raw(t, patient, func(_ int, c net.Conn, _ *http.Request) { reset(c) }), t.Context(), ErrBroken},
 		"closed":                  {raw(t, patient, func(int, net.Conn, *http.Request) {}), t.Context(), ErrBroken},
 		"half a header": {raw(t, patient, func(_ int, c net.Conn, _ *http.Request) {
@@ -294,7 +294,7 @@ func TestStaleConnection(t *testing.T) {
 		_, _ = io.WriteString(second, ok)
 		_ = second.Close()
 	})
-	u := open(t, Config{URL: parse(t, "http://"+l.Addr().String()), Timeout: 5 * time.Second})
+	u := open(t, Config{URL: parse(t, "http://"+l.Addr().String()), Timeout: patient})
 	for i, body := range []string{"x 1\n", "x 2\n"} {
 		a, err := u.Do(t.Context(), Request{Method: http.MethodPost, Key: key("job", "j"), Body: []byte(body)})
 		if err != nil || a.Status != http.StatusOK {
@@ -332,7 +332,7 @@ func TestStaleConnectionAndThenNobody(t *testing.T) {
 		}
 		_ = l.Close()
 	})
-	u := open(t, Config{URL: parse(t, "http://"+l.Addr().String()), Timeout: 5 * time.Second})
+	u := open(t, Config{URL: parse(t, "http://"+l.Addr().String()), Timeout: patient})
 	push := Request{Method: http.MethodPut, Key: key("job", "j"), Body: []byte("x 1\n")}
 	if _, err := u.Do(t.Context(), push); err != nil {
 		t.Fatal(err)

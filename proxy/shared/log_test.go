@@ -91,7 +91,7 @@ func (g *guard) sync(t *testing.T) []string {
 
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it never came to be that " + what)
 		}
@@ -146,7 +146,7 @@ func TestOneOrder(t *testing.T) {
 // stays hears of both, and leads.
 func TestGuardLeaves(t *testing.T) {
 	redis := redistest.Start(t)
-	cfg := shared.Config{URL: redis.URL(), Lease: 500 * time.Millisecond}
+	cfg := shared.Config{URL: redis.URL(), Lease: 3 * time.Second}
 	silent, polite, stays := join(t, cfg), join(t, cfg), join(t, cfg)
 	if !silent.log.Leads() || stays.log.Leads() || stays.log.Guards() != 3 {
 		t.Fatalf("of %d the first leads: %v, the last: %v", stays.log.Guards(), silent.log.Leads(), stays.log.Leads())
@@ -169,7 +169,7 @@ func TestGuardLeaves(t *testing.T) {
 // something: each goes on with all that was ever acknowledged.
 func TestRedisForgets(t *testing.T) {
 	redis := redistest.Start(t)
-	cfg := shared.Config{URL: redis.URL(), Timeout: 300 * time.Millisecond}
+	cfg := shared.Config{URL: redis.URL(), Timeout: 3 * time.Second}
 	a, b := join(t, cfg), join(t, cfg)
 	for n := range 50 {
 		a.do(t, fmt.Sprint("a", n))
@@ -203,7 +203,7 @@ func TestRedisForgets(t *testing.T) {
 // was sent has its place once.
 func TestRedisPauses(t *testing.T) {
 	redis := redistest.Start(t)
-	cfg := shared.Config{URL: redis.URL(), Timeout: 200 * time.Millisecond}
+	cfg := shared.Config{URL: redis.URL(), Timeout: 2 * time.Second}
 	a, b := join(t, cfg), join(t, cfg)
 	a.do(t, "before")
 	redis.Pause()
@@ -211,7 +211,7 @@ func TestRedisPauses(t *testing.T) {
 	if err := a.door.Do(t.Context(), []byte("meanwhile"), nil); err != shared.ErrAway {
 		t.Errorf("Do with a Redis that hangs: %v", err)
 	}
-	if took := time.Since(begun); took > 3*time.Second {
+	if took := time.Since(begun); took > 30*time.Second {
 		t.Errorf("that took %v", took)
 	}
 	redis.Resume()

@@ -14,15 +14,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/model/labels"
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/leaktest"
 	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // model is a Pushgateway of a few lines: families by group, each the body line it came
 // with. While it is away it answers nobody, and may act all the same.
@@ -91,7 +91,7 @@ func (m *model) set(away, acts bool) {
 // opened is a spool that runs, until stop is called.
 func opened(t rapid.TB, dir string, m *model) (s *Spool, stop func()) {
 	t.Helper()
-	d, err := state.Open(context.Background(), dir, state.Options{Sync: state.SyncNever, Wait: time.Second})
+	d, err := state.Open(context.Background(), dir, state.Options{Sync: state.SyncNever, Wait: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func push(t rapid.TB, s *Spool, method, job, body string) gateway.Answer {
 
 func emptied(t rapid.TB, s *Spool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); s.Status().Groups > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); s.Status().Groups > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the spool is not empty: %+v", s.Status())
 		}

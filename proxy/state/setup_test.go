@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
+
+	"github.com/pushguard/pushguard/proxy/leaktest"
 )
 
 // childEnv names the part that this binary plays as a child of a test.
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) {
 		children[part](os.Args[1:])
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // open takes the directory and gives it up when the test ends.

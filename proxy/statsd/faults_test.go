@@ -134,7 +134,9 @@ func TestLossIsBoundedWhenTheExporterIsKilledUnderLoad(t *testing.T) {
 			t.Parallel()
 			e := statsdtest.Start(t)
 			c := fast(e, transport)
-			c.FlushEvery, c.ZeroHold = 2*time.Millisecond, 10*time.Millisecond
+			if transport != "udp" {
+				c.FlushEvery, c.ZeroHold = 2*time.Millisecond, 10*time.Millisecond
+			}
 			s := newSender(t, c)
 			start(t, s)
 			l := newLoad(s, 50)

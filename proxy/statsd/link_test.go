@@ -74,7 +74,7 @@ func TestPeerThatLeavesIsNoticedBeforeTheNextWrite(t *testing.T) {
 // A peer that does not read for a while gets whole lines, each once.
 func TestLinesAreNotTorn(t *testing.T) {
 	l, u := listenTCP(t)
-	s := newSender(t, Config{Address: u, WriteTimeout: 30 * time.Millisecond})
+	s := newSender(t, Config{Address: u, WriteTimeout: 300 * time.Millisecond})
 	t.Cleanup(func() { s.link.close() })
 	ctx := context.Background()
 	s.flush(ctx)

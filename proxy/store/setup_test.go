@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"go.uber.org/goleak"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/leaktest"
 	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		pushForEver(dir)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 func opened(t testing.TB, cfg Config) *Store {

@@ -100,7 +100,7 @@ func rehearseAsServed(t *testing.T, p *policy.Policy, pushgateway *url.URL, test
 	defer front.Close()
 	told := ""
 	// A Pushgateway carries out deletes in its own time.
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		look := policy.TestStep{At: test.Steps[len(requests)-1].At, Want: policy.TestWant{Page: pageOf(t, front.URL)}}
 		test.Steps = append(test.Steps[:len(requests):len(requests)], look)
 		differences, err := trial.Test(t.Context(), trial.Config{Policy: p, Caps: caps}, test)

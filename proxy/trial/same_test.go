@@ -216,7 +216,7 @@ func serve(t *testing.T, p *policy.Policy, pushgateway *url.URL, r proxy.Request
 // empty deletes every group and waits until they are gone.
 func empty(t *testing.T, u *gateway.Upstream) {
 	t.Helper()
-	for range 500 {
+	for range 20_000 {
 		groups, err := u.Groups(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
