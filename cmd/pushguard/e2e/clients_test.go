@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -58,7 +59,7 @@ func needClients(t *testing.T) {
 func program(args ...string) func(*testing.T, string, string, string, ...string) (string, bool) {
 	return func(t *testing.T, url, operation, job string, labels ...string) (string, bool) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		args := slices.Concat(args, []string{url, operation, job}, labels)
 		out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
@@ -144,9 +145,15 @@ func TestClients(t *testing.T) {
 			if out, ok := c.run(t, guard.URL, "delete", "nightly_load", c.runLabel+"="+runIDs[0], "zone=a"); !ok {
 				t.Fatalf("delete: %s", out)
 			}
-			world.Eventually(t, 5*time.Second, func() error {
+			world.Eventually(t, func() error {
 				if s := behind.State(t); len(s) > 0 {
 					return errors.New("the deleted group is still there")
+				}
+				return nil
+			})
+			world.Eventually(t, func() error { // the group is gone before that is written down
+				if n := strings.Count(read(t, audit), "\n"); n < 4 {
+					return fmt.Errorf("the audit log has %d lines, want 4", n)
 				}
 				return nil
 			})

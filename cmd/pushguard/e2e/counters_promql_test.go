@@ -40,7 +40,7 @@ func TestIncreaseInPrometheus(t *testing.T) {
 	exporter, behind := statsdtest.Start(t), world.Pushgateway(t)
 	guard := world.Guard(t, world.GuardOptions{
 		Upstream: behind, Policy: world.Write(t, "policy.yml", routePolicy),
-		Flags: []string{"--statsd.address=" + exporter.Unixgram.String(), "--statsd.zero-hold=2s"},
+		Flags: []string{"--statsd.address=" + exporter.Unixgram.String(), "--statsd.zero-hold=10s"},
 	})
 	server := world.Prometheus(t, fmt.Sprintf(`
 global: {scrape_interval: 1s}
@@ -48,7 +48,7 @@ scrape_configs:
 - {job_name: guard, honor_labels: true, static_configs: [{targets: ['%s']}]}
 - {job_name: exporter, honor_labels: true, static_configs: [{targets: ['%s']}]}
 `, guard.Addr, exporter.Metrics.Host))
-	world.Eventually(t, settling, func() error {
+	world.Eventually(t, func() error {
 		up, err := ask(t, server, `sum(up) == 2`)
 		if err != nil || len(up) == 0 {
 			return errors.Join(err, errors.New("Prometheus has not scraped both yet"))
@@ -117,7 +117,7 @@ func observeTask(t *testing.T, url, job, task string) {
 func settled(t *testing.T, server *world.Process, series string, want float64) string {
 	t.Helper()
 	last := 0.0
-	world.Eventually(t, 2*settling, func() error {
+	world.Eventually(t, func() error {
 		var reply struct {
 			Data struct {
 				Result []struct{ Values [][2]any }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,7 +58,7 @@ func startBusy(t *testing.T) *busy {
 		},
 	})
 	b := &busy{guard, world.Prometheus(t, shippedScrapes(t, guard, exporter)), exporter}
-	world.Eventually(t, settling, func() error {
+	world.Eventually(t, func() error {
 		up, err := ask(t, b.prometheus, `sum(up) == 3`)
 		if err != nil || len(up) == 0 {
 			return errors.Join(err, errors.New("Prometheus has not scraped all three yet"))
@@ -81,9 +83,29 @@ func shippedScrapes(t *testing.T, guard *world.Process, exporter *statsdtest.Exp
 	).Replace(string(content))
 }
 
-// work is one round of what jobs do on a day, and what Airflow says meanwhile.
-func (b *busy) work(t *testing.T, round int) {
+// keepWorking goes on with rounds of work until the test ends: the panels show what was
+// done within the last minute, and take as long to be asked as the machine needs.
+func (b *busy) keepWorking(t *testing.T) {
 	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var rounds sync.WaitGroup
+	t.Cleanup(func() { cancel(); rounds.Wait() })
+	rounds.Go(func() {
+		for round := 0; ctx.Err() == nil; round++ {
+			if err := b.work(t, round); err != nil {
+				t.Error(err)
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(1200 * time.Millisecond):
+			}
+		}
+	})
+}
+
+// work is one round of what jobs do on a day, and what Airflow says meanwhile.
+func (b *busy) work(t *testing.T, round int) error {
 	now := time.Now().Unix()
 	for _, push := range []struct {
 		path, body string
@@ -100,19 +122,18 @@ func (b *busy) work(t *testing.T, round int) {
 		{"broken", "# TYPE job_last_success_unixtime gauge\njob_last_success_unixtime 1\n", true}, // others have it untyped
 	} {
 		if a := b.guard.Push(t, "/metrics/job/"+push.path, push.body); push.fails == (a.Status == 200) {
-			t.Fatalf("%s: %d %s", push.path, a.Status, a.Body)
+			return fmt.Errorf("%s: %d %s", push.path, a.Status, a.Body)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), world.Binary(t), "push", "--job=backup", "--url="+b.guard.URL, "--", "false")
+	cmd := exec.Command(world.Binary(t), "push", "--job=backup", "--url="+b.guard.URL, "--", "false")
 	_ = cmd.Run() // it ends as the command does
 	conn, err := net.Dial("unixgram", b.exporter.Unixgram.Path)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer conn.Close()
-	if _, err := conn.Write([]byte(strings.Join(airflowLines, "\n"))); err != nil {
-		t.Fatal(err)
-	}
+	_, err = conn.Write([]byte(strings.Join(airflowLines, "\n")))
+	return err
 }
 
 // board is what this test needs of a dashboard's file.
@@ -213,12 +234,8 @@ var (
 func TestEveryPanelShowsSomething(t *testing.T) {
 	t.Parallel()
 	b := startBusy(t)
-	for round := range 4 {
-		b.work(t, round)
-		time.Sleep(1200 * time.Millisecond)
-	}
-	scraped := func() error { return shown(t, b.prometheus, `pushguard_job_info{job="backup"}`, nil) }
-	world.Eventually(t, settling, scraped)
+	b.keepWorking(t)
+	world.Eventually(t, func() error { return shown(t, b.prometheus, `pushguard_job_info{job="backup"}`, nil) })
 	asked := 0
 	for _, board := range boards(t) {
 		all := choose(t, board, b.prometheus, "")
@@ -234,7 +251,7 @@ func TestEveryPanelShowsSomething(t *testing.T) {
 					if strings.Contains(query, "$") {
 						t.Fatalf("a variable is left in %s", query)
 					}
-					world.Eventually(t, settling, func() error { return shown(t, b.prometheus, query, needed) })
+					world.Eventually(t, func() error { return shown(t, b.prometheus, query, needed) })
 				})
 			}
 		}
@@ -274,7 +291,7 @@ func shown(t *testing.T, prometheus *world.Process, query string, needed [][]str
 // variable and in the panels.
 func ownersChooseTheirJobs(t *testing.T, b *busy) {
 	for _, board := range boards(t) {
-		world.Eventually(t, settling, func() error {
+		world.Eventually(t, func() error {
 			if jobs := choose(t, board, b.prometheus, "ml")["job"]; jobs != "(crowded|refused|trial)" {
 				return errors.New(jobs)
 			}

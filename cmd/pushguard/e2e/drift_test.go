@@ -38,7 +38,7 @@ func job(t *testing.T, guard *world.Process, name string) jobUse {
 // job.
 func awaitJob(t *testing.T, guard *world.Process, name string, held, over int) {
 	t.Helper()
-	world.Eventually(t, 20*time.Second, func() error {
+	world.Eventually(t, func() error {
 		if got := job(t, guard, name); got.Held != held || got.Over != over {
 			return fmt.Errorf("%s holds %d series, %d over its budget; want %d, %d", name, got.Held, got.Over, held, over)
 		}

@@ -224,7 +224,7 @@ func TestListedEndpointsEmbedded(t *testing.T) {
 	if a := put(open, "/-/quit"); a.Status != 200 || a.Body != "Requesting termination... Goodbye!" {
 		t.Errorf("quit: %d %s", a.Status, a.Body)
 	}
-	world.Eventually(t, 20*time.Second, func() error {
+	world.Eventually(t, func() error {
 		if !strings.Contains(open.Logs(), "msg=Stopped") {
 			return errors.New("it goes on")
 		}

@@ -113,7 +113,7 @@ func TestQuestionsToClickhouse(t *testing.T) {
 	for i, query := range shippedQueries(t, "sql") {
 		// The time of a refusal, and its words, are not this test's.
 		query = strings.Replace(strings.Replace(query, "SELECT ts, job", "SELECT job", 1), ", detail FROM", " FROM", 1)
-		world.Eventually(t, time.Minute, func() error {
+		world.Eventually(t, func() error {
 			if got := ch.Query(t, query); got != want[i] {
 				return fmt.Errorf("%s\nanswers %q, want %q", query, got, want[i])
 			}
@@ -139,7 +139,7 @@ func TestQuestionsToLoki(t *testing.T) {
 		{"scheduled__2 load: no rows", "scheduled__1 extract: out of memory"},
 	}
 	for i, query := range shippedQueries(t, "logql") {
-		world.Eventually(t, time.Minute, func() error {
+		world.Eventually(t, func() error {
 			got := lokiLines(t, loki, query)
 			if len(got) != len(want[i]) {
 				return fmt.Errorf("%s\nanswers %q", query, got)

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
 	"github.com/pushguard/pushguard/proxy/shared/redistest"
@@ -19,16 +18,19 @@ default:
   mode: enforce
   budget: {series: 20, groups: 100, pushes_per_minute: 60}
   counters: {route: totals}
+jobs:
+- {job: often, budget: {pushes_per_minute: 20}}
 `
 
-// fleet is three guards in front of one Pushgateway, with one Redis.
-func fleet(t *testing.T) (guards []*world.Process, redis *redistest.Redis, behind *world.Process) {
+// fleet is three guards in front of one Pushgateway, with one Redis that may take so
+// long to answer.
+func fleet(t *testing.T, timeout string) (guards []*world.Process, redis *redistest.Redis, behind *world.Process) {
 	t.Helper()
 	redis, behind = redistest.Start(t), world.Pushgateway(t)
 	policy := world.Write(t, "policy.yml", fleetPolicy)
 	for range 3 {
 		guards = append(guards, world.Guard(t, world.GuardOptions{
-			Upstream: behind, Policy: policy, Flags: []string{"--state.url=" + redis.URL(), "--state.timeout=500ms", "--pushgateway.timeout=15s"},
+			Upstream: behind, Policy: policy, Flags: []string{"--state.url=" + redis.URL(), "--state.timeout=" + timeout, "--pushgateway.timeout=30s"},
 		}))
 	}
 	return guards, redis, behind
@@ -49,7 +51,7 @@ func total(t *testing.T, guard *world.Process, series string) string {
 // another of them counts once.
 func TestFleet(t *testing.T) {
 	t.Parallel()
-	guards, _, behind := fleet(t)
+	guards, _, behind := fleet(t, "30s")
 	var all sync.WaitGroup
 	for i := range 10 {
 		all.Go(func() {
@@ -73,15 +75,15 @@ func TestFleet(t *testing.T) {
 		t.Errorf("the Pushgateway has %d series of a job that may have 20", held)
 	}
 	taken := 0
-	for i := range 70 {
+	for i := range 25 {
 		if a := guards[i%3].Push(t, "/metrics/job/often", "rows 1\n"); a.Status == http.StatusOK {
 			taken++
 		} else if a.Status != http.StatusTooManyRequests {
 			t.Errorf("push %d: %d %s", i, a.Status, a.Body)
 		}
 	}
-	if taken != 60 {
-		t.Errorf("%d pushes within a minute, want 60", taken)
+	if taken != 20 {
+		t.Errorf("%d pushes within a minute, want 20", taken)
 	}
 }
 
@@ -89,7 +91,7 @@ func TestFleet(t *testing.T) {
 // meanwhile, nothing is sent, and afterwards nothing was forgotten.
 func TestFleetOutage(t *testing.T) {
 	t.Parallel()
-	guards, redis, behind := fleet(t)
+	guards, redis, behind := fleet(t, "3s")
 	count := func(g *world.Process) int {
 		return g.Push(t, "/metrics/job/nightly", "# TYPE failure_count counter\nfailure_count 1\n").Status
 	}
@@ -101,7 +103,7 @@ func TestFleetOutage(t *testing.T) {
 	counted := 6
 	for _, outage := range []struct{ begin, end func() }{{redis.Pause, redis.Resume}, {redis.Kill, redis.Restart}} {
 		outage.begin()
-		world.Eventually(t, 10*time.Second, func() error {
+		world.Eventually(t, func() error {
 			a := guards[0].Push(t, "/metrics/job/away", "rows 1\n")
 			if a.Status != http.StatusServiceUnavailable || !strings.Contains(a.Body, "Redis") || a.Header.Get("Retry-After") == "" {
 				return fmt.Errorf("%d %s", a.Status, a.Body)
@@ -113,7 +115,7 @@ func TestFleetOutage(t *testing.T) {
 		}
 		outage.end()
 		for i, g := range guards {
-			world.Eventually(t, 20*time.Second, func() error {
+			world.Eventually(t, func() error {
 				if got := count(g); got != http.StatusOK {
 					return fmt.Errorf("guard %d: %d", i, got)
 				}
@@ -136,7 +138,7 @@ func TestFleetOutage(t *testing.T) {
 // counts until that is read back, and the group is another's after the lease.
 func TestFleetKill(t *testing.T) {
 	t.Parallel()
-	guards, _, behind := fleet(t)
+	guards, _, behind := fleet(t, "30s")
 	mustPush(t, guards[1], "/metrics/job/j", "rows 1\n")
 	behind.Freeze(t)
 	sent := make(chan struct{})
@@ -144,7 +146,7 @@ func TestFleetKill(t *testing.T) {
 		defer close(sent)
 		_, _ = http.Post(guards[0].URL+"/metrics/job/j", "text/plain", strings.NewReader("more 1\n"))
 	}()
-	world.Eventually(t, 10*time.Second, func() error {
+	world.Eventually(t, func() error {
 		if body := guards[1].Get(t, "/guard/api/v1/jobs/j").Body; !strings.Contains(body, `"series":4`) && !strings.Contains(body, `"series": 4`) {
 			return fmt.Errorf("nothing is reserved: %s", body)
 		}
@@ -153,7 +155,7 @@ func TestFleetKill(t *testing.T) {
 	guards[0].Kill()
 	<-sent
 	behind.Thaw(t)
-	world.Eventually(t, 30*time.Second, func() error {
+	world.Eventually(t, func() error {
 		if a := guards[2].Push(t, "/metrics/job/j", "rows 2\n"); a.Status != http.StatusOK {
 			return fmt.Errorf("%d %s", a.Status, a.Body)
 		}

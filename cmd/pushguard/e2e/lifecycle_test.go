@@ -27,9 +27,14 @@ func TestTermination(t *testing.T) {
 			raw := request.Bytes(guard.Addr)
 			c := guard.Dial(t)
 			c.Write(raw[:len(raw)/2])
-			time.Sleep(200 * time.Millisecond) // so that the guard has seen the headers
+			world.Eventually(t, func() error { // it has seen the headers
+				if own(t, guard, "pushguard_in_flight_bytes") == 0 {
+					return errors.New("the guard does not know of the push yet")
+				}
+				return nil
+			})
 			guard.Signal(t)
-			world.Eventually(t, 5*time.Second, func() error {
+			world.Eventually(t, func() error {
 				if conn, err := net.Dial("tcp", guard.Addr); err == nil {
 					conn.Close()
 					return errors.New("it still takes connections after SIGTERM")
@@ -40,7 +45,7 @@ func TestTermination(t *testing.T) {
 			if got := c.Read(http.MethodPost); got.Status != http.StatusOK {
 				t.Errorf("the push in flight: %d %q", got.Status, got.Body)
 			}
-			if code, err := guard.Wait(10 * time.Second); err != nil || code != 0 {
+			if code, err := guard.Wait(); err != nil || code != 0 {
 				t.Errorf("exit %d, %v, want 0", code, err)
 			}
 			if _, found := behind.State(t).Group(map[string]string{"job": "last"}); !found {
@@ -86,7 +91,8 @@ func command(t *testing.T, args ...string) outcome {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(15*time.Second, func() { _ = cmd.Process.Kill() })
+	const patience = 2 * time.Minute
+	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	err := cmd.Wait()
 	var exit *exec.ExitError
@@ -94,7 +100,7 @@ func command(t *testing.T, args ...string) outcome {
 		t.Fatal(err)
 	}
 	if !cmd.ProcessState.Exited() {
-		t.Fatalf("pushguard %s still runs after 15 s:\n%s", strings.Join(args, " "), stderr.String())
+		t.Fatalf("pushguard %s still runs after %s:\n%s", strings.Join(args, " "), patience, stderr.String())
 	}
 	return outcome{code: cmd.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String()}
 }

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -41,7 +40,7 @@ func TestRunSnapshots(t *testing.T) {
 	for run := runs - left + 1; run < runs; run++ {
 		want = append(want, key(run))
 	}
-	world.Eventually(t, 20*time.Second, func() error {
+	world.Eventually(t, func() error {
 		if diff := cmp.Diff(keysOf(want), behind.State(t).Keys()); diff != "" {
 			return fmt.Errorf("groups (-want +left):\n%s", diff)
 		}

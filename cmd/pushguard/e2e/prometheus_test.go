@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -39,7 +38,7 @@ scrape_configs:
 		`sum(push_failure_time_seconds{job="nightly"})`: {"=": "0"},
 	} {
 		t.Run(query, func(t *testing.T) {
-			world.Eventually(t, 30*time.Second, func() error {
+			world.Eventually(t, func() error {
 				up, err := ask(t, prometheus, `up{job="pushed"} == 1`)
 				if err != nil || len(up) == 0 {
 					return errors.Join(err, errors.New("Prometheus has not scraped yet"))

@@ -13,7 +13,11 @@ import (
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
 )
 
-func spooling(t *testing.T, behind *world.Process, flags ...string) world.GuardOptions {
+// patient is longer than a Pushgateway takes that is not away.
+const patient = 20 * time.Second
+
+// spooling is a guard that keeps what its Pushgateway does not answer within some time.
+func spooling(t *testing.T, behind *world.Process, after time.Duration, flags ...string) world.GuardOptions {
 	t.Helper()
 	return world.GuardOptions{
 		Upstream: behind,
@@ -24,7 +28,7 @@ jobs:
 - {job: reported, mode: report}
 `),
 		Flags: append([]string{
-			"--pushgateway.spool", "--state.dir=" + t.TempDir(), "--pushgateway.spool-after=300ms", "--pushgateway.timeout=2s",
+			"--pushgateway.spool", "--state.dir=" + t.TempDir(), "--pushgateway.spool-after=" + after.String(), "--pushgateway.timeout=" + max(10*after, 5*time.Second).String(),
 			"--pushgateway.breaker-failures=3", "--pushgateway.breaker-pause=200ms", "--pushgateway.watch-interval=100ms",
 		}, flags...),
 	}
@@ -34,7 +38,7 @@ jobs:
 func listed(t *testing.T, options world.GuardOptions) *world.Process {
 	t.Helper()
 	guard := world.Guard(t, options)
-	world.Eventually(t, 10*time.Second, func() error {
+	world.Eventually(t, func() error {
 		if a := guard.Get(t, "/-/ready"); a.Status != 200 || a.Body != "OK" {
 			return fmt.Errorf("ready: %d %q", a.Status, a.Body)
 		}
@@ -46,7 +50,7 @@ func listed(t *testing.T, options world.GuardOptions) *world.Process {
 // drained waits until nothing is kept any more.
 func drained(t *testing.T, guard *world.Process) {
 	t.Helper()
-	world.Eventually(t, 30*time.Second, func() error {
+	world.Eventually(t, func() error {
 		if own := guard.Get(t, "/guard/metrics").Body; !strings.Contains(own, "\npushguard_spool_groups 0\n") {
 			return fmt.Errorf("the spool is not empty:\n%s", grep(own, "pushguard_spool"))
 		}
@@ -76,7 +80,7 @@ func TestSpool(t *testing.T) {
 	t.Parallel()
 	behind := world.Pushgateway(t)
 	audit := filepath.Join(t.TempDir(), "audit.jsonl")
-	options := spooling(t, behind, "--audit.all")
+	options := spooling(t, behind, patient, "--audit.all")
 	options.Audit = audit
 	guard := listed(t, options)
 	write(t, guard, "PUT", "/metrics/job/erased", "# TYPE x gauge\nx 1\n", 200)
@@ -98,7 +102,7 @@ func TestSpool(t *testing.T) {
 	}
 	behind = behind.Again(t)
 	drained(t, guard)
-	world.Eventually(t, 10*time.Second, func() error {
+	world.Eventually(t, func() error {
 		return holds(behind.Scrape(t, ""), map[string]float64{
 			`x{job="put"}`: 2, `x{job="post"}`: 1, `y{job="post"}`: 2, `z{job="post"}`: 3, `z{job="again"}`: 9, `x{job="reported"}`: 5,
 		}, `y{job="put"}`, `x{job="erased"}`, `x{job="again"}`, `x{job="refused"}`)
@@ -131,7 +135,7 @@ func holds(page world.Samples, want map[string]float64, absent ...string) error 
 func TestSpoolRefusedLate(t *testing.T) {
 	t.Parallel()
 	behind := world.Pushgateway(t)
-	options := spooling(t, behind)
+	options := spooling(t, behind, 3*time.Second)
 	options.Audit = filepath.Join(t.TempDir(), "audit.jsonl")
 	guard := listed(t, options)
 	write(t, guard, "PUT", "/metrics/job/first", "# TYPE x gauge\nx 1\n", 200)
@@ -139,11 +143,13 @@ func TestSpoolRefusedLate(t *testing.T) {
 	write(t, guard, "PUT", "/metrics/job/second", "# TYPE x untyped\nx 1\n# TYPE fine gauge\nfine 1\n", 202)
 	behind.Thaw(t)
 	drained(t, guard)
-	own := guard.Get(t, "/guard/metrics").Body
-	if !strings.Contains(own, `pushguard_spool_pushes_total{result="rejected"} 1`) {
-		t.Errorf("it is not counted:\n%s", grep(own, "pushguard_spool"))
-	}
-	world.Eventually(t, 10*time.Second, func() error {
+	world.Eventually(t, func() error {
+		if own := guard.Get(t, "/guard/metrics").Body; !strings.Contains(own, `pushguard_spool_pushes_total{result="rejected"} 1`) {
+			return fmt.Errorf("it is not counted:\n%s", grep(own, "pushguard_spool"))
+		}
+		return nil
+	})
+	world.Eventually(t, func() error {
 		log, _ := os.ReadFile(options.Audit)
 		if !strings.Contains(string(log), `"job":"second"`) || !strings.Contains(string(log), `"reason":"spooled"`) {
 			return fmt.Errorf("the audit log does not say so:\n%s", log)
@@ -159,7 +165,7 @@ func TestSpoolRefusedLate(t *testing.T) {
 func TestSpoolIsBounded(t *testing.T) {
 	t.Parallel()
 	behind := world.Pushgateway(t)
-	guard := listed(t, spooling(t, behind, "--pushgateway.spool-groups=2", "--pushgateway.spool-size=2KiB"))
+	guard := listed(t, spooling(t, behind, patient, "--pushgateway.spool-groups=2", "--pushgateway.spool-size=2KiB"))
 	behind.Kill()
 	write(t, guard, "PUT", "/metrics/job/a", "# TYPE x gauge\nx 1\n", 202)
 	write(t, guard, "PUT", "/metrics/job/b", "# TYPE x gauge\nx 1\n", 202)
@@ -182,7 +188,7 @@ func TestSpoolIsBounded(t *testing.T) {
 func TestSpoolOutlivesKills(t *testing.T) {
 	t.Parallel()
 	behind := world.Pushgateway(t)
-	options := spooling(t, behind)
+	options := spooling(t, behind, 300*time.Millisecond)
 	guard := listed(t, options)
 	options.Addr = guard.Addr
 	model := map[string]map[string]float64{} // what each job holds, by family

@@ -86,7 +86,7 @@ func TestUncheckedRestartsEmpty(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond) // it tells in whole seconds when it started
 	behind.Kill()
 	behind = behind.Again(t)
-	world.Eventually(t, 30*time.Second, func() error {
+	world.Eventually(t, func() error {
 		if a := guard.Push(t, contradictions[0].path, contradictions[0].body); a.Status != http.StatusOK {
 			return fmt.Errorf("%d %s", a.Status, a.Body)
 		}

@@ -151,14 +151,14 @@ func launch(t testing.TB, name, path, addr, prefix string, args []string) *Proce
 	return p
 }
 
-// ready reports whether the server answers 200 to /-/ready before it ends or 20
-// seconds are over.
+// ready reports whether the server answers 200 to /-/ready before it ends or
+// patience is over.
 func (p *Process) ready() bool {
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // it is only asked whether it is there
 	}}
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		if resp, err := client.Get(p.URL + "/-/ready"); err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
@@ -207,14 +207,14 @@ func (p *Process) Stop(t testing.TB) {
 		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Errorf("%s: SIGTERM: %v", p.Name, err)
 		}
-		if code, err := p.Wait(30 * time.Second); err != nil || code != 0 {
+		if code, err := p.Wait(); err != nil || code != 0 {
 			t.Errorf("%s: exit %d, %v, want exit 0", p.Name, code, err)
 		}
 	})
 }
 
 // Wait waits for the process to end and returns its exit code.
-func (p *Process) Wait(patience time.Duration) (int, error) {
+func (p *Process) Wait() (int, error) {
 	select {
 	case <-p.done:
 		return p.cmd.ProcessState.ExitCode(), nil

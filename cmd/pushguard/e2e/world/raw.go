@@ -15,9 +15,6 @@ import (
 	"time"
 )
 
-// patience is how long a server may take over one answer.
-const patience = 60 * time.Second
-
 // Request is one HTTP request as it goes on the wire, byte by byte: no header
 // is added but Host and the framing, and nothing is put right. The zero values
 // of Method and Proto are POST and HTTP/1.1.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -151,7 +150,7 @@ func (p *Process) Wipe(t testing.TB) {
 	if answer.Status != http.StatusAccepted {
 		t.Fatalf("%s: wipe: %d %s", p.Name, answer.Status, answer.Body)
 	}
-	Eventually(t, 10*time.Second, func() error {
+	Eventually(t, func() error {
 		if s := p.State(t); len(s) > 0 {
 			return fmt.Errorf("%d groups are left after a wipe", len(s))
 		}

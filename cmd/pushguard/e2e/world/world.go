@@ -35,6 +35,11 @@ const (
 	binaryEnv = "PUSHGUARD_BINARY"
 )
 
+// patience is how long anything may take that is to happen: a start, an end, an answer,
+// a state. It is far more than it takes, so that no test depends on how fast the
+// machine is or how much else it does.
+const patience = 2 * time.Minute
+
 // Race reports whether the binary under test carries the race detector, which
 // takes several times the memory and the time.
 func Race() bool { return os.Getenv(raceEnv) == "1" }
@@ -129,8 +134,8 @@ func Write(t testing.TB, name, content string) string {
 }
 
 // Eventually calls check until it returns nil, and fails the test with its last
-// error when the patience is over.
-func Eventually(t testing.TB, patience time.Duration, check func() error) {
+// error when patience is over.
+func Eventually(t testing.TB, check func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
