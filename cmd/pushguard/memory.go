@@ -55,10 +55,10 @@ func (f *memoryFlags) limit(logger *slog.Logger) {
 
 // memoryUse is what the heap holds, in bytes.
 type memoryUse struct {
-	live    uint64 // reachable when the collector ran last
-	objects uint64 // what was reachable then or allocated since
-	free    uint64 // of no object, and not given back
-	cycles  uint64 // of the collector
+	live      uint64 // reachable when the collector ran last
+	objects   uint64 // what was reachable then or allocated since
+	free      uint64 // of no object, and not given back
+	allocated uint64 // since the process began
 }
 
 // spare is what could be given back.
@@ -69,11 +69,11 @@ func readMemoryUse() memoryUse {
 		{Name: "/gc/heap/live:bytes"},
 		{Name: "/memory/classes/heap/objects:bytes"},
 		{Name: "/memory/classes/heap/free:bytes"},
-		{Name: "/gc/cycles/total:gc-cycles"},
+		{Name: "/gc/heap/allocs:bytes"},
 	}
 	metrics.Read(samples)
 	value := func(i int) uint64 { return samples[i].Value.Uint64() }
-	return memoryUse{live: value(0), objects: value(1), free: value(2), cycles: value(3)}
+	return memoryUse{live: value(0), objects: value(1), free: value(2), allocated: value(3)}
 }
 
 // releaser gives memory back that a load has left behind. Go's collector runs when as
@@ -85,13 +85,14 @@ type releaser struct {
 	release  func()
 	now      func() time.Time
 
-	cycles uint64    // at the last look
-	next   time.Time // not before
+	allocated uint64    // at the last look
+	next      time.Time // not before
 }
 
 const (
-	// releaseShare is the part of the live heap that may be spare, as its inverse, and
-	// releaseLeast what is not worth the trouble.
+	// releaseShare is the part of the live heap that may be spare, and of what is spare
+	// that may be allocated anew from look to look, as its inverse; releaseLeast is what is
+	// not worth the trouble.
 	releaseShare = 10
 	releaseLeast = 4 << 20
 	// releasePause is how much longer than a release the time until the next is.
@@ -116,12 +117,12 @@ func (r *releaser) run(ctx context.Context) error {
 	}
 }
 
-// look gives back what is spare, if that is much and the collector did not run since the
-// last look: while it does, what is spare will be used again.
+// look gives back what is spare, if that is much, and little was allocated since the last
+// look: what is spare would be used again.
 func (r *releaser) look() {
 	u := r.use()
-	quiet := u.cycles == r.cycles
-	r.cycles = u.cycles
+	quiet := u.allocated-r.allocated <= u.spare()/releaseShare
+	r.allocated = u.allocated
 	begun := r.now()
 	if !quiet || u.spare() <= max(u.live/releaseShare, releaseLeast) || begun.Before(r.next) {
 		return
@@ -129,7 +130,6 @@ func (r *releaser) look() {
 	r.release()
 	ended := r.now()
 	r.next = ended.Add(releasePause * ended.Sub(begun))
-	r.cycles = r.use().cycles
 }
 
 // run is the lifecycle of a releaser.

@@ -26,7 +26,8 @@ func TestReleaseWhatIsSpare(t *testing.T) {
 		{"more than a tenth", memoryUse{live: 1000 * mib, objects: 1100*mib + 1}, true},
 		{"free and not given back", memoryUse{live: 10 * mib, objects: 10 * mib, free: 5 * mib}, true},
 		{"much was freed", memoryUse{live: 100 * mib, objects: 10 * mib}, false},
-		{"the collector ran since", memoryUse{live: 10 * mib, objects: 20 * mib, cycles: 1}, false},
+		{"a tenth of it is new", memoryUse{live: 10 * mib, objects: 20 * mib, allocated: mib}, true},
+		{"more than a tenth", memoryUse{live: 10 * mib, objects: 20 * mib, allocated: mib + 1}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			released := false
@@ -43,7 +44,7 @@ func TestReleaseWhatIsSpare(t *testing.T) {
 func TestReleaseCostsAFiftieth(t *testing.T) {
 	now, releases := time.Unix(0, 0), 0
 	r := releaser{
-		use:     func() memoryUse { return memoryUse{live: 1, objects: 1 << 30, cycles: uint64(releases)} },
+		use:     func() memoryUse { return memoryUse{live: 1, objects: 1 << 30} },
 		release: func() { releases++; now = now.Add(time.Second) },
 		now:     func() time.Time { return now },
 	}
@@ -67,7 +68,7 @@ func TestReleaseForReal(t *testing.T) {
 		t.Fatal("unreachable")
 	}
 	block = nil
-	r.cycles = before.cycles
+	r.allocated = before.allocated
 	r.look()
 	if after := r.use(); before.spare() < 64<<20 || after.spare() > before.spare()-60<<20 {
 		t.Errorf("%d MiB to spare, before %d MiB", after.spare()>>20, before.spare()>>20)
