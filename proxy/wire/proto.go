@@ -137,20 +137,7 @@ func (p *Push) family(msg Span) error {
 	at := int32(len(p.Families))
 	p.Families = append(p.Families, Family{Message: msg})
 	family := &p.Families[at]
-	// A family's name and type may come after its metrics.
-	err := fields(p.bytes(msg), func(f field) error {
-		switch {
-		case f.is(familyName):
-			b := f.value
-			family.Name = unsafe.String(unsafe.SliceData(b), len(b))
-		case f.num == familyType && f.typ == protowire.VarintType:
-			family.Type = dto.MetricType(int32(f.varint()))
-		case f.is(familyHelp), f.is(familyUnit):
-			return checkHelp(family.Name, f.value)
-		}
-		return nil
-	})
-	if err != nil {
+	if err := family.read(p.bytes(msg)); err != nil {
 		return err
 	}
 	if err := p.limits.checkText("", len(family.Name)); err != nil {
@@ -168,6 +155,33 @@ func (p *Push) family(msg Span) error {
 	})
 }
 
+// read takes from a message what it says of the family, which may come after its
+// metrics. Of a field that comes twice the last one holds, as everywhere in protobuf.
+func (family *Family) read(msg []byte) error {
+	var help, unit []byte
+	err := fields(msg, func(f field) error {
+		switch {
+		case f.is(familyName):
+			b := f.value
+			family.Name = unsafe.String(unsafe.SliceData(b), len(b))
+		case f.num == familyType && f.typ == protowire.VarintType:
+			family.Type = dto.MetricType(int32(f.varint()))
+		case f.is(familyHelp):
+			help = f.value
+		case f.is(familyUnit):
+			unit = f.value
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !utf8.Valid(help) || !utf8.Valid(unit) {
+		return helpError(family.Name)
+	}
+	return nil
+}
+
 // protobufLabels appends the labels of an identity that a metricWalk accepted.
 func protobufLabels(dst []labels.Label, id []byte) []labels.Label {
 	for len(id) > 0 {
@@ -182,10 +196,7 @@ func protobufLabels(dst []labels.Label, id []byte) []labels.Label {
 	return dst
 }
 
-func checkHelp(family string, text []byte) error {
-	if utf8.Valid(text) {
-		return nil
-	}
+func helpError(family string) error {
 	return &Error{
 		Reason: fmt.Sprintf("help text of metric %.100q is not valid UTF-8", family),
 		Fix:    "encode the HELP text as UTF-8: Prometheus refuses the whole scrape, of every job, over one that is not",
