@@ -68,14 +68,18 @@ func (a *ages) first() *group {
 }
 
 func (a *ages) sort() {
-	if !a.mixed {
-		return
+	if a.mixed {
+		a.arrange(func(x, y *group) int { return cmp.Compare(x.at, y.at) })
 	}
+}
+
+// arrange orders the list. Groups that are equal stay as they are.
+func (a *ages) arrange(compare func(x, y *group) int) {
 	var all []*group
 	for g := a.oldest; g != nil; g = g.newer {
 		all = append(all, g)
 	}
-	slices.SortStableFunc(all, func(x, y *group) int { return cmp.Compare(x.at, y.at) })
+	slices.SortStableFunc(all, compare)
 	*a = ages{lost: true}
 	for _, g := range all {
 		a.push(g)

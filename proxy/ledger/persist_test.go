@@ -197,6 +197,24 @@ func TestAPushThatChangesNothingWritesItsTime(t *testing.T) {
 	}
 }
 
+// TestTheOldestGoesAfterARestart, too, where all were pushed to within a minute.
+func TestTheOldestGoesAfterARestart(t *testing.T) {
+	k := openKept(t, t.TempDir(), newHand())
+	budget := Budget{Groups: 3}
+	for _, c := range []Claim{nth(0, 1, budget), nth(1, 1, budget), nth(2, 1, budget), nth(0, 2, budget)} {
+		admit(t, k.Book, c).Settle(Applied)
+		k.clock.wait(time.Second)
+	}
+	k.close()
+	k.open(secret)
+	for n := range 3 {
+		g := admit(t, k.Book, nth(3+n, 1, budget))
+		wantEvicts(t, g.Ruling, (1+n)%3)
+		g.Settle(Applied)
+		admit(t, k.Book, evicting(g.Evict[0])).Settle(Applied)
+	}
+}
+
 // TestAGroupThatMovesIsWritten has another job pay for what stays as it is.
 func TestAGroupThatMovesIsWritten(t *testing.T) {
 	k := openKept(t, t.TempDir(), newHand())

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"math"
 	"time"
 
@@ -206,9 +207,14 @@ func (r *restorer) assign(w *window, s span, ticks []tick) {
 	}
 }
 
-// finish leaves out what is too old to count.
+// finish leaves out what is too old to count, and puts the groups of each job in the
+// order in which they were pushed to: what was pushed to within the last minute is all
+// as young as now.
 func (r *restorer) finish() {
 	at := r.book.clock.at
+	for _, j := range r.book.jobs {
+		j.ages.arrange(func(x, y *group) int { return cmp.Compare(x.kept, y.kept) })
+	}
 	for _, a := range r.book.idles.accounts {
 		if a.spent(at) {
 			r.book.idles.drop(a)
