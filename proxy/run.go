@@ -101,8 +101,12 @@ func (g *Guard) start(ctx context.Context) {
 }
 
 // watchUpstream lists the groups again if the upstream has restarted since they
-// were listed for that last. One that does not answer is asked again next time.
+// were listed for that last, or if a listing is due and no write comes by to begin it.
+// One that does not answer is asked again next time.
 func (g *Guard) watchUpstream(ctx context.Context) {
+	if g.known() {
+		g.readBack(ctx)
+	}
 	started, err := g.cfg.Upstream.Started(ctx)
 	if err != nil {
 		g.logger.Debug("The Pushgateway does not say when it started", "err", err)

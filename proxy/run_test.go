@@ -14,8 +14,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 	"github.com/pushguard/pushguard/proxy/leaktest"
+	"github.com/pushguard/pushguard/proxy/wire"
 )
 
 // rhythmOf changes a guard's rhythm, whose upstream tells the times of pushes.
@@ -225,6 +227,53 @@ func TestRestartOfTheUpstream(t *testing.T) {
 	a := g.push(t, 422, http.MethodPut, "/metrics/job/a/run/2", "rows 1\n")
 	if !strings.HasPrefix(a.Body, "new_series_per_hour: ") {
 		t.Errorf("refused: %q", a.Body)
+	}
+}
+
+// silent is an upstream whose listings say nothing of any group, so many times.
+type silent struct {
+	proxy.Upstream
+	times atomic.Int32
+	asked atomic.Int32 // when it started
+}
+
+func (s *silent) Started(ctx context.Context) (time.Time, error) {
+	defer s.asked.Add(1)
+	return s.Upstream.Started(ctx)
+}
+
+func (s *silent) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error) {
+	groups, err := s.Upstream.Groups(ctx, seed)
+	if err == nil && s.times.Add(-1) >= 0 {
+		return groups, &gateway.Partial{Unknown: func(wire.Key) bool { return true }}
+	}
+	return groups, err
+}
+
+// TestListingsThatSayNothing of a group, as while a push of it waits in a spool, are
+// repeated until one does, though nobody pushes.
+func TestListingsThatSayNothing(t *testing.T) {
+	t.Parallel()
+	front, restart := restarting(t)
+	behind := &silent{}
+	g := newLiving(t, front.url, "version: v1\ndefault: {mode: enforce}\n", func(c *proxy.Config) {
+		c.Rhythm = proxy.Rhythm{Watch: 10 * time.Millisecond}
+		behind.Upstream = c.Upstream.(untimed).Upstream
+		c.Upstream = behind
+	})
+	g.run(t)
+	g.push(t, 200, http.MethodPut, "/metrics/job/a", "rows 1\n")
+	eventually(t, func() error { // until the guard is past its start
+		if behind.asked.Load() < 3 {
+			return errors.New("it is not asked when it started")
+		}
+		return nil
+	})
+	behind.times.Store(2)
+	restart()
+	g.unknown(t)
+	if n := behind.times.Load(); n >= 0 {
+		t.Errorf("%d listings that say nothing are left", n+1)
 	}
 }
 

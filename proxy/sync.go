@@ -20,6 +20,9 @@ const (
 	resyncEvery = time.Second
 	// listingTime bounds how long reading them may take.
 	listingTime = 5 * time.Minute
+	// partialShare is the part of the time, one in so many, that is spent on listings
+	// that say nothing of some groups: they are repeated until one tells all.
+	partialShare = 50
 	// leastWait is how long a push waits for them, however short its patience.
 	leastWait = time.Second
 )
@@ -103,9 +106,9 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, listingTime)
 	defer cancel()
 	begun := g.cfg.Now() // what comes later may be missing in the listing
+	var unlisted func(wire.Key) bool
 	err := g.book.LoadSome(func() ([]ledger.Group, func(wire.Key) bool, error) {
 		listed, err := g.cfg.Upstream.Groups(ctx, g.seed)
-		var unlisted func(wire.Key) bool
 		if partial := new(gateway.Partial); errors.As(err, &partial) {
 			unlisted, err = partial.Unknown, nil
 		}
@@ -129,6 +132,9 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 		return fmt.Errorf("%w: reading its groups: %w", errUpstream, err)
 	}
 	g.synced.Store(begun.UnixNano())
+	if unlisted != nil {
+		g.doubtAfter(resyncEvery + partialShare*g.cfg.Now().Sub(begun))
+	}
 	return nil
 }
 
