@@ -17,7 +17,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	heldDesc = describe("series_held",
-		"Series that a job holds, in the Pushgateway behind, its own two of each group among them, and in the guard's totals.", "job")
+		"Series that a job holds, in the Pushgateway behind, its own two of each group among them, and in the guard's totals or in what it sends to StatsD.", "job")
 	shadowDesc = describe("series_shadow",
 		"Series that it would hold under enforcement; only of jobs in report.", "job")
 	budgetDesc = describe("series_budget",
