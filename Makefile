@@ -7,6 +7,7 @@ INFO     := github.com/prometheus/common/version
 TOOL     := go tool -modfile=tools.mod
 UNIT     := $$(go list ./... | grep -v /e2e)
 FUZZTIME ?= 30s
+SOAK     ?= 1h
 BIN      ?= bin/pushguard
 
 help: ## list the targets
@@ -55,8 +56,12 @@ bench-gateway: ## pushguard beside the Pushgateway and haproxy, a table in a qua
 	@testdata/install.sh haproxy
 	go run ./cmd/pushguard/e2e/gateways
 
+soak: ## SOAK (1h) of mixed load with a fault every minute, and everything as a model has it
+	@command -v prometheus-pushgateway >/dev/null || testdata/install.sh pushgateway
+	go run ./cmd/pushguard/e2e/soak -length $(SOAK)
+
 fuzz: ## every fuzz test for FUZZTIME (30s)
 	@go test -list '^Fuzz' $(UNIT) | awk '/^Fuzz/ {f[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, f[i]; n = 0}' | \
 	while read -r pkg name; do echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; done
 
-.PHONY: help build dist run demo test test-loki loki lint bench bench-explosion bench-gateway fuzz
+.PHONY: help build dist run demo test test-loki loki lint bench bench-explosion bench-gateway soak fuzz

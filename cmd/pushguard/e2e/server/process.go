@@ -71,6 +71,8 @@ func StartAt(ctx context.Context, address, name, path string, args ...string) (*
 	p := &Process{Name: name, URL: "http://" + address, logs: new(bytes.Buffer), Done: make(chan struct{})}
 	p.cmd = exec.Command(path, args...)
 	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
+	// A program that is killed must not leave servers behind.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -126,6 +128,9 @@ func (p *Process) Stop() {
 		<-p.Done
 	}
 }
+
+// Signal sends a signal to the process.
+func (p *Process) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
 
 // Kill ends the process by force and does not wait for it.
 func (p *Process) Kill() { _ = p.cmd.Process.Kill() }
