@@ -206,6 +206,7 @@ jobs:
 			g.do(http.MethodPost, target, randomBody(r))
 		}
 	}
+	g.push(t, 200, http.MethodPost, "/metrics/job/first", "") // behind what is deleted
 	want := scrapedByJob(g.do(http.MethodGet, "/metrics", "").Body, jobs)
 	total := 0
 	for job, n := range want {

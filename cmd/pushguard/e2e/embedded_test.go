@@ -86,11 +86,13 @@ func TestEmbeddedLikeAPushgateway(t *testing.T) {
 		if i%10 > 0 && i > 50 {
 			continue
 		}
+		fence(t, bare, "")
+		fence(t, guard, "")
 		state := guard.State(t)
 		if diff := cmp.Diff(bare.State(t), state); diff != "" {
 			t.Fatalf("after request %d, %s %s\n%s\nthe groups differ (-Pushgateway +guard):\n%s", i, request.Method, request.Target, request.Body, diff)
 		}
-		if len(state) == 0 {
+		if len(state) == 1 { // that of the fence
 			continue // an empty page is none to a Pushgateway, which has its own metrics on it
 		}
 		if diff := cmp.Diff(pushed(bare.Scrape(t, "")), pushed(guard.Scrape(t, ""))); diff != "" {

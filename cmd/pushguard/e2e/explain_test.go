@@ -45,7 +45,7 @@ func TestExplainForetells(t *testing.T) {
 	statuses := map[int]int{}
 	for range 150 {
 		r := randomWrite(chance)
-		behind.Push(t, "/metrics/job/fence", "fence 1\n") // answered once all earlier deletes are done
+		fence(t, behind, "")
 		before, page, own := behind.State(t), exposed(t, guard), ofJobs(t, guard)
 		told := foretell(t, guard, r)
 		if diff := cmp.Diff(before, behind.State(t)) + cmp.Diff(page, exposed(t, guard)) + cmp.Diff(own, ofJobs(t, guard)); diff != "" {

@@ -57,6 +57,8 @@ func TestShadowChangesNothing(t *testing.T) {
 			t.Fatalf("%+v", r)
 		}
 	}
+	fence(t, bare, "")
+	fence(t, behind, "")
 	if diff := cmp.Diff(bare.State(t), behind.State(t)); diff != "" {
 		t.Errorf("the state differs (-bare +behind the guard):\n%s", diff)
 	}

@@ -230,7 +230,7 @@ func TestSpoolOutlivesKills(t *testing.T) {
 		}
 	}
 	drained(t, guard)
-	time.Sleep(100 * time.Millisecond)
+	fence(t, behind, "")
 	page := behind.Scrape(t, "")
 	for i := range 6 {
 		job := fmt.Sprintf("j%d", i)

@@ -70,6 +70,10 @@ func sameBothWays(t *testing.T, c protocolCase, bare, behind, guard *world.Proce
 	}
 	holdSame(t, want, got)
 	holdContent(t, want, got)
+	if c.request.Method == http.MethodDelete || strings.Contains(c.name, "wipe") {
+		fence(t, bare, "")
+		fence(t, behind, "")
+	}
 	if diff := cmp.Diff(bare.State(t), behind.State(t)); diff != "" {
 		t.Errorf("the state differs from that of a Pushgateway without a guard (-bare +guarded):\n%s", diff)
 	}
@@ -97,8 +101,14 @@ func empty(t *testing.T, p *world.Process) {
 			t.Fatalf("DELETE of %v: %d %s", g.Key, a.Status, a.Body)
 		}
 	}
-	// Deletes are queued; a push waits for what is before it in the queue.
-	p.Push(t, seedPath, "")
+	p.Push(t, seedPath, "") // as fence, and through the guard
+}
+
+// fence waits until a Pushgateway has done what it has answered: deletes and a wipe are
+// queued, and a push waits for what is before it in the queue.
+func fence(t *testing.T, p *world.Process, prefix string) {
+	t.Helper()
+	mustPush(t, p, prefix+"/metrics/job/fence", "")
 }
 
 // groupPath is the path of a group, whatever its values are.
@@ -205,6 +215,8 @@ func TestTransparentUnderAPrefix(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			want, got := send(t, c, bare), send(t, c, guard)
 			holdSame(t, want, got)
+			fence(t, bare, prefix)
+			fence(t, behind, prefix)
 			if diff := cmp.Diff(bare.StateUnder(t, prefix), behind.StateUnder(t, prefix)); diff != "" {
 				t.Errorf("the state differs (-bare +guarded):\n%s", diff)
 			}
