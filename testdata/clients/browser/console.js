@@ -10,6 +10,7 @@ const { chromium } = require("playwright-core");
 const [base, folder] = process.argv.slice(2);
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const faults = [];
+const patience = 120_000; // milliseconds, for a machine with much else to do
 const wide = { viewport: { width: 1280, height: 860 } };
 const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
 const dark = { ...wide, colorScheme: "dark" };
@@ -36,6 +37,7 @@ async function fill() {
 // open looks at a page, which may neither complain nor be wider than the window.
 async function open(context, at) {
   const page = await context.newPage();
+  page.setDefaultTimeout(patience);
   page.on("console", (m) => m.type() === "error" && faults.push(`${at}: ${m.text()}`));
   page.on("pageerror", (e) => faults.push(`${at}: ${e.message}`));
   page.on("request", (r) => r.url().startsWith(base) || faults.push(`${at} asks ${r.url()}`));
@@ -131,11 +133,11 @@ async function live(context) {
   const page = await open(context, "audit?outcome=refused");
   await page.waitForFunction(() => document.getElementById("live-state").textContent === "live");
   await push("live_one", `x{${labels(20)}} 1\n`, 422);
-  await page.locator("#records th", { hasText: "live_one" }).waitFor({ timeout: 5000 });
+  await page.locator("#records th", { hasText: "live_one" }).waitFor();
   await page.waitForFunction(() => /1 new record/.test(document.getElementById("news").textContent));
   const overview = await open(context, "");
   await push("live_two", `x{${labels(20)}} 1\n`, 422);
-  await overview.locator(".events", { hasText: "live_two" }).waitFor({ timeout: 8000 });
+  await overview.locator(".events", { hasText: "live_two" }).waitFor();
   await overview.getByRole("button", { name: "Pause" }).click();
   assert.strictEqual(await text(overview, "#live-state"), "paused");
   await page.close();
@@ -171,6 +173,7 @@ async function byKeyboard(context) {
 async function withoutScripts(browser) {
   const context = await browser.newContext({ ...wide, javaScriptEnabled: false });
   const page = await context.newPage();
+  page.setDefaultTimeout(patience);
   await page.goto(`${base}/guard/jobs`);
   await page.getByLabel("Search").fill("forecast");
   await page.getByRole("button", { name: "Show" }).click();
@@ -184,6 +187,7 @@ async function withoutScripts(browser) {
 (async () => {
   const browser = await chromium.launch({
     executablePath: "/usr/bin/chromium-headless-shell",
+    timeout: patience,
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
   });
   try {

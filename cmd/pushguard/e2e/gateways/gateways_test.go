@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
 func small(t *testing.T, args ...string) options {
 	t.Helper()
 	world.Need(t, world.PushgatewayPath)
-	o, err := parse(append([]string{"-rounds=1", "-duration=50ms", "-series=1000", "-guard=" + world.Binary(t)}, args...), io.Discard)
+	o, err := parse(append([]string{"-rounds=1", "-duration=1s", "-series=1000", "-guard=" + world.Binary(t)}, args...), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestFilled(t *testing.T) {
 func TestRun(t *testing.T) {
 	o := small(t)
 	var out, told bytes.Buffer
-	args := []string{"-rounds=1", "-duration=20ms", "-series=1000", "-guard=" + o.guard, "-only=unchecked Pushgateway, 10 series"}
+	args := []string{"-rounds=1", "-duration=1s", "-series=1000", "-guard=" + o.guard, "-only=unchecked Pushgateway, 10 series"}
 	if err := run(t.Context(), args, &out, &told); err != nil {
 		t.Fatal(err)
 	}
