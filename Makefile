@@ -29,7 +29,7 @@ demo: build ## ten failures that a bare Pushgateway reads as 1, and as 10 throug
 test: ## install what the tests need and run them all, end to end too
 	testdata/install.sh
 	go test -race -timeout 20m -p 3 $(UNIT)
-	go test -count=1 -timeout 20m -parallel 6 ./cmd/pushguard/e2e/...
+	go test -count=1 -timeout 20m -p 4 -parallel 6 ./cmd/pushguard/e2e/...
 	@[ "$${PUSHGUARD_LOKI:-}" = 1 ] || echo 'not run: events into a real Loki, whose build takes a quarter of an hour: make test-loki'
 
 test-loki: loki ## events against a real Loki, too: a million of them
