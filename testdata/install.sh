@@ -51,6 +51,8 @@ if [ "${1:-all}" = all ]; then
   need python3-pluggy /usr/bin/python3 -c 'import pluggy'
   need systemd test -x /usr/bin/systemd-analyze
   need prometheus-alertmanager test -x /usr/bin/amtool
+  need lintian command -v lintian
+  need rpm command -v rpm
   need nodejs command -v node
   need npm command -v npm
   need chromium-headless-shell test -x /usr/bin/chromium-headless-shell
