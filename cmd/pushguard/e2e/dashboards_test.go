@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
+	"github.com/pushguard/pushguard/proxy/shared/redistest"
 	"github.com/pushguard/pushguard/proxy/statsd/statsdtest"
 )
 
@@ -40,10 +41,11 @@ var airflowLines = []string{
 	"airflow.task_instances_without_heartbeats_killed:1|c",
 }
 
-// busy are the parts of a platform at work.
+// busy are the parts of a platform at work: the guard that the jobs push to, and beside it
+// one of a fleet and one before several Pushgateways, with a spool.
 type busy struct {
-	guard, prometheus *world.Process
-	exporter          *statsdtest.Exporter
+	guard, sharing, several, prometheus *world.Process
+	exporter                            *statsdtest.Exporter
 }
 
 func startBusy(t *testing.T) *busy {
@@ -57,11 +59,18 @@ func startBusy(t *testing.T) *busy {
 			"--events.url=file://" + filepath.Join(dir, "events.jsonl"), "--sweep.interval=1s",
 		},
 	})
-	b := &busy{guard, world.Prometheus(t, shippedScrapes(t, guard, exporter)), exporter}
+	owned := world.Write(t, "owned.yml", "version: v1\ndefault: {mode: enforce, owner: platform}\n")
+	sharing := world.Guard(t, world.GuardOptions{Upstream: world.Pushgateway(t), Policy: owned, Flags: []string{"--state.url=" + redistest.Start(t).URL()}})
+	several := world.Guard(t, world.GuardOptions{Upstream: world.Pushgateway(t), Policy: owned, Flags: []string{
+		"--pushgateway.url=" + world.Pushgateway(t).URL, "--pushgateway.spool",
+		"--state.dir=" + filepath.Join(dir, "several"), "--record.file=" + filepath.Join(dir, "pushes.jsonl"),
+	}})
+	prometheus := world.Prometheus(t, shippedScrapes(t, []*world.Process{guard, sharing, several}, exporter))
+	b := &busy{guard, sharing, several, prometheus, exporter}
 	world.Eventually(t, func() error {
-		up, err := ask(t, b.prometheus, `sum(up) == 3`)
+		up, err := ask(t, b.prometheus, `sum(up) == 7`)
 		if err != nil || len(up) == 0 {
-			return errors.Join(err, errors.New("Prometheus has not scraped all three yet"))
+			return errors.Join(err, errors.New("Prometheus has not scraped all yet"))
 		}
 		return nil
 	})
@@ -70,14 +79,18 @@ func startBusy(t *testing.T) *busy {
 
 // shippedScrapes is deploy/prometheus/prometheus.yml with the addresses of this test,
 // and scrapes every half a second.
-func shippedScrapes(t *testing.T, guard *world.Process, exporter *statsdtest.Exporter) string {
+func shippedScrapes(t *testing.T, guards []*world.Process, exporter *statsdtest.Exporter) string {
 	t.Helper()
+	addresses := make([]string, len(guards))
+	for i, g := range guards {
+		addresses[i] = g.Addr
+	}
 	content, err := os.ReadFile(filepath.Join(world.Root(), "deploy/prometheus/prometheus.yml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return strings.NewReplacer(
-		"pushguard:9091", guard.Addr, "statsd-exporter:9102", exporter.Metrics.Host, "alertmanager:9093", "127.0.0.1:9",
+		"pushguard:9091", strings.Join(addresses, `", "`), "statsd-exporter:9102", exporter.Metrics.Host, "alertmanager:9093", "127.0.0.1:9",
 		"scrape_interval: 15s", "scrape_interval: 500ms", "evaluation_interval: 15s", "evaluation_interval: 500ms",
 		"rules/*.yml", filepath.Join(world.Root(), "deploy/prometheus/rules/*.yml"),
 	).Replace(string(content))
@@ -123,6 +136,11 @@ func (b *busy) work(t *testing.T, round int) error {
 	} {
 		if a := b.guard.Push(t, "/metrics/job/"+push.path, push.body); push.fails == (a.Status == 200) {
 			return fmt.Errorf("%s: %d %s", push.path, a.Status, a.Body)
+		}
+	}
+	for _, other := range []*world.Process{b.sharing, b.several} {
+		if a := other.Push(t, "/metrics/job/other", fmt.Sprintf("# TYPE other_total counter\nother_total %d\n", round+1)); a.Status != 200 {
+			return fmt.Errorf("other: %d %s", a.Status, a.Body)
 		}
 	}
 	cmd := exec.Command(world.Binary(t), "push", "--job=backup", "--url="+b.guard.URL, "--", "false")
@@ -259,7 +277,7 @@ func TestEveryPanelShowsSomething(t *testing.T) {
 	t.Run("owners choose their jobs", func(t *testing.T) { ownersChooseTheirJobs(t, b) })
 	t.Run("links lead to the console", func(t *testing.T) { linksLeadToTheConsole(t, b) })
 	t.Run("promtool takes the guard's own page", func(t *testing.T) { promtoolTakesTheGuardsOwnPage(t, b) })
-	if asked < 70 {
+	if asked < 95 {
 		t.Errorf("only %d queries were asked", asked)
 	}
 }

@@ -64,9 +64,10 @@ var quantities = []struct {
 	{regexp.MustCompile(` / |_ratio\)|^avg\(`), []string{"percentunit"}},
 	{regexp.MustCompile(`rate\(rows_`), []string{"rowsps"}},
 	{regexp.MustCompile(`rate\(pushguard_(pushes|upstream_request)`), []string{"reqps"}},
+	{regexp.MustCompile(`rate\(\w+_bytes_total`), []string{"Bps"}},
 	{regexp.MustCompile(`rate\(`), []string{"cps"}},
 	{regexp.MustCompile(`_bytes`), []string{"bytes"}},
-	{regexp.MustCompile(`_duration_seconds`), []string{"s"}},
+	{regexp.MustCompile(`_(duration|age)_seconds`), []string{"s"}},
 	{regexp.MustCompile(`^(?:topk\(\d+, )?(?:sum|max|min|clamp_min)|^go_goroutines|^process_open_fds`), []string{"short", "none"}},
 }
 

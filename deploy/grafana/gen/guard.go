@@ -13,6 +13,9 @@ func guard() dashboard {
 			{"Counters", counters()},
 			{"StatsD", statsd()},
 			{"Pushgateway and groups", upstream()},
+			{"Pushgateways, one by one", several()},
+			{"Many guards", fleet()},
+			{"Load", load()},
 			{"Event logs, state, policy", outputs()},
 			{"Process", process()},
 		},
@@ -189,12 +192,12 @@ func upstream() []panel {
 			queries: []query{{`max(pushguard_upstream_breaker_open)`, ""}},
 		},
 		{
-			kind: stat, title: "Since the last listing", about: "Of the groups of the Pushgateway.", unit: "s", warn: 1200, width: 4,
-			queries: []query{{`time() - min(pushguard_sync_last_success_timestamp_seconds)`, ""}},
+			kind: stat, title: "Since the last listing", about: "Of the groups of the Pushgateway; of guards that share a Redis by the one that leads.", unit: "s", warn: 1200, width: 4,
+			queries: []query{{`time() - min(pushguard_sync_last_success_timestamp_seconds unless on (instance) pushguard_shared_leads == 0)`, ""}},
 		},
 		{
-			kind: stat, title: "Since the last sweep", about: "That deleted all that was stale.", unit: "s", warn: 900, width: 4,
-			queries: []query{{`time() - min(pushguard_sweep_last_success_timestamp_seconds)`, ""}},
+			kind: stat, title: "Since the last sweep", about: "That deleted all that was stale; of guards that share a Redis by the one that leads.", unit: "s", warn: 900, width: 4,
+			queries: []query{{`time() - min(pushguard_sweep_last_success_timestamp_seconds unless on (instance) pushguard_shared_leads == 0)`, ""}},
 		},
 	}
 }
@@ -215,6 +218,14 @@ func outputs() []panel {
 		{
 			kind: stat, title: "State on disk", about: "1: what changes is written. 0: it is in memory alone.", unit: "none", width: 4,
 			queries: []query{{`min(pushguard_state_written)`, ""}},
+		},
+		{
+			kind: timeseries, title: "Events that wait", about: "By event log: the size of the records.", unit: "bytes",
+			queries: []query{{`sum by (sink) (pushguard_events_queued_bytes)`, "{{sink}}"}},
+		},
+		{
+			kind: stat, title: "Event logs that took the last batch", about: "Part of all; less is PushguardEventLogDown.", unit: "percentunit", width: 4,
+			queries: []query{{`avg(pushguard_events_up)`, ""}},
 		},
 		{
 			kind: stat, title: "Audit records lost", about: "Since the guard started.", unit: "short", bad: 1, width: 4,
