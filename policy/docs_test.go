@@ -21,12 +21,12 @@ func read(t *testing.T, file string) string {
 	return string(data)
 }
 
-// section returns what stands under a heading of docs/policy.md.
-func section(t *testing.T, heading string) string {
+// section returns what stands under a heading of a page in docs.
+func section(t *testing.T, page, heading string) string {
 	t.Helper()
-	_, after, found := strings.Cut(read(t, "../docs/policy.md"), "\n## "+heading+"\n")
+	_, after, found := strings.Cut(read(t, "../docs/"+page), "\n## "+heading+"\n")
 	if !found {
-		t.Fatalf("docs/policy.md has no section %q", heading)
+		t.Fatalf("docs/%s has no section %q", page, heading)
 	}
 	text, _, _ := strings.Cut(after, "\n## ")
 	return text
@@ -60,33 +60,33 @@ func accepted(t *testing.T, policy string) []string {
 }
 
 func TestDocsListWhatIsAccepted(t *testing.T) {
-	for _, test := range []struct{ section, header, wrong string }{
-		{"Top level", "key", "{version: v1, ?: 1}"},
-		{"Entry", "key", "{version: v1, jobs: [{job: a, ?: 1}]}"},
-		{"Budgets", "key", "{version: v1, default: {budget: {?: 1}}}"},
-		{"Entry budgets", "key", "{version: v1, default: {entry_budget: {?: 1}}}"},
-		{"The guard's budget", "key", "{version: v1, budget: {?: 1}}"},
-		{"Over budget", "word", "{version: v1, default: {on_over_budget: '?'}}"},
-		{"Counters", "key", "{version: v1, default: {counters: {?: 1}}}"},
-		{"Families", "key", "{version: v1, default: {counters: {families: [{?: 1}]}}}"},
-		{"Limits", "key", "{version: v1, default: {limits: {?: 1}}}"},
-		{"Rule", "key", "{version: v1, default: {rules: [{id: a, labels: [a], action: drop, ?: 1}]}}"},
-		{"Rule", "action", "{version: v1, default: {rules: [{id: a, labels: [a], action: '?'}]}}"},
-		{"Relabelling", "key", "{version: v1, default: {relabel_configs: [{?: 1}]}}"},
-		{"Pushes", "key", "{version: v1, tests: [{name: a, job: a, pushes: [{push: '', want: {status: 200}, ?: 1}]}]}"},
-		{"Expectations", "key", "{version: v1, tests: [{name: a, job: a, push: '', want: {status: 200, ?: 1}}]}"},
-		{"What is left", "key", "{version: v1, tests: [{name: a, job: a, push: '', want: {left: {?: 1}}}]}"},
-		{"Modes", "mode", "{version: v1, default: {mode: '?'}}"},
+	for _, test := range []struct{ page, section, header, wrong string }{
+		{"policy-reference.md", "Top level", "key", "{version: v1, ?: 1}"},
+		{"policy-reference.md", "Entry", "key", "{version: v1, jobs: [{job: a, ?: 1}]}"},
+		{"policy-reference.md", "budget", "key", "{version: v1, default: {budget: {?: 1}}}"},
+		{"policy-reference.md", "entry_budget", "key", "{version: v1, default: {entry_budget: {?: 1}}}"},
+		{"policy-reference.md", "Guard's budget", "key", "{version: v1, budget: {?: 1}}"},
+		{"policy.md", "Over budget", "word", "{version: v1, default: {on_over_budget: '?'}}"},
+		{"policy-reference.md", "counters", "key", "{version: v1, default: {counters: {?: 1}}}"},
+		{"policy-reference.md", "families", "key", "{version: v1, default: {counters: {families: [{?: 1}]}}}"},
+		{"policy-reference.md", "limits", "key", "{version: v1, default: {limits: {?: 1}}}"},
+		{"policy-reference.md", "rules", "key", "{version: v1, default: {rules: [{id: a, labels: [a], action: drop, ?: 1}]}}"},
+		{"policy.md", "Rule", "action", "{version: v1, default: {rules: [{id: a, labels: [a], action: '?'}]}}"},
+		{"policy-reference.md", "relabel_configs", "key", "{version: v1, default: {relabel_configs: [{?: 1}]}}"},
+		{"policy-reference.md", "pushes", "key", "{version: v1, tests: [{name: a, job: a, pushes: [{push: '', want: {status: 200}, ?: 1}]}]}"},
+		{"policy-reference.md", "want", "key", "{version: v1, tests: [{name: a, job: a, push: '', want: {status: 200, ?: 1}}]}"},
+		{"policy-reference.md", "left", "key", "{version: v1, tests: [{name: a, job: a, push: '', want: {left: {?: 1}}}]}"},
+		{"policy.md", "Modes", "mode", "{version: v1, default: {mode: '?'}}"},
 	} {
-		got := firstColumn(t, section(t, test.section), test.header)
+		got := firstColumn(t, section(t, test.page, test.section), test.header)
 		if diff := cmp.Diff(accepted(t, strings.ReplaceAll(test.wrong, "?:", "'?':")), got); diff != "" {
-			t.Errorf("%s: docs/policy.md against the code (-code +docs):\n%s", test.section, diff)
+			t.Errorf("docs/%s: %s against the code (-code +docs):\n%s", test.page, test.section, diff)
 		}
 	}
 }
 
 func TestDocsListTheShapes(t *testing.T) {
-	text := section(t, "Shapes")
+	text := section(t, "policy.md", "Shapes")
 	if diff := cmp.Diff(rules.ShapeNames(), firstColumn(t, text, "shape")); diff != "" {
 		t.Errorf("docs/policy.md against the code (-code +docs):\n%s", diff)
 	}

@@ -21,10 +21,14 @@ import (
 	"github.com/pushguard/pushguard/rules"
 )
 
-// manual is what written.go and written_tests.go say about the fields of each type that have a key.
+// manual is what written.go and written_tests.go say about each type, under the empty
+// key, and about its fields that have a key.
 type manual map[string][]manualField
 
-type manualField struct{ key, want, kind, text string }
+type manualField struct {
+	key, want, kind, text string
+	value, unset, example string // of the tags default, unset and example
+}
 
 func readManual(t *testing.T) manual {
 	t.Helper()
@@ -34,20 +38,29 @@ func readManual(t *testing.T) manual {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ast.Inspect(source, func(n ast.Node) bool {
-			spec, ok := n.(*ast.TypeSpec)
-			if !ok {
-				return true
+		for _, d := range source.Decls {
+			declared, ok := d.(*ast.GenDecl)
+			if !ok || declared.Tok != token.TYPE || declared.Lparen.IsValid() {
+				continue
 			}
+			spec := declared.Specs[0].(*ast.TypeSpec)
 			if s, ok := spec.Type.(*ast.StructType); ok {
-				for _, f := range s.Fields.List {
-					m.add(t, spec.Name.Name, f)
-				}
+				m.read(t, spec.Name.Name, declared.Doc.Text(), s)
 			}
-			return false
-		})
+		}
 	}
 	return m
+}
+
+// read takes in a type whose fields have keys.
+func (m manual) read(t *testing.T, name, doc string, s *ast.StructType) {
+	t.Helper()
+	for _, f := range s.Fields.List {
+		m.add(t, name, f)
+	}
+	if len(m[name]) > 0 {
+		m[name] = append([]manualField{{text: strings.Join(strings.Fields(doc), " ")}}, m[name]...)
+	}
 }
 
 func (m manual) add(t *testing.T, owner string, f *ast.Field) {
@@ -71,7 +84,13 @@ func (m manual) add(t *testing.T, owner string, f *ast.Field) {
 	if said == "" {
 		t.Errorf("%s.%s says nothing", owner, tag.Get("key"))
 	}
-	m[owner] = append(m[owner], manualField{tag.Get("key"), tag.Get("want"), kind, said})
+	m[owner] = append(m[owner], manualField{tag.Get("key"), tag.Get("want"), kind, said, tag.Get("default"), tag.Get("unset"), tag.Get("example")})
+}
+
+// doc is what is said of a type, from its verb on.
+func (m manual) doc(kind string) string {
+	said := regexp.MustCompile(`^\w+ (?:is|are|says) `).ReplaceAllString(m[kind][0].text, "")
+	return strings.ToUpper(said[:1]) + said[1:]
 }
 
 // mustBe compares a file with what it should be, or writes it with -update.
@@ -85,43 +104,6 @@ func mustBe(t *testing.T, file string, want []byte) {
 	if diff := cmp.Diff(string(want), read(t, file)); diff != "" {
 		t.Errorf("%s is not what written.go says; run the test with -update (-want +got):\n%s", file, diff)
 	}
-}
-
-// The tables of keys in docs/policy.md are the comments of written.go.
-func TestDocsAreMadeOfTheComments(t *testing.T) {
-	m, text := readManual(t), read(t, "../docs/policy.md")
-	const header = "| key | value |\n|---|---|\n"
-	for _, s := range []struct{ section, kind string }{
-		{"Top level", "file"},
-		{"Auth", "auth"},
-		{"Entry", "entry"},
-		{"Budgets", "budget"},
-		{"Entry budgets", "entryBudget"},
-		{"The guard's budget", "guardBudget"},
-		{"Counters", "counters"},
-		{"Families", "family"},
-		{"Limits", "limits"},
-		{"Rule", "rule"},
-		{"Relabelling", "relabelConfig"},
-		{"Tests", "test"},
-		{"Pushes", "testPush"},
-		{"Expectations", "testWant"},
-		{"What is left", "testLeft"},
-		{"Test files", "testFile"},
-	} {
-		before, after, found := strings.Cut(text, "\n## "+s.section+"\n")
-		prose, table, tabled := strings.Cut(after, header)
-		_, rest, ended := strings.Cut(table, "\n\n")
-		if !found || !tabled || !ended {
-			t.Fatalf("docs/policy.md has no table in %q", s.section)
-		}
-		var rows strings.Builder
-		for _, f := range m[s.kind] {
-			rows.WriteString("| `" + f.key + "` | " + f.text + " |\n")
-		}
-		text = before + "\n## " + s.section + "\n" + prose + header + rows.String() + "\n" + rest
-	}
-	mustBe(t, "../docs/policy.md", []byte(text))
 }
 
 type object = map[string]any
@@ -157,7 +139,7 @@ var link = regexp.MustCompile(`\[([^]]+)\]\(#[^)]+\)`)
 func (m manual) schema(t *testing.T, kind string, without ...string) object {
 	t.Helper()
 	properties, required := object{}, []string{}
-	for _, f := range m[kind] {
+	for _, f := range m[kind][1:] {
 		if len(without) > 0 && f.key == without[0] {
 			continue
 		}
