@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// settling is how long everything may take to arrive once nobody pushes.
-const settling = time.Minute
+// settling is how long everything may take to arrive once nobody pushes, on a machine that
+// has much else to do.
+const settling = 3 * time.Minute
 
 // check has the jobs pause, and compares what stands with the model, as soon as
 // everything has arrived.
