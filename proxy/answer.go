@@ -75,6 +75,12 @@ var (
 	errNoListing = fmt.Errorf("%w: it has not said yet which groups it holds: %w", errUpstream, gateway.ErrTimeout)
 )
 
+// bodyError says that a body could not be read: it was cut short, or the client is too
+// slow.
+type bodyError struct{ error }
+
+func (e bodyError) Unwrap() error { return e.error }
+
 // outcome is what became of the push with this answer.
 func (v *passage) outcome(a Answer) Outcome {
 	if a.outcome != 0 {
@@ -137,7 +143,8 @@ func (g *Guard) refusal(v *passage, err error) Answer {
 	}
 }
 
-// fault answers what is nobody's push's doing.
+// fault answers what is nobody's push's doing. What has no name is answered 502: a push
+// that is told to be wrong is not sent again.
 func (g *Guard) fault(v *passage, err error) Answer {
 	status := http.StatusBadGateway
 	switch {
@@ -149,8 +156,7 @@ func (g *Guard) fault(v *passage, err error) Answer {
 		errors.Is(err, gateway.ErrRedirect), errors.Is(err, errUpstream):
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		status = http.StatusServiceUnavailable
-	default:
-		// The body could not be read: it was cut short, or the client is too slow.
+	case errors.As(err, new(bodyError)):
 		return v.protocolRefusal(http.StatusBadRequest, "read body: "+readFault(err), "send the whole body, as long as announced")
 	}
 	a := textAnswer(status, "pushguard: "+err.Error())

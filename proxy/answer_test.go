@@ -50,8 +50,9 @@ func TestStatusOfErrors(t *testing.T) {
 		{"no listing", errUpstream, 502, Failed, "does not answer"},
 		{"no listing in time", errNoListing, 503, Failed, "which groups it holds"},
 		{"a client that waited no longer", context.Canceled, 503, Failed, ""},
-		{"a body cut short", io.ErrUnexpectedEOF, 400, Refused, "read body: unexpected EOF\n"},
-		{"a body that cannot be read", errors.New("connection reset"), 400, Refused, "read body: "},
+		{"a body cut short", bodyError{io.ErrUnexpectedEOF}, 400, Refused, "read body: unexpected EOF\n"},
+		{"a body that cannot be read", bodyError{errors.New("connection reset")}, 400, Refused, "read body: "},
+		{"what has no name", errors.New("the disk is full"), 502, Failed, "the disk is full"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, err := range []error{tc.err, wrapped(tc.err)} {

@@ -184,7 +184,7 @@ func (v *passage) reasons() []finding.Finding {
 func (v *passage) read(ctx context.Context, caps Caps) error {
 	body, err := v.receive(caps.Body)
 	if err != nil {
-		return err
+		return bodyError{err}
 	}
 	v.received = body
 	if err := v.place.Start(ctx); err != nil {
@@ -192,7 +192,7 @@ func (v *passage) read(ctx context.Context, caps Caps) error {
 	}
 	v.decoded, err = wire.DecodeContent(v.unpacked, v.request.Header.Get("Content-Encoding"), v.received, caps.Decoded)
 	if err != nil {
-		return err
+		return bodyError{err}
 	}
 	if len(v.received) > 0 && len(v.decoded) > 0 && &v.decoded[0] != &v.received[0] {
 		v.unpacked = v.decoded

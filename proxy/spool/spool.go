@@ -143,9 +143,9 @@ func (s *Spool) Do(ctx context.Context, r gateway.Request) (gateway.Answer, erro
 		return answer, err
 	}
 	s.lost(lane, reason(answer, err))
-	if err := s.keep(ctx, r, lane); err != nil {
-		s.cfg.Logger.Warn("A push was not kept", "group", r.Key.String(), "err", err)
-		return answer, err
+	if failed := s.keep(ctx, r, lane); failed != nil {
+		s.cfg.Logger.Warn("A push was not kept", "group", r.Key.String(), "err", failed)
+		return answer, err // it fails as without a spool
 	}
 	return accepted(), nil
 }

@@ -236,6 +236,27 @@ func TestDiskGone(t *testing.T) {
 	}
 }
 
+// TestNotKept: a write that the Pushgateway did not answer in time, and that nothing
+// keeps, fails as it would without a spool: it may have been carried out.
+func TestNotKept(t *testing.T) {
+	m := &model{groups: map[string]map[string]string{}}
+	s, stop := opened(t, t.TempDir(), m)
+	defer stop()
+	s.Upstream = late{s.Upstream}
+	_ = s.cfg.Dir.Close()
+	_, err := s.Do(t.Context(), gateway.Request{Method: "PUT", Key: key("a"), Body: []byte("x 1\n")})
+	if !errors.Is(err, gateway.ErrTimeout) {
+		t.Errorf("%v, want %v", err, gateway.ErrTimeout)
+	}
+}
+
+// late is an upstream that never answers in time.
+type late struct{ Upstream }
+
+func (late) Do(context.Context, gateway.Request) (gateway.Answer, error) {
+	return gateway.Answer{}, gateway.ErrTimeout
+}
+
 func FuzzReadGroup(f *testing.F) {
 	p := newPart(gateway.Request{Method: "PUT", Body: []byte("x 1\n"), ContentType: wire.TextType}, time.Unix(1, 0))
 	f.Add(appendGroup(nil, key("a").ID(), []*part{p, p}))
