@@ -46,6 +46,11 @@ lint: ## formatting, vet, staticcheck, module files, private registries
 	go mod tidy -diff
 	@! git grep -nE --untracked '"resolved": *"|registry *= *http|index-url|GOPROXY=' -- ':!Makefile' || { echo 'a registry is named above'; exit 1; }
 
+# What is left out, and why: SECURITY.md.
+gosec: ## look for faults of security; the tool itself takes ten minutes to build once
+	go tool -modfile=deploy/gosec.mod gosec -quiet -exclude=G103,G104,G115,G304,G404 \
+	  -exclude-dir=e2e -exclude-dir=testdata -exclude-dir='[a-z]+test' ./...
+
 bench: ## the speed of the push path
 	go test -run '^$$' -bench . -benchmem -count 6 ./proxy/...
 
@@ -56,6 +61,9 @@ bench-gateway: ## pushguard beside the Pushgateway and haproxy, a table in a qua
 	@testdata/install.sh haproxy
 	go run ./cmd/pushguard/e2e/gateways
 
+bench-overload: ## three times what a guard can do: who is served, and how soon
+	go run ./cmd/pushguard/e2e/overload
+
 soak: ## SOAK (1h) of mixed load with a fault every minute, and everything as a model has it
 	@command -v prometheus-pushgateway >/dev/null || testdata/install.sh pushgateway
 	go run ./cmd/pushguard/e2e/soak -length $(SOAK)
@@ -64,4 +72,4 @@ fuzz: ## every fuzz test for FUZZTIME (30s)
 	@go test -list '^Fuzz' $(UNIT) | awk '/^Fuzz/ {f[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, f[i]; n = 0}' | \
 	while read -r pkg name; do echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; done
 
-.PHONY: help build dist run demo test test-loki loki lint bench bench-explosion bench-gateway soak fuzz
+.PHONY: help build dist run demo test test-loki loki lint gosec bench bench-explosion bench-gateway bench-overload soak fuzz

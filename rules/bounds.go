@@ -208,7 +208,7 @@ var nonASCIIBytes = byteSet{2: math.MaxUint64, 3: math.MaxUint64}
 func runeBounds(ranges []rune) bounds {
 	b := bounds{min: utf8.UTFMax}
 	for i := 0; i < len(ranges); i += 2 {
-		lo, hi := ranges[i], ranges[i+1]
+		lo, hi := ranges[i], ranges[i+1] // #nosec G602 -- regexp/syntax has them in pairs
 		b.min = min(b.min, utf8.RuneLen(lo))
 		b.max = max(b.max, utf8.RuneLen(hi))
 		if lo <= utf8.RuneError && utf8.RuneError <= hi {

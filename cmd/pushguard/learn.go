@@ -212,7 +212,7 @@ func (c *learnCommand) store(draft []byte, stdout io.Writer) error {
 		_, err := stdout.Write(draft)
 		return err
 	}
-	f, err := os.OpenFile(c.output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(c.output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) // #nosec G302 -- a file for others, as their umask has it
 	if err != nil {
 		return err
 	}
