@@ -19,6 +19,9 @@ const settling = 3 * time.Minute
 func (s *stage) check(ctx context.Context) error {
 	s.load.gate.Lock()
 	defer s.load.gate.Unlock()
+	if wrong := s.load.complaints(); len(wrong) > 0 {
+		return s.failure(errors.New(strings.Join(wrong, "\n")))
+	}
 	if err := s.arrive(ctx); err != nil {
 		return s.failure(err)
 	}
@@ -32,9 +35,6 @@ func (s *stage) check(ctx context.Context) error {
 		if wrong = differences; ctx.Err() != nil || time.Now().After(deadline) {
 			return s.failure(errors.New(strings.Join(wrong[:min(len(wrong), 40)], "\n")))
 		}
-	}
-	if wrong := s.load.complaints(); len(wrong) > 0 {
-		return s.failure(errors.New(strings.Join(wrong, "\n")))
 	}
 	return s.watch.quiet(ctx, s)
 }

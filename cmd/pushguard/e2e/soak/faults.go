@@ -17,15 +17,17 @@ type fault struct {
 	do    func(s *stage, ctx context.Context, d time.Duration) error
 }
 
-// both are the faults of every stage, beyond those with a Pushgateway.
+// both are the faults of every stage, beyond those with a Pushgateway, and alone those
+// without: with a full disk an eviction that the Pushgateway does not answer in time is
+// not kept either, and waits for the next push of its job.
 var (
 	both = []fault{
 		{"guard killed", true, (*stage).killGuard},
 		{"clients' connections reset", false, (*stage).resetClients},
-		{"disk full", false, (*stage).fillDisk},
 		{"policy reloaded", false, (*stage).reload},
 		{"guard stopped", false, (*stage).freezeGuard},
 	}
+	alone  = []fault{{"disk full", false, (*stage).fillDisk}}
 	beyond = []fault{
 		{"Pushgateway killed", false, (*stage).killGateway},
 		{"Pushgateway stopped", false, (*stage).freezeGateway},

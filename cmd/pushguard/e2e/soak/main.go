@@ -8,7 +8,7 @@
 // what jobs push: snapshots by PUT, POST and DELETE, increments with keys, counters of
 // processes and of runs, groups that the policy evicts, and what it refuses. What is not
 // answered is pushed again. Every minute, or ten times where that is shorter, each guard
-// has a fault of [both] or [beyond]. After each the jobs pause, and what stands is
+// has a fault of [both], and of [beyond] or [alone]. After each the jobs pause, and what stands is
 // compared: the snapshots at the Pushgateway, the series that the guard says each job
 // holds, its totals, and what reached StatsD, with the model, series by series; and its
 // goroutines and descriptors with those of before. In the end its memory is to be what it
@@ -43,6 +43,8 @@ func main() {
 	flag.Float64Var(&o.rate, "rate", 25, "pushes a second, to each of the two guards")
 	flag.StringVar(&o.guard, "guard", "", "a built pushguard; without it one is built from the source")
 	flag.StringVar(&o.exporter, "exporter", "", "a built statsd_exporter; without it that of tools.mod")
+	flag.StringVar(&o.only, "only", "", "a part of the names of the faults that are to be made alone")
+	flag.StringVar(&o.dir, "dir", "", "directory for policy, audit log and state, which stay there; without it one that does not")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the order of the faults")
 	flag.Parse()
 	if err := run(ctx, o, os.Stdout); err != nil {
@@ -57,6 +59,7 @@ type options struct {
 	length          time.Duration
 	rate            float64
 	guard, exporter string
+	only, dir       string
 	seed            uint64
 }
 
@@ -65,11 +68,13 @@ func (o options) every() time.Duration { return min(time.Minute, o.length/10) }
 
 // run is the whole program with its ends in the caller's hand.
 func run(ctx context.Context, o options, out io.Writer) error {
-	dir, err := os.MkdirTemp("", "soak")
-	if err != nil {
-		return err
+	dir, err := o.dir, error(nil)
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "soak"); err != nil {
+			return err
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
 	if o.guard == "" {
 		if o.guard, err = server.Build(ctx, dir); err != nil {
 			return err

@@ -41,6 +41,9 @@ func play(ctx context.Context, o options, dir, name string, tell *teller) error 
 	took := time.Since(begun)
 	cancel()
 	background.Wait()
+	if wrong := s.load.complaints(); len(wrong) > 0 {
+		return s.failure(errors.New(strings.Join(wrong, "\n")))
+	}
 	return s.sum(begun, took, tell)
 }
 
@@ -50,23 +53,29 @@ func isTotal(id string) bool { return strings.Contains(id, `_total"`) && jobOf(i
 // program is one fault for each turn. The guard is killed in every other turn of the
 // first fifth and in the last one, and lives on in between.
 func program(o options, gateway bool) []fault {
-	faults := both
+	faults := slices.Concat(both, alone)
 	if gateway {
 		faults = slices.Concat(both, beyond)
 	}
 	var kills, others []fault
 	for _, f := range faults {
+		if !strings.Contains(f.name, o.only) {
+			continue
+		}
 		if f.kills {
 			kills = append(kills, f)
 		} else {
 			others = append(others, f)
 		}
 	}
+	if len(others) == 0 {
+		others = []fault{{"nothing", false, func(*stage, context.Context, time.Duration) error { return nil }}}
+	}
 	dice := rand.New(rand.NewPCG(o.seed, 0))
 	var program, rest []fault
 	turns := int(o.length / o.every())
 	for turn := range turns {
-		if turn < turns/5 && turn%2 == 1 || turn == turns-1 {
+		if len(kills) > 0 && (turn < turns/5 && turn%2 == 1 || turn == turns-1) {
 			program = append(program, kills[turn%len(kills)])
 			continue
 		}

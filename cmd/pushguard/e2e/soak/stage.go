@@ -119,7 +119,7 @@ func (s *stage) startExporter(ctx context.Context) (err error) {
 func (s *stage) startGuard(ctx context.Context) (err error) {
 	args := []string{"serve", "--policy.file=" + s.policy(), "--state.dir=" + s.state, "--audit.file=" + filepath.Join(s.dir, "audit.jsonl"), "--audit.all"}
 	if s.back != nil {
-		args = append(args, "--pushgateway.url="+s.back.url(), "--pushgateway.spool", "--pushgateway.spool-after=1s", "--pushgateway.timeout=5s",
+		args = append(args, "--pushgateway.url="+s.back.url(), "--pushgateway.spool", "--pushgateway.spool-after=3s", "--pushgateway.timeout=10s",
 			"--pushgateway.breaker-pause=500ms", "--pushgateway.watch-interval=500ms", "--statsd.address=unixgram://"+s.socket(), "--statsd.zero-hold=0s")
 	}
 	if s.guard, err = start(ctx, "pushguard", s.o.guard, args...); err != nil {
