@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/pushguard/pushguard/proxy/shared/redistest"
 )
 
 const chart = "deploy/helm/pushguard"
@@ -25,8 +26,10 @@ func manifests(t *testing.T) map[string]string {
 		"gateway": {"pushgateway.url=http://pushgateway:9091", "pushgateway.existingSecret=upstream", "statsd.address=udp://127.0.0.1:9125"},
 		"secured": {
 			"pushgateway.url=http://pushgateway:9091", "web.existingSecret=web", "web.tls=true", "probes.exec=true",
-			"serviceMonitor.enabled=true", "extraArgs={--web.enable-lifecycle}", "policy=version: v1", "imagePullSecrets[0].name=registry",
+			"serviceMonitor.enabled=true", "extraArgs={--limits.in-flight=32,--web.enable-lifecycle}", "policy=version: v1", "imagePullSecrets[0].name=registry",
 		},
+		"fleet":  {"pushgateway.url=http://pushgateway:9091", "replicas=3", "stateUrl.url=redis://redis:6379/0", "serviceMonitor.enabled=true"},
+		"secret": {"pushgateway.url=http://pushgateway:9091", "replicas=2", "stateUrl.existingSecret=redis"},
 	} {
 		args := []string{"template", "pushguard", chart}
 		for _, v := range values {
@@ -138,8 +141,14 @@ func pod(t *testing.T, doc map[string]any) {
 	if behind != strings.Contains(live, "--live") || !behind && !strings.Contains(live, "/-/healthy") {
 		t.Errorf("live by %s, with a Pushgateway behind: %v", live, behind)
 	}
+	redis := ""
+	if i := slices.IndexFunc(args, func(a any) bool { return strings.HasPrefix(a.(string), "--state.url") }); i >= 0 {
+		redis = redistest.Start(t).URL()
+		args = append(slices.Clone(args), strings.Replace(args[i].(string), "redis://redis:6379/0", redis, 1))
+		args = slices.Delete(args, i, i+1)
+	}
 	dir := t.TempDir()
-	for name, text := range map[string]string{"policy/policy.yml": string(read(t, root+"deploy/policy.example.yml")), "upstream/client.yml": "{}\n", "web/web.yml": "{}\n"} {
+	for name, text := range map[string]string{"redis/url": redis + "\n", "policy/policy.yml": string(read(t, root+"deploy/policy.example.yml")), "upstream/client.yml": "{}\n", "web/web.yml": "{}\n"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -162,9 +171,17 @@ func TestPoliciesAreTheExample(t *testing.T) {
 
 func TestChartRefuses(t *testing.T) {
 	helm := tool(t, "kubernetes.mod", "helm")
-	for _, value := range []string{"replicas=2", "pushgateway.url=pushgateway:9091", "service.port=0", "extraArgs={serve}"} {
-		if _, _, err := try(helm, "template", "pushguard", chart, "--set", value); err == nil {
-			t.Errorf("%s is taken", value)
+	for value, why := range map[string]string{
+		"replicas=2": "stateUrl", "replicas=0": "replicas",
+		"stateUrl.url=redis://r:6379/0": "pushgateway.url", "stateUrl.url=r:6379": "stateUrl",
+		"pushgateway.url=http://p:9091,stateUrl.url=redis://r:6379/0,stateUrl.existingSecret=s": "both",
+		"pushgateway.url=pushgateway:9091": "pushgateway", "service.port=0": "port", "extraArgs={serve}": "extraArgs",
+	} {
+		if _, said, err := try(helm, "template", "pushguard", chart, "--set", value); err == nil || !strings.Contains(said, why) {
+			t.Errorf("%s is taken, or refused without %q: %s", value, why, said)
 		}
+	}
+	if out, said, err := try(helm, "lint", "--strict", chart); err != nil {
+		t.Errorf("lint: %s%s", out, said)
 	}
 }
