@@ -33,7 +33,7 @@ var classes = []class{
 const (
 	bodies   = 256 // of which no two have a label value in common
 	clients  = 8   // that push one after the other
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 )
 
 // client pushes to a guard.
