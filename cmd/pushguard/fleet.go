@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/config"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/ledger"
@@ -21,17 +25,33 @@ import (
 type fleetFlags struct {
 	url, urlFile, name string
 	timeout            time.Duration
+	degrade            bool
+	outageBytes        int64
+	tlsFile            string
 }
 
 func (f *fleetFlags) add(cmd *kingpin.CmdClause) {
-	cmd.Flag("state.url", "Redis in which the guards of a fleet, all in front of one Pushgateway, share the ledger, counters' baselines and totals: redis://HOST:6379/0, rediss://USER:PASSWORD@HOST:6379 for TLS, or unix://PATH. While it does not answer, pushes are answered 503. See docs/many-guards.md.").
+	cmd.Flag("state.url", "Redis in which the guards of a fleet, all in front of one Pushgateway, share the ledger, counters' baselines and totals: redis://HOST:6379/0, rediss://USER:PASSWORD@HOST:6379 for TLS, or unix://PATH. While it does not answer, --state.on-outage says what becomes of pushes. See docs/many-guards.md.").
 		PlaceHolder("URL").StringVar(&f.url)
 	cmd.Flag("state.url-file", "File with the URL of --state.url, which keeps its password off the command line.").
 		PlaceHolder("FILE").StringVar(&f.urlFile)
+	cmd.Flag("state.tls-config.file", "File that says how to speak TLS to a Redis of rediss://: ca_file, cert_file, key_file, server_name, as in Prometheus' tls_config. Without it the certificate is checked by the system's authorities.").
+		PlaceHolder("FILE").StringVar(&f.tlsFile)
 	flag(cmd, "state.fleet", "Name of the fleet, which leads all its keys in Redis: guards of one name share what they know.", &f.name, parseFleet).
 		Default("pushguard")
 	flag(cmd, "state.timeout", "How long the Redis may take to answer one request.", &f.timeout, parseTimeout).
 		Default("1s")
+	flag(cmd, "state.on-outage", "What a guard does while the Redis does not answer. fail_closed: it answers pushes 503. degrade: it goes on by itself within its share of what was left of each budget, keeps in memory what it did, and hands that in when the Redis is back.", &f.degrade, parseOnOutage).
+		Default("fail_closed")
+	flag(cmd, "state.outage-limit", "Most bytes of that memory. Beyond, pushes are answered 503 until the Redis is back.", &f.outageBytes, parseSize).
+		Default("64MiB")
+}
+
+func parseOnOutage(s string) (degrade bool, err error) {
+	if s != "fail_closed" && s != "degrade" {
+		return false, errors.New("want fail_closed or degrade")
+	}
+	return s == "degrade", nil
 }
 
 var fleetName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
@@ -50,6 +70,10 @@ func (f *fleetFlags) shares() bool { return f.url != "" || f.urlFile != "" }
 func (s *serveCommand) checkFleet() error {
 	f := &s.state.fleet
 	switch {
+	case !f.shares() && f.tlsFile != "":
+		return flagFault("--state.tls-config.file is for a Redis that guards share: --state.url names none")
+	case !f.shares() && f.degrade:
+		return flagFault("--state.on-outage=degrade is for guards that share a Redis: --state.url names none")
 	case !f.shares():
 		return nil
 	case f.url != "" && f.urlFile != "":
@@ -77,6 +101,27 @@ func (f *fleetFlags) read() (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
+// readTLS reads how to speak TLS to the Redis; nil is as its URL says.
+func (f *fleetFlags) readTLS() (*tls.Config, error) {
+	if f.tlsFile == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(f.tlsFile)
+	if err != nil {
+		return nil, flagFault("--state.tls-config.file: %v", err)
+	}
+	var written config.TLSConfig
+	if err := yaml.Load(text, &written, yaml.WithKnownFields()); err != nil {
+		return nil, flagFault("--state.tls-config.file: %s", oneLine(err))
+	}
+	written.SetDirectory(filepath.Dir(f.tlsFile))
+	cfg, err := config.NewTLSConfig(&written)
+	if err != nil {
+		return nil, flagFault("--state.tls-config.file: %s", oneLine(err))
+	}
+	return cfg, nil
+}
+
 // together is what a guard shares.
 type together struct {
 	log   *shared.Log
@@ -90,7 +135,11 @@ func (f *fleetFlags) join(ctx context.Context, m *memory, wait time.Duration, lo
 	if err != nil {
 		return err
 	}
-	log, err := shared.Open(ctx, shared.Config{URL: url, Fleet: f.name, Timeout: f.timeout, Logger: logger})
+	secure, err := f.readTLS()
+	if err != nil {
+		return err
+	}
+	log, err := shared.Open(ctx, shared.Config{URL: url, TLS: secure, Fleet: f.name, Timeout: f.timeout, Logger: logger, Degrade: f.degrade, OutageBytes: int(f.outageBytes)})
 	if err != nil {
 		return flagFault("--state.url: %v", err)
 	}

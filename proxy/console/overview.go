@@ -91,6 +91,9 @@ func (c *Console) health(m counts) []health {
 	if m.has("pushguard_events_up") {
 		out = append(out, events(m))
 	}
+	if m.has("pushguard_shared_up") {
+		out = append(out, fleet(m))
+	}
 	if written := m.families["pushguard_state_written"].GetMetric(); len(written) > 0 {
 		h := health{"State", "good", "what changes is written to the state directory"}
 		if m.sum("pushguard_state_written", nil) < float64(len(written)) {
@@ -102,6 +105,18 @@ func (c *Console) health(m counts) []health {
 		out = append(out, health{"Audit log", "bad", number(lost) + " records could not be written"})
 	}
 	return out
+}
+
+// fleet tells whether the Redis answers in which guards share what they know.
+func fleet(m counts) health {
+	switch {
+	case m.sum("pushguard_shared_alone", nil) > 0:
+		return health{"Fleet", "bad", "the Redis does not answer: this guard goes on by itself, within its share of each budget"}
+	case m.sum("pushguard_shared_up", nil) == 0:
+		return health{"Fleet", "bad", "the Redis does not answer: pushes are answered 503"}
+	default:
+		return health{"Fleet", "good", plural(m.sum("pushguard_shared_guards", nil), "guard shares", "guards share") + " what they know"}
+	}
 }
 
 func events(m counts) health {

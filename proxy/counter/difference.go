@@ -36,7 +36,7 @@ func (s *shard) difference(i *Increments, r *Reading) {
 		switch {
 		case i.grown(&inc, r, s.at(slot).last, s.wide(slot)):
 			st.reason = Grown
-		case r.Source == Created:
+		case r.Source == Created || i.did != 0 && i.did < s.at(slot).seen:
 			st.reason, st.book = Late, bookSeen
 			i.none(&inc, r)
 		default:

@@ -37,6 +37,7 @@ type Increments struct {
 	steps    []step
 	buckets  []float64
 	periodic bool
+	did      uint32 // when it was pushed, in seconds since 1970, if others may have counted later ones
 
 	wide []float64 // sum and buckets of a reading
 	unit []byte    // what is kept
@@ -44,7 +45,7 @@ type Increments struct {
 
 func (i *Increments) reset(b *Book, readings []Reading, push Push) {
 	i.book, i.readings, i.push = b, readings, push
-	i.retry, i.periodic = retry{}, false
+	i.retry, i.periodic, i.did = retry{}, false, 0
 	clear(i.all)
 	i.all, i.steps, i.buckets = i.all[:0], i.steps[:0], i.buckets[:0]
 }

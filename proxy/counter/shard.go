@@ -112,7 +112,7 @@ func (s *shard) evict(wanted func(seen uint32) bool) int {
 	defer s.mu.Unlock()
 	n, last := 0, uint32(0)
 	for s.oldest != 0 && wanted(s.at(s.oldest).seen) {
-		last = s.at(s.oldest).seen
+		last = max(last, s.at(s.oldest).seen)
 		s.forget(s.oldest)
 		n++
 	}

@@ -68,9 +68,9 @@ func (s *sharing) commit(ctx context.Context, i *Increments, sink Sink) error {
 	if i.push.IdempotencyKey != "" {
 		p.key = i.push.key()
 	}
-	err := s.door.Keep(ctx, s.appendCommit(&p, i.readings, true), own)
+	later, err := s.door.Keep(ctx, s.appendCommit(&p, i.readings, true), own)
 	i.readings, i.push = nil, Push{}
-	if err != nil {
+	if err != nil || later {
 		return err
 	}
 	select {
@@ -110,7 +110,8 @@ func (s *sharing) lost(p lostPush) {
 }
 
 func (s *sharing) forget(ctx context.Context, group Identity) error {
-	return s.door.Keep(ctx, appendIdentity([]byte{cmdForget}, group), nil)
+	_, err := s.door.Keep(ctx, appendIdentity([]byte{cmdForget}, group), nil)
+	return err
 }
 
 func (s *sharing) shown(scraper string, born uint64) {
@@ -172,7 +173,7 @@ func (s *sharing) Apply(e shared.Entry) {
 	switch in.Byte() {
 	case cmdCommit:
 		own, _ := e.Own.(*sent)
-		s.applyCommit(&in, own)
+		s.applyCommit(&in, own, e.Did)
 	case cmdLost:
 		s.book.retries.lose(lostPush{in.identity(), in.Word()}, e.At)
 	case cmdForget:
@@ -242,8 +243,9 @@ func (s *sharing) applyExpire(in *reader, at time.Time) {
 	}
 }
 
-// applyCommit counts a push in its place.
-func (s *sharing) applyCommit(in *reader, own *sent) {
+// applyCommit counts a push in its place; did is when it was taken by a guard that was
+// by itself.
+func (s *sharing) applyCommit(in *reader, own *sent, did time.Time) {
 	p, readings, births := s.readCommit(in)
 	if in.Err() != nil {
 		return
@@ -255,13 +257,17 @@ func (s *sharing) applyCommit(in *reader, own *sent) {
 	b, now := s.book, s.book.cfg.Now()
 	var i Increments
 	i.reset(b, readings, Push{Group: p.group, IgnoreUnknown: p.ignoreUnknown})
+	seconds := b.clock()
+	if !did.IsZero() {
+		i.did = uint32(did.Unix())
+		seconds = min(seconds, i.did)
+	}
 	i.retry = b.retries.among(&p, now)
 	if i.retry.known {
 		i.repeat()
 	} else {
 		b.differenceAll(&i)
 	}
-	seconds := b.clock()
 	i.bookAll(seconds)
 	switch {
 	case i.retry.lost != (lostPush{}):
@@ -272,7 +278,7 @@ func (s *sharing) applyCommit(in *reader, own *sent) {
 	if p.totals && !i.retry.known {
 		s.totals.addAt(i.all, births)
 	}
-	b.shrink(seconds)
+	b.shrink(b.clock())
 	s.answer(&i, own)
 }
 

@@ -53,6 +53,7 @@ type Claim struct {
 	Evict bool
 
 	hashes []uint64 // in place of the names of Families, if not nil
+	done   Outcome  // it was carried out already, by a guard that was by itself
 }
 
 // MetricClaim is a metric that a push brings.

@@ -31,6 +31,8 @@ const (
 	claimSweep
 	claimEvict
 	claimRepeats // what it names is what the group holds of that
+	// claimDone leads the outcome of a request that was sent without asking.
+	claimDone = iota
 )
 
 func appendBool(dst []byte, yes bool) []byte {
@@ -63,10 +65,10 @@ func (r *reader) budget() (b Budget) {
 	return b
 }
 
-// appendClaim writes a claim down. If digest is not 0, its metrics are what the group
-// holds of its families, by that digest.
-func (b *Book) appendClaim(dst []byte, c *Claim, digest uint64) []byte {
-	flags := byte(0)
+// appendClaim writes a claim of a raw key down. If digest is not 0, its metrics are
+// what the group holds of its families, by that digest.
+func (b *Book) appendClaim(dst []byte, c *Claim, by writer, digest uint64) []byte {
+	flags := byte(c.done) << claimDone
 	for i, set := range []bool{c.Folds, c.Totals, c.Sweep, c.Evict, digest != 0} {
 		if set {
 			flags |= 1 << i
@@ -74,7 +76,7 @@ func (b *Book) appendClaim(dst []byte, c *Claim, digest uint64) []byte {
 	}
 	dst = append(appendString(append(dst, flags), c.Group.ID()), c.Method...)
 	dst = append(dst, 0)
-	dst = appendString(appendWord(dst, b.hash(c.Raw.ID())), c.Job)
+	dst = appendString(appendWord(dst, uint64(by)), c.Job)
 	dst = binary.AppendVarint(dst, int64(c.Entry))
 	dst = append(dst, byte(c.OverBudget))
 	older := int64(0)
@@ -82,9 +84,12 @@ func (b *Book) appendClaim(dst []byte, c *Claim, digest uint64) []byte {
 		older = c.IfOlder.UnixNano()
 	}
 	dst = appendBudget(binary.AppendVarint(dst, older), &c.Budget)
-	dst = binary.AppendUvarint(dst, uint64(len(c.Families)))
+	dst = binary.AppendUvarint(dst, uint64(len(c.Families)+len(c.hashes)))
 	for _, name := range c.Families {
 		dst = appendWord(dst, b.hash(name))
+	}
+	for _, name := range c.hashes {
+		dst = appendWord(dst, name)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(c.Success)))
 	for _, f := range c.Success {
@@ -153,7 +158,7 @@ type read struct {
 func (r *reader) head(c *read) {
 	flags := r.Byte()
 	c.Folds, c.Totals, c.Sweep, c.Evict = flags&claimFolds != 0, flags&claimTotals != 0, flags&claimSweep != 0, flags&claimEvict != 0
-	c.repeats = flags&claimRepeats != 0
+	c.repeats, c.done = flags&claimRepeats != 0, Outcome(flags>>claimDone)
 	c.Group = wire.KeyOf(r.Text())
 }
 

@@ -33,6 +33,9 @@ type foresight struct {
 // comes on top of it: as it stands, admitted or settled. Groups that were to make
 // room for one that was applied are gone then.
 func (b *Book) Foresee(c Claim, before *Grant) (*Grant, error) {
+	if by := b.byItself(); by != nil {
+		return by.Foresee(c, before)
+	}
 	d := drafts.Get().(*draft)
 	if err := d.fill(b, &c); err != nil {
 		d.free()
@@ -81,8 +84,9 @@ func (b *Book) foresee(grant *Grant, c *Claim, before *Grant) error {
 		j = newJob(c.Entry, b.idles.peek(c.payer(), b.clock.at))
 	}
 	grant.foreseen.begin(g, j)
-	terms, l := j.terms, &loan{job: j}
-	j.terms = &c.Budget
+	terms, l, budget := j.terms, &loan{job: j}, c.Budget
+	j.terms = &budget
+	c.Budget, c.OverBudget = b.terms(c)
 	d.ahead = b.ahead(g, j, c, before, l)
 	defer func() {
 		j.terms, d.ahead = terms, nil

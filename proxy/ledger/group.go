@@ -112,7 +112,7 @@ func (g *group) reserve(p *Grant) {
 		t.last = p.raw.or(g.last)
 	}
 	t.booked = united(g.content.read(g.last), p.pushed.read(p.raw), t.last)
-	if g.sums != nil {
+	if g.sums != nil || p.book.alone != nil {
 		return // what is added to takes nothing away
 	}
 	before, after := g.content.series()-int(g.slack), p.pushed.series()
@@ -144,7 +144,7 @@ func (g *group) settle(by *Grant, o Outcome) {
 	t.push, t.booked = nil, nil
 	switch {
 	case by.Method == http.MethodDelete:
-		if o == Applied { // else what the book holds may still be there
+		if o == Applied && by.book.alone == nil { // else what the book holds may still be there
 			g.content, g.last, g.slack = nil, unknown, 0
 			g.exists, g.unsure, g.failed, g.success = false, false, false, false
 		}
@@ -160,6 +160,8 @@ func (g *group) settle(by *Grant, o Outcome) {
 			g.last, g.failed = by.raw, true
 		}
 	case by.same:
+	case by.book.alone != nil:
+		g.content, g.last = exact(booked), last
 	case o != Applied:
 		g.content, g.last, g.slack, g.unsure = exact(booked), last, slack, true
 	case by.Method == http.MethodPut:

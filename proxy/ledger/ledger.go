@@ -81,6 +81,7 @@ type Grant struct {
 	foreseen *foresight // nil if it was admitted
 	id       grantID    // of a book that several guards share
 	shared   []int32    // families of the claim that another wrote last, of such a book
+	did      time.Time  // when it was carried out without asking; zero: it was asked for
 }
 
 // Config configures a Book.
@@ -119,6 +120,7 @@ type Book struct {
 	journal  *journal
 	settled  map[string]*since // while Load reads: the groups settled meanwhile
 	shared   *sharing          // nil if no other guard has this book
+	alone    *alone            // not nil of a guard that goes on by itself
 }
 
 // since is what a group was settled to while Load read a listing.
@@ -188,6 +190,7 @@ func (b *Book) grant(grant *Grant, c *Claim) error {
 	j := g.job
 	if c.Method != http.MethodDelete {
 		j = b.govern(g, c.payer(), c.Entry, &c.Budget)
+		c.Budget, c.OverBudget = b.terms(c)
 	}
 	v, err := b.rule(g, j, c, d, grant.raw)
 	if err != nil {
@@ -230,7 +233,10 @@ func (g *Grant) take(v *verdict, at int64) {
 func (b *Book) count(grant *Grant, j *job, v *verdict) {
 	grant.account = j.account
 	grant.take(v, b.clock.at)
-	if grant.group.sums == nil {
+	if !grant.did.IsZero() {
+		grant.at -= max(0, int64(b.clock.last.Sub(grant.did)/time.Second))
+	}
+	if grant.group.sums == nil && grant.did.IsZero() {
 		j.pushes.add(minute, grant.at, 1)
 	}
 	j.hour.add(hour, grant.at, v.fresh)
@@ -301,6 +307,9 @@ func (g *Grant) Settle(o Outcome) {
 	if b.shared != nil {
 		b.tellSettled(g.id, o)
 		return
+	}
+	if b.alone != nil {
+		b.alone.report(g, o)
 	}
 	b.conclude(g, o)
 	b.free(g.group)

@@ -40,6 +40,10 @@ func (b *Book) rule(g *group, j *job, c *Claim, d *draft, by writer) (v verdict,
 		v.Method = http.MethodPost
 	}
 	v.same = d.compare(g, v.Method == http.MethodPut, by)
+	if b.alone != nil { // another guard may bring back what goes
+		d.gone = 0
+		clear(d.freed)
+	}
 	if c.Totals {
 		v.same = len(d.candidates) == 0
 		clear(d.freed)

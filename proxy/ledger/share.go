@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/pushguard/pushguard/proxy/shared"
@@ -22,6 +24,9 @@ type sharing struct {
 	grants map[grantID]*Grant  // of all guards
 	loads  map[grantID]*loading
 	onLoss func() // nil: nobody wants to know
+
+	lonely sync.Mutex
+	alone  *Book // as this guard goes on by itself, until it knows better; nil if it never did
 }
 
 // grantID names what a guard has begun.
@@ -43,8 +48,8 @@ type loading struct {
 // ask is a claim that waits for its group.
 type ask struct {
 	id    grantID
-	until time.Time
-	claim []byte // as it was written down
+	until time.Time // for how long it waits; when it was done, if it was
+	claim []byte    // as it was written down
 	own   *answer
 }
 
@@ -89,6 +94,22 @@ func (b *Book) OnLoss(f func()) {
 
 // ask is Admit of a book that guards share.
 func (b *Book) ask(ctx context.Context, c *Claim) (*Grant, error) {
+	for again := false; ; again = true {
+		grant, err := b.askAll(ctx, c)
+		if !errors.Is(err, shared.ErrAway) {
+			return grant, err
+		}
+		if by := b.byItself(); by != nil {
+			return by.Admit(ctx, *c)
+		}
+		if again || !b.shared.door.Back() {
+			return nil, err
+		}
+	}
+}
+
+// askAll asks for the ruling that all guards come to.
+func (b *Book) askAll(ctx context.Context, c *Claim) (*Grant, error) {
 	for {
 		b.mu.Lock()
 		digest := b.repeats(c)
@@ -117,7 +138,7 @@ func (b *Book) askOnce(ctx context.Context, c *Claim, digest uint64) (*Grant, er
 	s.asked[n] = a
 	b.mu.Unlock()
 	body := binary.AppendUvarint([]byte{cmdAdmit}, n)
-	body = b.appendClaim(binary.AppendVarint(body, int64(b.wait)), c, digest)
+	body = b.appendClaim(binary.AppendVarint(body, int64(b.wait)), c, writer(b.hash(c.Raw.ID())), digest)
 	timer := time.NewTimer(b.wait + askTime)
 	defer timer.Stop()
 	err := s.door.Do(ctx, body, a)
@@ -205,6 +226,9 @@ func (r room) Apply(e shared.Entry) {
 func (b *Book) applyAdmit(in *reader, e shared.Entry) {
 	a := &ask{id: grantID{e.Guard, in.Uvarint()}}
 	a.until = e.At.Add(time.Duration(in.Varint()))
+	if !e.Did.IsZero() {
+		a.until = e.Did
+	}
 	a.claim = in.Take(uint64(in.Len()))
 	a.own, _ = e.Own.(*answer)
 	var c read
@@ -226,7 +250,7 @@ func (b *Book) applyAdmit(in *reader, e shared.Entry) {
 		if !b.ruleAsk(g, a) {
 			b.handOver(g)
 		}
-	case b.wait <= 0:
+	case b.wait <= 0 && c.done == 0:
 		b.reply(a.id, a.own, nil, ErrBusy)
 	default:
 		g.turn.waiting = append(g.turn.waiting, a)
@@ -238,6 +262,10 @@ func (b *Book) ruleAsk(g *group, a *ask) bool {
 	in := newReader(a.claim)
 	c := in.claim()
 	err := in.Err()
+	if err == nil && c.done != 0 {
+		b.redo(g, a, &c)
+		return false
+	}
 	d := drafts.Get().(*draft)
 	grant := &Grant{book: b, group: g, raw: c.by, draft: d, id: a.id}
 	switch {
@@ -278,7 +306,7 @@ func (b *Book) handOver(g *group) {
 	for len(g.turn.waiting) > 0 {
 		a := g.turn.waiting[0]
 		g.turn.waiting = g.turn.waiting[1:]
-		if a.until.Before(b.clock.last) {
+		if a.until.Before(b.clock.last) && !a.done() {
 			b.reply(a.id, a.own, nil, ErrBusy)
 		} else if b.ruleAsk(g, a) {
 			return
@@ -299,7 +327,7 @@ func (r room) Leave(guard shared.Guard, _ time.Time) {
 	var lost []grantID
 	for id, grant := range b.shared.grants {
 		t := grant.group.turn
-		t.waiting = slices.DeleteFunc(t.waiting, func(a *ask) bool { return a.id.guard == guard })
+		t.waiting = slices.DeleteFunc(t.waiting, func(a *ask) bool { return a.id.guard == guard && !a.done() })
 		if id.guard == guard {
 			lost = append(lost, id)
 		}

@@ -180,11 +180,12 @@ func (t *tally) fits(series, net, fresh, metric int) bool {
 }
 
 func (t *tally) valuesFit(values []wire.LabelValue, metric int) bool {
-	limit, fit := t.claim.Budget.LabelValues, true
-	if limit <= 0 {
+	fit := true
+	if t.claim.Budget.LabelValues <= 0 {
 		return true
 	}
 	for i, v := range values {
+		limit := t.book.labelValues(t.claim, v.Label)
 		if _, known := t.job.values[v.Value]; known || t.draft.overflow.permits(t.job, v, limit) {
 			continue
 		}

@@ -122,3 +122,6 @@ func (w *window) step(s span, at int64) []tick {
 func (w *window) find(step uint32) (int, bool) {
 	return slices.BinarySearchFunc(w.ticks, step, func(t tick, step uint32) int { return cmp.Compare(t.step, step) })
 }
+
+// clone returns a window that counts the same.
+func (w *window) clone() window { return window{ticks: slices.Clone(w.ticks)} }

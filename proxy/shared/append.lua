@@ -1,5 +1,5 @@
 -- Puts a batch of commands into the order and returns what came since the guard's
--- place, in one step.
+-- place, and the time, in one step.
 --
 -- KEYS: head, log, guards
 -- ARGV: epoch, the guard's place, the mark there, guard, number of its batch, the
@@ -19,9 +19,9 @@ else
 end
 -- Somebody whose past is not this one's must not go on in it.
 if mark ~= ARGV[3] then return {'lost', head[1], head[2]} end
+local now = redis.call('TIME')
+local time = math.max(tonumber(now[1]) * 1000000 + tonumber(now[2]), tonumber(head[3]))
 if ARGV[6] ~= '' and tonumber(ARGV[5]) > tonumber(redis.call('HGET', KEYS[3], ARGV[4]) or '0') then
-  local now = redis.call('TIME')
-  local time = math.max(tonumber(now[1]) * 1000000 + tonumber(now[2]), tonumber(head[3]))
   seq = seq + 1
   local mine = ARGV[4] .. ':' .. ARGV[5]
   redis.call('XADD', KEYS[2], string.format('0-%.0f', seq), 'm', mine, 't', string.format('%.0f', time), 'b', ARGV[6])
@@ -31,4 +31,4 @@ if ARGV[6] ~= '' and tonumber(ARGV[5]) > tonumber(redis.call('HGET', KEYS[3], AR
     for i = 1, 3 do redis.call('PEXPIRE', KEYS[i], ARGV[8]) end
   end
 end
-return {'ok', string.format('%.0f', seq), redis.call('XRANGE', KEYS[2], string.format('(0-%.0f', at), '+', 'COUNT', ARGV[7])}
+return {'ok', string.format('%.0f', seq), redis.call('XRANGE', KEYS[2], string.format('(0-%.0f', at), '+', 'COUNT', ARGV[7]), string.format('%.0f', time)}

@@ -24,6 +24,7 @@ const (
 const (
 	beat     = 'b'
 	farewell = 'f'
+	handIn   = 'h' // {room did body}: what a guard did by itself; nothing: that is all
 )
 
 var errState = errors.New("what the guards share is damaged, or of a newer version")
@@ -39,6 +40,7 @@ func (l *Log) Join(ctx context.Context, joined func()) error {
 	if err := l.cycle(ctx); err != nil {
 		return err
 	}
+	l.joined.Store(true)
 	joined()
 	next := time.Now().Add(l.cfg.Lease / beats)
 	for ctx.Err() == nil {
@@ -46,12 +48,13 @@ func (l *Log) Join(ctx context.Context, joined func()) error {
 			next = now.Add(l.cfg.Lease / beats)
 			l.post(beat)
 		}
+		l.answerReunion()
 		if err := l.cycle(ctx); err != nil {
 			l.recover(ctx, err)
 			continue
 		}
 		l.saveIfDue(ctx)
-		if !l.waiting() {
+		if !l.ready() {
 			l.pause(ctx, look)
 		}
 	}
@@ -63,7 +66,7 @@ func (l *Log) Join(ctx context.Context, joined func()) error {
 func (l *Log) Close() error {
 	l.post(farewell)
 	l.mu.Lock()
-	l.closed = true
+	l.closed, l.hold = true, false
 	l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*l.cfg.Timeout)
 	defer cancel()
@@ -83,6 +86,13 @@ func (l *Log) waiting() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.queue) > 0 || len(l.flying) > 0
+}
+
+// ready reports whether there is something to send.
+func (l *Log) ready() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.flying) > 0 || !l.hold && len(l.queue) > 0
 }
 
 // pause waits until there is something to send, but not for longer than a while.
@@ -129,10 +139,8 @@ func (l *Log) cycle(ctx context.Context) error {
 		default:
 			return errLost
 		}
-		l.heard.Store(int64(begun.Sub(l.started)))
-		if l.away.CompareAndSwap(true, false) {
-			l.logger.Info("The Redis that the guards share answers again")
-		}
+		l.hear(n.time, begun)
+		l.back()
 		if l.place.seq < n.seq && len(n.entries) == 0 {
 			return errLost
 		}
@@ -170,6 +178,7 @@ func (l *Log) apply(e *entry) {
 	l.now.Store(e.time)
 	for _, left := range l.members.gone(at.Add(-l.cfg.Lease)) {
 		l.left(left, at)
+		l.reunion.miss(left, at)
 	}
 	l.members.hear(guard, batch, at)
 	var own []*command
@@ -191,6 +200,7 @@ func (l *Log) apply(e *entry) {
 	l.place.seq, l.place.mark = e.seq, e.mark
 	l.unsaved += len(e.body)
 	l.counts.applied(len(e.body))
+	l.reunite(at)
 	l.standing()
 	if guard == l.guard && batch == l.batch {
 		l.landed()
@@ -202,6 +212,8 @@ func (l *Log) carryOut(guard Guard, at time.Time, room byte, body []byte, mine *
 	case room == 0 && len(body) == 1 && body[0] == farewell:
 		l.members.remove(guard)
 		l.left(guard, at)
+	case room == 0 && len(body) > 0 && body[0] == handIn:
+		l.takeIn(guard, at, body[1:], mine)
 	case room > 0 && int(room) <= len(l.rooms):
 		e := Entry{Guard: guard, At: at, Body: body}
 		if mine != nil {
@@ -225,6 +237,11 @@ func (l *Log) left(guard Guard, at time.Time) {
 func (l *Log) standing() {
 	l.guards.Store(int32(len(l.members.list)))
 	l.leads.Store(len(l.members.list) > 0 && l.members.list[0].guard == l.guard)
+	for i, m := range l.members.list {
+		if m.guard == l.guard {
+			l.rank.Store(int32(i))
+		}
+	}
 }
 
 // landed ends the batch that was sent last.
@@ -243,13 +260,11 @@ func (l *Log) recover(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	if l.away.CompareAndSwap(false, true) {
-		l.logger.Error("The Redis that the guards share does not answer", "err", err)
-	}
+	l.goAway(err)
 	for wait := firstAgain; ctx.Err() == nil; wait = min(2*wait, lastAgain) {
 		l.abandon(ErrAway)
 		l.giveUp()
-		if err = l.reunite(ctx, err); err == nil {
+		if err = l.rejoin(ctx, err); err == nil {
 			return
 		}
 		sleep(ctx, wait)

@@ -16,6 +16,9 @@ func (l *Log) found(ctx context.Context) error {
 	if _, err := l.store.restarted(ctx); err != nil {
 		return fmt.Errorf("the Redis that the guards share does not answer: %w", err)
 	}
+	if err := l.store.single(ctx); err != nil {
+		return err
+	}
 	h, ok, err := l.store.head(ctx)
 	if err != nil {
 		return err
@@ -63,9 +66,9 @@ func (l *Log) crown(ctx context.Context, seen head, saved []byte) error {
 // one another: each says how far it has come, and the farthest begins the epoch.
 const electionTime = time.Second
 
-// reunite brings the guard back to the others after Redis was away, or has forgotten;
+// rejoin brings the guard back to the others after Redis was away, or has forgotten;
 // why is what happened. It returns nil once the guard may go on.
-func (l *Log) reunite(ctx context.Context, why error) error {
+func (l *Log) rejoin(ctx context.Context, why error) error {
 	restarted, err := l.store.restarted(ctx)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -29,6 +30,9 @@ type Entry struct {
 	Body  []byte // what was given to Do or Post; not to be changed, free to keep
 	// Own is what was given with it, on the guard whose command it is; else nil.
 	Own any
+	// Did is when a guard did that while it was by itself, which is before At; zero if
+	// nothing was done yet.
+	Did time.Time
 }
 
 // Room is what the commands of all guards change: a replica on each of them. What
@@ -49,6 +53,8 @@ type Room interface {
 type Config struct {
 	// URL of the Redis, as redis.ParseURL reads it: redis://, rediss:// or unix://.
 	URL string
+	// TLS is how to speak to a Redis of rediss://, nil as Go does by itself.
+	TLS *tls.Config
 	// Fleet leads the names of all keys; guards of one name share what they know.
 	// Empty is "pushguard".
 	Fleet string
@@ -57,6 +63,11 @@ type Config struct {
 	// Lease is for how long a guard that is not heard of is thought to be there. 0 is
 	// 10s.
 	Lease time.Duration
+	// Degrade has a guard go on by itself while Redis is away, see Door.Alone.
+	Degrade bool
+	// OutageBytes bounds what a guard keeps that goes on by itself, in bytes of
+	// commands. Beyond that it does so no more. 0 is 64 MiB.
+	OutageBytes int
 	// SnapshotAfter is after how many bytes of commands the rooms are written down. 0
 	// is 32 MiB.
 	SnapshotAfter int
@@ -77,17 +88,25 @@ type Log struct {
 	now    atomic.Int64 // of the order, in microseconds since 1970
 	away   atomic.Bool
 	heard  atomic.Int64 // when Redis answered last, since started
+	ticked atomic.Pointer[tick]
 	leads  atomic.Bool
 	guards atomic.Int32
+	rank   atomic.Int32 // among the guards, from 0
+	joined atomic.Bool
 	counts counts
 
 	mu     sync.Mutex
 	queue  []*command
 	closed bool
 	wake   chan struct{} // holds one: there is something to send
+	outage outage
+	hold   bool // commands of rooms wait until the guards have handed in; see reunion
+	finals int  // how often this guard has yet to say that it has
 
 	place   place
 	members members
+	reunion reunion
+	nudged  time.Time  // when this guard last looked whether that is over
 	flying  []*command // of the batch that was sent last, until it is applied
 	batch   uint64     // its number
 	unsaved int        // bytes of commands since the snapshot
@@ -106,6 +125,9 @@ type command struct {
 	body   []byte
 	own    any
 	posted bool
+	did    int64      // when it was done already, while Redis was away, in microseconds; else 0
+	taken  bool       // it is being handed in
+	parts  []*command // of one that hands in
 	done   chan struct{}
 	err    error
 }
@@ -120,6 +142,7 @@ func (c *command) end(err error) {
 func Open(ctx context.Context, cfg Config) (*Log, error) {
 	cfg.Fleet, cfg.Timeout = cmp.Or(cfg.Fleet, "pushguard"), cmp.Or(cfg.Timeout, time.Second)
 	cfg.Lease, cfg.SnapshotAfter = cmp.Or(cfg.Lease, 10*time.Second), cmp.Or(cfg.SnapshotAfter, 32<<20)
+	cfg.OutageBytes = cmp.Or(cfg.OutageBytes, 64<<20)
 	name := make([]byte, 8)
 	_, _ = rand.Read(name) // never fails
 	l := &Log{cfg: cfg, logger: cfg.Logger, guard: Guard(hex.EncodeToString(name)), started: time.Now(), wake: make(chan struct{}, 1), counts: newCounts()}
@@ -143,13 +166,14 @@ func (l *Log) Secret() [32]byte { return l.secret }
 // goes back.
 func (l *Log) Now() time.Time { return time.UnixMicro(l.now.Load()) }
 
-// Leads reports whether this guard is the one that does what one is to do.
-func (l *Log) Leads() bool { return l.leads.Load() }
+// Leads reports whether this guard is the one that does what one is to do. Of guards
+// that go on by themselves none is.
+func (l *Log) Leads() bool { return l.leads.Load() && !(l.cfg.Degrade && l.Away()) }
 
 // Current reports whether Redis answered within half a lease: the others know then
-// that this guard is there.
+// that this guard is there. One that goes on by itself asks nobody.
 func (l *Log) Current() bool {
-	return time.Since(l.started)-time.Duration(l.heard.Load()) < l.cfg.Lease/2
+	return time.Since(l.started)-time.Duration(l.heard.Load()) < l.cfg.Lease/2 || l.Alone()
 }
 
 // Guards is how many guards there are, as far as this one knows.
@@ -184,30 +208,41 @@ func (d *Door) Do(ctx context.Context, body []byte, own any) error {
 
 // Post puts a command into the order, some time after those posted before. It waits
 // for nobody, also while Redis is away.
-func (d *Door) Post(body []byte, own any) {
-	d.log.enqueue(&command{room: d.room, body: body, own: own, posted: true, done: make(chan struct{})})
+func (d *Door) Post(body []byte, own any) Posted {
+	c := &command{room: d.room, body: body, own: own, posted: true, done: make(chan struct{})}
+	d.log.enqueue(c)
+	return Posted{c}
 }
 
 // Keep is Post, and returns once this guard has applied the command. An error says
-// that it waits still: it is not given up while this guard lives.
-func (d *Door) Keep(ctx context.Context, body []byte, own any) error {
+// that it waits still: it is not given up while this guard lives. Of a guard that goes
+// on by itself, later says so instead.
+func (d *Door) Keep(ctx context.Context, body []byte, own any) (later bool, err error) {
 	c := &command{room: d.room, body: body, own: own, posted: true, done: make(chan struct{})}
 	if !d.log.enqueue(c) {
-		return errClosed
+		return false, errClosed
 	}
 	if d.log.away.Load() {
-		return ErrAway
+		return d.log.cfg.Degrade, d.log.awayError()
 	}
 	timer := time.NewTimer(2 * d.log.cfg.Timeout)
 	defer timer.Stop()
 	select {
 	case <-c.done:
-		return c.err
+		return false, c.err
 	case <-timer.C:
-		return ErrAway
+		return d.log.cfg.Degrade, d.log.awayError()
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	}
+}
+
+// awayError is ErrAway, if that is an error.
+func (l *Log) awayError() error {
+	if l.cfg.Degrade {
+		return nil
+	}
+	return ErrAway
 }
 
 // Sync returns once this guard knows all that was in the order when it was called.
@@ -236,6 +271,18 @@ func (l *Log) enqueue(c *command) bool {
 	if l.closed {
 		return false
 	}
+	if l.cfg.Degrade && l.away.Load() {
+		if !c.posted {
+			c.end(ErrAway)
+			return true
+		}
+		if c.room != 0 {
+			c.did = l.clock().UnixMicro()
+			if l.outage.keep(c, int64(l.cfg.OutageBytes)) {
+				l.logger.Error("This guard has done by itself as much as it keeps: it does so no more until the Redis that the guards share answers", "bytes", l.cfg.OutageBytes)
+			}
+		}
+	}
 	l.queue = append(l.queue, c)
 	select {
 	case l.wake <- struct{}{}:
@@ -249,18 +296,27 @@ const (
 	batchCommands = 1000
 )
 
-// collect takes what waits, as much as a batch holds.
+// collect takes what waits, as much as a batch holds. What was done while Redis was
+// away is handed in by a command of its own.
 func (l *Log) collect() []*command {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, bytes := 0, 0
-	for n < len(l.queue) && n < batchCommands && (n == 0 || bytes+len(l.queue[n].body) <= batchBytes) {
-		bytes += len(l.queue[n].body)
-		n++
+	var taken []*command
+	kept, bytes := l.queue[:0:0], 0
+	for i, c := range l.queue {
+		if len(taken) == batchCommands || len(taken) > 0 && bytes+len(c.body) > batchBytes {
+			kept = append(kept, l.queue[i:]...)
+			break
+		}
+		if l.hold && c.did == 0 && (c.room != 0 || c.body == nil) {
+			kept = append(kept, c)
+			continue
+		}
+		bytes += len(c.body)
+		taken = append(taken, c)
 	}
-	taken := l.queue[:n:n]
-	l.queue = l.queue[n:]
-	return taken
+	l.queue = kept
+	return l.handingIn(taken)
 }
 
 // abandon ends what waits and was not posted.

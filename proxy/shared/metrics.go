@@ -10,7 +10,7 @@ import (
 type counts struct {
 	trips                    prometheus.Histogram
 	failures, epochs, writes prometheus.Counter
-	bytes                    prometheus.Counter
+	bytes, handed            prometheus.Counter
 }
 
 func newCounts() counts {
@@ -25,6 +25,7 @@ func newCounts() counts {
 		failures: counter("failures_total", "Round trips to the Redis that the guards share which failed."),
 		epochs:   counter("epochs_total", "How often this guard gave a Redis that had forgotten what the guards share what it knew."),
 		writes:   counter("snapshots_total", "How often this guard wrote down what the guards share, so that the Redis can let go of older commands."),
+		handed:   counter("handed_in_total", "Commands that this guard carried out by itself while the Redis was away, and handed in when it was back."),
 		bytes:    counter("applied_bytes_total", "Commands of all guards that this one has applied, in bytes."),
 	}
 }
@@ -47,8 +48,10 @@ func (l *Log) Collectors() []prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "pushguard_shared_" + name, Help: help}, value)
 	}
 	return []prometheus.Collector{
-		l.counts.trips, l.counts.failures, l.counts.epochs, l.counts.writes, l.counts.bytes,
+		l.counts.trips, l.counts.failures, l.counts.epochs, l.counts.writes, l.counts.bytes, l.counts.handed,
 		gauge("up", "Whether the Redis that the guards share answers.", func() float64 { return number(!l.Away()) }),
+		gauge("alone", "Whether this guard goes on by itself, within its share of each budget, since the Redis does not answer (--state.on-outage=degrade).", func() float64 { return number(l.Alone()) }),
+		gauge("outage_bytes", "Commands that this guard carried out by itself and has not handed in yet, in bytes. At --state.outage-limit pushes are answered 503.", func() float64 { return float64(l.outage.bytes.Load()) }),
 		gauge("guards", "Guards of the fleet, as far as this one knows.", func() float64 { return float64(l.Guards()) }),
 		gauge("leads", "Whether this guard does what one of the fleet is to do: sweep, and list the Pushgateway on schedule.", func() float64 { return number(l.Leads()) }),
 	}

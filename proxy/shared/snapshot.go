@@ -12,7 +12,7 @@ import (
 
 // save writes down all rooms and who is there.
 func (l *Log) save() []byte {
-	dst := l.members.save(nil)
+	dst := l.reunion.save(l.members.save(nil))
 	dst = binary.AppendUvarint(dst, uint64(l.now.Load()))
 	for _, r := range l.rooms {
 		start := len(dst)
@@ -28,9 +28,10 @@ func (l *Log) restore(saved []byte) error {
 	in := state.NewReader(saved, errState)
 	if len(saved) > 0 {
 		l.members.restore(&in)
+		l.reunion.restore(&in)
 		l.now.Store(int64(in.Uvarint()))
 	} else {
-		l.members = members{}
+		l.members, l.reunion = members{}, reunion{}
 	}
 	for _, r := range l.rooms {
 		var part []byte

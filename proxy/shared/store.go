@@ -1,6 +1,7 @@
 package shared
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -19,7 +20,7 @@ var scripts embed.FS
 
 const (
 	// format is of what is in Redis. Guards of another one cannot take part.
-	format = "1"
+	format = "2"
 	// lifetime is how long the keys outlive the last guard.
 	lifetime = 7 * 24 * time.Hour
 	// chunk is how much of a snapshot is in one key.
@@ -40,6 +41,17 @@ func newStore(cfg Config) (*store, error) {
 	options, err := redis.ParseURL(cfg.URL)
 	if err != nil {
 		return nil, errors.New(redact(err, cfg.URL))
+	}
+	if strings.Contains(options.Addr, ",") {
+		return nil, errors.New("the URL names several hosts: guards share one Redis, not a Cluster or Sentinels")
+	}
+	if cfg.TLS != nil {
+		if options.TLSConfig == nil {
+			return nil, errors.New("how to speak TLS is given, and the URL is not of rediss://")
+		}
+		name := options.TLSConfig.ServerName
+		options.TLSConfig = cfg.TLS.Clone()
+		options.TLSConfig.ServerName = cmp.Or(options.TLSConfig.ServerName, name)
 	}
 	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = cfg.Timeout, cfg.Timeout, cfg.Timeout
 	options.MaxRetries = -1 // every broken connection is to be noticed
@@ -115,6 +127,18 @@ func (s *store) doubt() {
 	s.run.Store(&none)
 }
 
+// single refuses what is no Redis by itself: a Cluster moves keys, and Sentinels have
+// none.
+func (s *store) single(ctx context.Context) error {
+	info, err := s.client.Info(ctx, "server").Result()
+	_, mode, _ := strings.Cut(info, "redis_mode:")
+	mode, _, _ = strings.Cut(mode, "\r\n")
+	if err != nil || mode == "standalone" || mode == "" {
+		return err
+	}
+	return fmt.Errorf("this Redis is of a %.20s: guards share one Redis by itself, or the address that leads to the master of several", mode)
+}
+
 func runID(ctx context.Context, c interface {
 	Info(ctx context.Context, section ...string) *redis.StringCmd
 },
@@ -150,6 +174,7 @@ func (s *store) head(ctx context.Context) (head, bool, error) {
 type news struct {
 	state   string // ok, lost or behind
 	seq     uint64
+	time    int64 // of Redis, in microseconds since 1970
 	entries []entry
 }
 
@@ -170,11 +195,15 @@ func (s *store) append(ctx context.Context, at place, guard Guard, batch uint64,
 	}
 	var n news
 	n.state, _ = reply[0].(string)
-	if n.state != "ok" || len(reply) != 3 {
+	if n.state != "ok" || len(reply) != 4 {
 		return n, nil
 	}
 	text, _ := reply[1].(string)
 	if n.seq, err = strconv.ParseUint(text, 10, 64); err != nil {
+		return n, err
+	}
+	text, _ = reply[3].(string)
+	if n.time, err = strconv.ParseInt(text, 10, 64); err != nil {
 		return n, err
 	}
 	list, _ := reply[2].([]any)

@@ -30,3 +30,14 @@ func Join(t testing.TB, log *shared.Log) (stop func()) {
 	}
 	return stop
 }
+
+// After has a guard that goes on by itself do something at a time that it has later
+// than one that another such guard had, and returns when it has done so.
+func After(door *shared.Door, last time.Time, do func()) time.Time {
+	a, _ := door.Alone()
+	for !a.Clock().After(last) {
+		time.Sleep(time.Millisecond)
+	}
+	do()
+	return a.Clock()
+}

@@ -1,0 +1,93 @@
+package redistest
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// Link is a way to a Redis that can be cut, for some guards and not for others.
+type Link struct {
+	listener net.Listener
+	to       string
+
+	mu    sync.Mutex
+	cut   bool
+	conns map[net.Conn]struct{}
+}
+
+// NewLink makes a way to the Redis.
+func (r *Redis) NewLink(t testing.TB) *Link {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &Link{listener: listener, to: r.address, conns: map[net.Conn]struct{}{}}
+	t.Cleanup(func() { _ = listener.Close(); l.Cut() })
+	go l.serve()
+	return l
+}
+
+// URL is where the Redis is by this way.
+func (l *Link) URL() string { return "redis://" + l.listener.Addr().String() + "/0" }
+
+// Cut ends all connections, and those that come, until Mend.
+func (l *Link) Cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = true
+	for c := range l.conns {
+		_ = c.Close()
+	}
+}
+
+// Mend ends a Cut.
+func (l *Link) Mend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = false
+}
+
+func (l *Link) serve() {
+	for {
+		from, err := l.listener.Accept()
+		if err != nil {
+			return
+		}
+		to, err := net.Dial("tcp", l.to)
+		if err != nil || !l.keep(from, to) {
+			_ = from.Close()
+			continue
+		}
+		for _, way := range [][2]net.Conn{{from, to}, {to, from}} {
+			go func() {
+				_, _ = io.Copy(way[0], way[1])
+				l.drop(from, to)
+			}()
+		}
+	}
+}
+
+func (l *Link) keep(conns ...net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range conns {
+		if l.cut {
+			_ = c.Close()
+		} else {
+			l.conns[c] = struct{}{}
+		}
+	}
+	return !l.cut
+}
+
+func (l *Link) drop(conns ...net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+		delete(l.conns, c)
+	}
+}
