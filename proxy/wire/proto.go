@@ -137,7 +137,7 @@ func (p *Push) family(msg Span) error {
 	at := int32(len(p.Families))
 	p.Families = append(p.Families, Family{Message: msg})
 	family := &p.Families[at]
-	if err := family.read(p.bytes(msg)); err != nil {
+	if err := family.read(p.Body); err != nil {
 		return err
 	}
 	if err := p.limits.checkText("", len(family.Name)); err != nil {
@@ -155,11 +155,11 @@ func (p *Push) family(msg Span) error {
 	})
 }
 
-// read takes from a message what it says of the family, which may come after its
+// read takes from its message what that says of the family, which may come after its
 // metrics. Of a field that comes twice the last one holds, as everywhere in protobuf.
-func (family *Family) read(msg []byte) error {
+func (family *Family) read(body []byte) error {
 	var help, unit []byte
-	err := fields(msg, func(f field) error {
+	err := fields(body[family.Message.Start:family.Message.End], func(f field) error {
 		switch {
 		case f.is(familyName):
 			b := f.value
@@ -178,6 +178,10 @@ func (family *Family) read(msg []byte) error {
 	}
 	if !utf8.Valid(help) || !utf8.Valid(unit) {
 		return helpError(family.Name)
+	}
+	if help != nil {
+		start := uint32(offset(body, help))
+		family.Help = Span{start, start + uint32(len(help))}
 	}
 	return nil
 }

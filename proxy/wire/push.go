@@ -81,7 +81,7 @@ type Family struct {
 	Type dto.MetricType
 	// Message is the family's whole MetricFamily message; protobuf only.
 	Message Span
-	// Help is the help text as written, its escapes included; text only.
+	// Help is the help text as written, of text its escapes included.
 	Help Span
 	// Metrics counts the metrics of the family.
 	Metrics int32

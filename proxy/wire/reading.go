@@ -1,12 +1,10 @@
 package wire
 
 import (
-	"bytes"
 	"math"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -198,33 +196,13 @@ func (m *Reading) created(f field, num protowire.Number) {
 	}
 }
 
-// Help returns a family's help text, empty if it has none. It searches the body:
-// it is for what is asked once.
+// Help returns a family's help text, empty if it has none.
 func (p *Push) Help(family int) string {
-	f := &p.Families[family]
-	help := ""
-	if p.Encoding == Protobuf {
-		_ = fields(p.bytes(f.Message), func(f field) error {
-			if f.is(familyHelp) {
-				help = string(f.value)
-			}
-			return nil
-		})
-		return help
+	help := string(p.bytes(p.Families[family].Help))
+	if p.Encoding == Text {
+		return unescapeHelp.Replace(help)
 	}
-	rest := p.Body
-	for len(rest) > 0 {
-		var line []byte
-		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
-		words, ok := bytes.CutPrefix(line, []byte("# HELP "))
-		if !ok {
-			continue
-		}
-		if text, ok := strings.CutPrefix(string(words), f.Name+" "); ok && utf8.ValidString(text) {
-			return unescapeHelp.Replace(text)
-		}
-	}
-	return ""
+	return help
 }
 
 var unescapeHelp = strings.NewReplacer(`\\`, `\`, `\n`, "\n")

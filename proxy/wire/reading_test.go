@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -163,5 +164,45 @@ func BenchmarkReadings(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Read(p, func(int) bool { return true })
+	}
+}
+
+// A help text is where the walk found it, however its line is spaced.
+func TestHelp(t *testing.T) {
+	for name, body := range map[string]string{
+		"plain":   "# HELP rows Of a table.\nrows 1\n",
+		"spaced":  "#  HELP\trows \t Of a table.\nrows 1\n",
+		"another": "# HELP rows_read No.\n# HELP rows Of a table.\nrows 1\n",
+		"behind":  "rows 1\n# HELP rows Of a table.\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &Push{}
+			if err := p.Parse([]byte(body), Text, Key{}, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			if got := p.Help(len(p.Families) - 1); got != "Of a table." {
+				t.Errorf("help = %q", got)
+			}
+		})
+	}
+}
+
+// BenchmarkHelp asks each of many families for its help text.
+func BenchmarkHelp(b *testing.B) {
+	var body bytes.Buffer
+	for i := range 1000 {
+		fmt.Fprintf(&body, "# HELP rows_%d_total Of a table.\n# TYPE rows_%d_total counter\nrows_%d_total 1\n", i, i, i)
+	}
+	p := &Push{}
+	if err := p.Parse(body.Bytes(), Text, Key{}, Options{}); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range p.Families {
+			if p.Help(i) == "" {
+				b.Fatal(i)
+			}
+		}
 	}
 }
