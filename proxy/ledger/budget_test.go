@@ -337,3 +337,24 @@ func TestAFamilyThatIsTrimmedWholeFreesNothing(t *testing.T) {
 		t.Errorf("again: %+v, %v", r, err)
 	}
 }
+
+// A family of which nothing is left leaves no trace in those beside it, in whatever
+// order their names are kept: what passed once is not new when it comes again.
+func TestTrimmedFamiliesBetweenOthers(t *testing.T) {
+	b, group := NewBook(Config{}), key("job", "j")
+	c := Claim{Group: group, Raw: group, Method: http.MethodPut, Budget: Budget{Series: 22}}
+	for i, name := range numbered(40) {
+		c.Families = append(c.Families, "family_"+name)
+		c.Metrics = append(c.Metrics, metric(int32(i), 1, "v", name))
+	}
+	for range 3 {
+		g := admit(t, b, c)
+		if got, want := g.Held, c.Budget.Series; got != want || len(g.Trimmed) != 20 || g.Trimmed[0] != 20 {
+			t.Errorf("%d series held, want %d; trimmed: %v", got, want, g.Trimmed)
+		}
+		g.Settle(Applied)
+	}
+	if got := b.jobs["j"].hour.sum(hour, b.clock.at); got != 22 {
+		t.Errorf("%d series were new, want 22", got)
+	}
+}

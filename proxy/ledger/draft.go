@@ -22,7 +22,8 @@ type draft struct {
 	certain    []bool   // by name: the push writes the family whatever is trimmed
 	gone       int      // series of the group in families that the push does not name
 	fresh      []uint64 // label values that the job has only because of the claim
-	words      []uint64
+	words      []uint64 // of the family at hand
+	before     []uint64 // of the one before it, which the builder still compares
 	pushed     builder
 	overflow   overflow
 	ahead      *ahead // nil unless the claim is only foreseen
@@ -129,6 +130,9 @@ func sortEntries(es []entry) {
 func (d *draft) compare(g *group, put bool, by writer) bool {
 	d.candidates, d.writers, d.gone = d.candidates[:0], d.writers[:0], 0
 	d.freed, d.certain = zeroed(d.freed, len(d.names)), zeroed(d.certain, len(d.names))
+	if len(g.content) == 0 { // then all of them are
+		d.candidates = slices.Grow(d.candidates, len(d.entries))
+	}
 	same, families := g.last == by && !g.unsure, 0
 	held := g.content.read(g.last)
 	more := held.next()
@@ -206,7 +210,6 @@ func (d *draft) compareFamily(slot int, held *family, unsure bool) bool {
 // taken from there.
 func (d *draft) build(c *Claim, g *group, by writer) holdings {
 	d.pushed = builder{out: d.pushed.out[:0], last: by}
-	d.words = d.words[:0]
 	held := g.content.read(g.last)
 	more := held.next()
 	for slot, name := range d.names {
@@ -214,6 +217,7 @@ func (d *draft) build(c *Claim, g *group, by writer) holdings {
 			more = held.next()
 		}
 		f := family{name: name, writer: by}
+		d.words = d.words[:0]
 		es := d.of(slot)
 		d.take(&f, es)
 		if len(es) > 0 && len(f.prints) == 0 {
@@ -225,6 +229,7 @@ func (d *draft) build(c *Claim, g *group, by writer) holdings {
 			f.values = d.values(c, es)
 		}
 		d.pushed.add(f)
+		d.words, d.before = d.before, d.words
 	}
 	return d.pushed.out
 }
