@@ -46,20 +46,22 @@ func (v *passage) receive(limit int64) ([]byte, error) {
 		most = v.request.Length
 	}
 	if length := v.request.Length; length < 0 {
-		from = &metered{from: from, place: &v.place, left: firstBytes, most: most}
+		from = &metered{from: from, place: &v.place, left: firstBytes, most: most, growth: 2}
 	} else if length > promised {
-		from = &metered{from: from, place: &v.place, left: promised, most: most}
+		from = &metered{from: from, place: &v.place, left: promised, most: most, growth: wire.Growth}
 	}
 	return wire.ReadBody(v.received, from, v.request.Length, limit)
 }
 
-// metered is a body that grows a place as it comes, by as much again each time.
+// metered is a body that grows a place as it comes, by as much as its memory does.
 type metered struct {
 	from  io.Reader
 	place *admission.Place
 	all   int64
 	left  int64 // of what was counted
 	most  int64 // that can come
+	// growth is how many times what has come its memory may be.
+	growth int64
 }
 
 // Read is part of io.Reader.
@@ -67,7 +69,7 @@ func (c *metered) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
 	c.all += int64(n)
 	if c.left -= int64(n); c.left < 0 {
-		more := max(-c.left, min(c.all, c.most-c.all)-c.left)
+		more := max(-c.left, min((c.growth-1)*c.all, c.most-c.all)-c.left)
 		if err := c.place.Grow(more); err != nil {
 			return n, err
 		}

@@ -108,7 +108,7 @@ func (v *passage) noteRuling(c *claim, r ledger.Ruling, e *epoch) error {
 		err = v.collapse(c, r, e)
 	} else {
 		for _, i := range r.Trimmed {
-			v.fates[c.metrics[i]] = wire.Fate{Act: wire.LeaveOut}
+			v.leaveOut(int(c.metrics[i]))
 			v.changed = true
 		}
 	}
@@ -219,7 +219,7 @@ func (v *passage) labelOf(c *claim, x ledger.Excess) labels.Label {
 
 // labelNamed is the label of a metric that a value stands for.
 func (v *passage) labelNamed(metric int32, want wire.LabelValue) labels.Label {
-	said := v.verdicts[metric]
+	said := v.verdict(int(metric))
 	for _, p := range []*print{&said.output, &said.pushed} {
 		for i, value := range p.values {
 			if value == want {

@@ -64,10 +64,28 @@ func (v *passage) claimed(c *claim, e *epoch, enforced bool) {
 		group, fates = v.group, v.fates
 	}
 	c.reset(v, group)
-	slot, family := int32(-1), int32(-1)
+	if v.plain {
+		v.claimedPlain(c, e, group, fates)
+		return
+	}
 	apart := v.known != nil && v.known.apartFrom(group)
+	v.claimEach(c, fates, func(i int) (uint64, []wire.LabelValue) {
+		p := &v.verdicts[i].pushed
+		if enforced {
+			p = &v.verdicts[i].output
+		}
+		if apart {
+			return p.fingerprint, p.values
+		}
+		return p.in(group, e.verdicts.secret)
+	})
+}
+
+// claimEach claims the metrics that go on, as print prints them.
+func (v *passage) claimEach(c *claim, fates []wire.Fate, print func(metric int) (uint64, []wire.LabelValue)) {
+	slot, family := int32(-1), int32(-1)
 	for i := range v.push.Metrics {
-		if fates != nil && fates[i].Act == wire.LeaveOut {
+		if len(fates) > 0 && fates[i].Act == wire.LeaveOut {
 			continue
 		}
 		m := &v.push.Metrics[i]
@@ -80,14 +98,7 @@ func (v *passage) claimed(c *claim, e *epoch, enforced bool) {
 		if slot < 0 {
 			continue
 		}
-		p := &v.verdicts[i].pushed
-		if enforced {
-			p = &v.verdicts[i].output
-		}
-		fingerprint, values := p.fingerprint, p.values
-		if !apart {
-			fingerprint, values = p.in(group, e.verdicts.secret)
-		}
+		fingerprint, values := print(i)
 		c.Metrics = append(c.Metrics, ledger.MetricClaim{
 			Fingerprint: fingerprint, Values: values, Family: slot, Samples: m.Samples,
 		})

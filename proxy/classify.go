@@ -53,7 +53,7 @@ func (g *Guard) classify(v *passage) {
 			v.changed = true
 		}
 		if n.ways[i] != 0 {
-			v.fates[i] = wire.Fate{Act: wire.LeaveOut}
+			v.leaveOut(i)
 		}
 	}
 	v.noteClasses()
@@ -75,7 +75,7 @@ func (v *passage) classes() {
 	if buckets {
 		for i := range v.push.Metrics {
 			f := &n.families[v.push.Metrics[i].Family]
-			f.Le = f.Le || f.Type == dto.MetricType_UNTYPED && slices.ContainsFunc(v.verdicts[i].labels(), isLe)
+			f.Le = f.Le || f.Type == dto.MetricType_UNTYPED && slices.ContainsFunc(v.verdict(i).labels(), isLe)
 		}
 	}
 	n.classes = v.entry.Counters.Classes.Push(n.families, n.classes)
@@ -99,13 +99,17 @@ func (v *passage) keepFaults() {
 	n.seen = n.seen[:0]
 	for i := range v.push.Metrics {
 		m := &v.push.Metrics[i]
-		if n.classes[m.Family].Class != rules.ClassCounter || v.verdicts[i] == nil {
+		if n.classes[m.Family].Class != rules.ClassCounter {
+			continue
+		}
+		said := v.verdict(i)
+		if said == nil {
 			continue
 		}
 		if m.Stamped() {
 			n.stays[m.Family] = true
 		}
-		n.seen = append(n.seen, familySeries{m.Family, v.verdicts[i].pushed.fingerprint})
+		n.seen = append(n.seen, familySeries{m.Family, said.pushed.fingerprint})
 	}
 	slices.SortFunc(n.seen, familySeries.compare)
 	for i := 1; i < len(n.seen); i++ {
@@ -118,10 +122,10 @@ func (v *passage) keepFaults() {
 // readValues reads what may be counted, and what says when that began.
 func (v *passage) readValues() {
 	n := &v.counts
-	n.values.Read(&v.push, func(i int) bool {
-		class := n.classes[v.push.Metrics[i].Family].Class
-		return class == rules.ClassCounter || class == rules.ClassEvidence
-	})
+	hasValue := func(c rules.Classified) bool { return c.Class == rules.ClassCounter || c.Class == rules.ClassEvidence }
+	if slices.ContainsFunc(n.classes, hasValue) {
+		n.values.Read(&v.push, func(i int) bool { return hasValue(n.classes[v.push.Metrics[i].Family]) })
+	}
 }
 
 // leave decides whether a metric leaves by its own class.
@@ -133,7 +137,10 @@ func (v *passage) leave(i int) {
 		n.ways[i] = leftOut
 	case rules.ClassCounter:
 		value := &n.values.All[i]
-		if n.stays[family] || v.superseded(family) || v.verdicts[i] == nil || v.verdicts[i].fate.Act == wire.LeaveOut {
+		if n.stays[family] || v.superseded(family) {
+			return
+		}
+		if !v.plain && (v.verdicts[i] == nil || v.verdicts[i].fate.Act == wire.LeaveOut) {
 			return
 		}
 		if value.Native && len(value.Buckets) == 0 {

@@ -16,7 +16,7 @@ import (
 func (v *passage) others(c *claim, e *epoch) map[uint64]uint64 {
 	out := map[uint64]uint64{}
 	for _, m := range c.metrics {
-		p := &v.verdicts[m].output
+		p := &v.verdict(int(m)).output
 		for i, value := range p.values {
 			if _, ok := out[value.Label]; !ok {
 				out[value.Label] = wire.PrintOther(e.verdicts.secret, p.printed(i).Name).Value
@@ -34,7 +34,7 @@ type slot struct {
 }
 
 func (v *passage) slot(metric int32) slot {
-	return slot{v.push.Metrics[metric].Family, v.verdicts[metric].fate.Output}
+	return slot{v.push.Metrics[metric].Family, v.verdict(int(metric)).fate.Output}
 }
 
 // collapse gives the metrics that have no room by themselves the labels for which
@@ -49,7 +49,7 @@ func (v *passage) collapse(c *claim, r ledger.Ruling, e *epoch) error {
 	collapsed := map[string]int{}
 	for _, x := range r.Collapsed {
 		metric := c.metrics[x.Metric]
-		ls := slices.Clone(v.verdicts[metric].fate.Labels)
+		ls := slices.Clone(v.verdict(int(metric)).fate.Labels)
 		for _, i := range x.Values {
 			name := v.labelNamed(metric, c.Metrics[x.Metric].Values[i]).Name
 			collapsed[name]++
@@ -61,6 +61,7 @@ func (v *passage) collapse(c *claim, r ledger.Ruling, e *epoch) error {
 		}
 		said[v.slot(metric)] = ls
 	}
+	v.unfold()
 	for i, verdict := range v.verdicts {
 		if verdict == nil || v.apart(i) || verdict.fate.Act == wire.LeaveOut {
 			continue

@@ -141,7 +141,10 @@ func (w *eventWriter) metrics() {
 	v := w.v
 	var scratch []labels.Label
 	for i, m := range v.push.Metrics {
-		said := v.verdicts[i]
+		var said *verdict // none says anything of a plain push
+		if !v.plain {
+			said = v.verdicts[i]
+		}
 		if !v.isEvent(i) && (said == nil || len(said.events) == 0) || v.superseded(m.Family) {
 			continue
 		}

@@ -155,7 +155,7 @@ func (v *passage) table(enc wire.Encoding) tableKey {
 // remember keeps the shape of a push that was judged, if it came before: what the
 // rules said of it holds for the next.
 func (v *passage) remember(e *epoch) {
-	if e.known == nil || v.known != nil || v.safety != nil || v.refused() || v.trace != nil || len(v.decoded) > largestKnown || !v.push.Shapeable() {
+	if e.known == nil || v.known != nil || v.plain || v.safety != nil || v.refused() || v.trace != nil || len(v.decoded) > largestKnown || !v.push.Shapeable() {
 		return
 	}
 	for i := range v.verdicts {

@@ -105,12 +105,36 @@ func (w *twin) seen() []string {
 func TestKnownShapes(t *testing.T) {
 	t.Parallel()
 	with, without := newTwin(t, true), newTwin(t, false)
+	alike(t, with, without, 4000)
+	hits := 0
+	c := with.epoch.Load().known
+	for _, k := range c.jobs.Keys() {
+		hits += len(c.of(k))
+	}
+	if hits < 10 || c.bytes <= 0 {
+		t.Errorf("%d shapes of %d bytes are known", hits, c.bytes)
+	}
+}
+
+// TestPlain: a push so large that nothing of it is kept becomes what any other becomes.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	plain, other := newTwin(t, false), newTwin(t, false)
+	plain.epoch.Load().verdicts.kept = size{}
+	alike(t, plain, other, 2000)
+	if n := len(plain.epoch.Load().verdicts.tables.Keys()); n == 0 {
+		t.Error("no push was changed")
+	}
+}
+
+// alike sends both guards the same, whatever comes, and holds one to the other.
+func alike(t *testing.T, one, other *twin, requests int) {
+	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 7))
 	bodies := shapedBodies(r)
-	hits := 0
-	for i := range 4000 {
+	for i := range requests {
 		job := []string{"drop", "merge", "collapse", "reads", "report", "open", "other_1690000000"}[r.IntN(7)]
 		path := "/metrics/job/" + job + []string{"", "/run/1", "/run/2", "/instance/a"}[r.IntN(4)]
 		method := []string{http.MethodPut, http.MethodPost, http.MethodPost, http.MethodPost, http.MethodPost, http.MethodDelete}[r.IntN(6)]
@@ -118,22 +142,15 @@ func TestKnownShapes(t *testing.T) {
 		push := func(w *twin) Answer {
 			return w.Push(t.Context(), Request{Method: method, Path: path, Header: http.Header{}, Body: strings.NewReader(body), Length: int64(len(body))})
 		}
-		got, want := push(with), push(without)
+		got, want := push(one), push(other)
 		if got.Status != want.Status || string(got.Body) != string(want.Body) {
-			t.Fatalf("request %d, %s %s\n%s\nis answered %d %s\nwithout memory %d %s", i, method, path, body, got.Status, got.Body, want.Status, want.Body)
+			t.Fatalf("request %d, %s %s\n%s\nis answered %d %s\nthe other %d %s", i, method, path, body, got.Status, got.Body, want.Status, want.Body)
 		}
-		if i%20 == 0 {
-			if diff := cmp.Diff(without.seen(), with.seen()); diff != "" {
-				t.Fatalf("after request %d, %s %s\n%s\n(-without memory +with):\n%s", i, method, path, body, diff)
+		if i%20 == 0 || i == requests-1 {
+			if diff := cmp.Diff(other.seen(), one.seen()); diff != "" {
+				t.Fatalf("after request %d, %s %s\n%s\n(-other +one):\n%s", i, method, path, body, diff)
 			}
 		}
-	}
-	c := with.epoch.Load().known
-	for _, k := range c.jobs.Keys() {
-		hits += len(c.of(k))
-	}
-	if hits < 10 || c.bytes <= 0 {
-		t.Errorf("%d shapes of %d bytes are known", hits, c.bytes)
 	}
 }
 

@@ -40,6 +40,8 @@ func (v *passage) outgoing(bytes, asProtobuf bool) gateway.Request {
 	fates := v.fates
 	if !v.enforced() {
 		fates = v.safety
+	} else if len(fates) == 0 {
+		fates = nil // of a plain push
 	}
 	out := gateway.Request{Header: v.request.Header, RemoteAddr: v.request.Peer, Body: v.received, Push: &v.push, Fates: fates}
 	if v.known != nil {

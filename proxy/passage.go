@@ -64,8 +64,12 @@ type passage struct {
 	unpacked []byte          // that memory
 	push     wire.Push
 	fates    []wire.Fate
-	verdicts []*verdict // behind the fates; nil where safety decides
-	known    *known     // the shape of the body, if it came before
+	verdicts []*verdict // behind the fates; nil where safety decides; see verdict
+	plain    bool       // it is large, and all of it passes: it has no verdicts, and fates only once some leave
+	latest   *verdict   // of a plain push, that of the metric latestOf
+	latestOf int
+	secret   uint64 // of fingerprints
+	known    *known // the shape of the body, if it came before
 	claim    claim
 	counts   counting
 	last     map[string]int32 // the last family of a name; filled by superseded
@@ -96,6 +100,7 @@ func (v *passage) reset() {
 	v.shed = ""
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
 	v.decoded, v.safety, v.trace, v.known, v.foresight = nil, nil, nil, nil, nil
+	v.plain, v.latest = false, nil
 	v.push.Reset()
 	v.counts.reset()
 	clear(v.fates)
@@ -219,19 +224,26 @@ func (v *passage) judge(e *epoch) {
 		v.judgeKnown(e)
 		return
 	}
-	v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics))...)
 	v.leaveOutReserved()
-	v.verdicts = append(v.verdicts, make([]*verdict, len(v.push.Metrics))...)
-	if v.entry.Mode == policy.Open {
-		v.judgeMetrics(e.verdicts)
+	if v.entry.Mode != policy.Open {
+		v.noteExpired()
+		v.judgeLimits()
+	}
+	explodes := v.refused() && v.enforced() // which costs no more than to count it
+	switch {
+	case explodes && v.trace == nil, !explodes && v.judgePlain(e.verdicts):
 		return
 	}
-	v.noteExpired()
-	v.judgeLimits()
-	if v.refused() && v.enforced() {
-		return // an explosion costs no more than to count it
+	v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics))...)
+	for i := range v.safety {
+		if v.safety[i].Act == wire.LeaveOut {
+			v.fates[i].Act = wire.LeaveOut
+		}
 	}
-	v.judgeMetrics(e.verdicts)
+	v.verdicts = append(v.verdicts, make([]*verdict, len(v.push.Metrics))...)
+	if !explodes {
+		v.judgeMetrics(e.verdicts)
+	}
 }
 
 // leaveOutReserved takes out the families that the Pushgateway writes itself, in
@@ -243,12 +255,12 @@ func (v *passage) leaveOutReserved() {
 			continue
 		}
 		if v.safety == nil {
-			v.safety = make([]wire.Fate, len(v.fates))
+			v.safety = make([]wire.Fate, len(v.push.Metrics))
 			for i := range v.safety {
 				v.safety[i].Act = wire.Pass
 			}
 		}
-		v.fates[i].Act, v.safety[i].Act = wire.LeaveOut, wire.LeaveOut
+		v.safety[i].Act = wire.LeaveOut
 		v.changed = true
 		v.findings.Add(finding.Finding{
 			ID: finding.ReservedFamily, Metric: strings.Clone(name), Count: 1,

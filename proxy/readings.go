@@ -41,7 +41,7 @@ func (g *Guard) read(v *passage, e *epoch) {
 		if n.ways[i] != counted || n.classes[family].Unit != "" {
 			continue
 		}
-		said := v.verdicts[i]
+		said := v.verdict(i)
 		h := said.hashes(g.hasher, v.entry.Counters.RunLabels)
 		value := &n.values.All[i]
 		evidence := counter.Evidence{Created: value.Created, Process: process, Run: run || h.namesRun}
@@ -124,7 +124,7 @@ func (v *passage) outputLabels(ls []labels.Label) []labels.Label {
 // have the same.
 func (v *passage) claimOutput(e *epoch, metric int, family int32) int32 {
 	n := &v.counts
-	fingerprint, values := v.verdicts[metric].output.in(v.group, e.verdicts.secret)
+	fingerprint, values := v.verdict(metric).output.in(v.group, e.verdicts.secret)
 	at := familySeries{family, fingerprint}
 	if i, ok := n.claimed[at]; ok {
 		return i
@@ -165,8 +165,8 @@ func (v *passage) began() int64 {
 		switch {
 		case !isCreated:
 			process = at
-		case v.verdicts[i] != nil:
-			v.noteCreated(base, v.verdicts[i].pushed.fingerprint, at)
+		case v.verdict(i) != nil:
+			v.noteCreated(base, v.verdict(i).pushed.fingerprint, at)
 		}
 	}
 	return process

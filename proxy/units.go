@@ -38,14 +38,14 @@ func (g *Guard) readUnits(v *passage, e *epoch, process int64, run bool) {
 		if n.ways[i] != counted || name == "" {
 			continue
 		}
-		source, le := cutLe(v.verdicts[i].pushed.labels)
+		source, le := cutLe(v.verdict(i).pushed.labels)
 		if units == nil {
 			units = map[at]*unit{}
 		}
 		k := at{name, wire.Fingerprint(e.verdicts.secret, source)}
 		u := units[k]
 		if u == nil {
-			out, _ := cutLe(v.verdicts[i].fate.Labels)
+			out, _ := cutLe(v.verdict(i).fate.Labels)
 			u = &unit{first: int32(i), labels: out, source: source, run: v.namesRun(source)}
 			units[k] = u
 			order = append(order, u)

@@ -71,6 +71,8 @@ type verdicts struct {
 	demand *demand.Estimator
 	// asProtobuf has verdicts about text keep what it takes to send them on as protobuf.
 	asProtobuf bool
+	// kept is the size beyond which a push has no verdicts that stay.
+	kept size
 
 	mu     sync.Mutex
 	tables *lru.Cache[tableKey, *verdictTable]
@@ -99,7 +101,7 @@ type verdictTable struct {
 }
 
 func newVerdicts(secret uint64, d *demand.Estimator, asProtobuf bool) *verdicts {
-	c := &verdicts{seed: maphash.MakeSeed(), secret: secret, demand: d, asProtobuf: asProtobuf}
+	c := &verdicts{seed: maphash.MakeSeed(), secret: secret, demand: d, asProtobuf: asProtobuf, kept: size{largestKnown, mostVerdicts}}
 	// The error is for a size that is not positive.
 	c.tables, _ = lru.NewWithEvict(verdictJobs, func(_ tableKey, t *verdictTable) {
 		c.bytes -= t.bytes

@@ -48,7 +48,7 @@ func ReadBody(dst []byte, r io.Reader, length, limit int64) ([]byte, error) {
 	if first := min(length, trustedLength); int64(cap(dst)) < first {
 		dst = make([]byte, 0, first)
 	}
-	body, err := readUpTo(dst[:0], r, length)
+	body, err := readUpTo(dst[:0], r, length, Growth)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func ReadBody(dst []byte, r io.Reader, length, limit int64) ([]byte, error) {
 // readCapped appends r to dst up to its end, and fails at the first byte over
 // the limit.
 func readCapped(dst []byte, r io.Reader, what string, limit int64) ([]byte, error) {
-	body, err := readUpTo(dst, r, min(limit, math.MaxInt64-1)+1)
+	body, err := readUpTo(dst, r, min(limit, math.MaxInt64-1)+1, 2)
 	if int64(len(body)) > limit {
 		return nil, &TooLargeError{What: what, Limit: limit}
 	}
@@ -71,12 +71,17 @@ func readCapped(dst []byte, r io.Reader, what string, limit int64) ([]byte, erro
 	return body, nil
 }
 
-// readUpTo appends to dst until r ends or dst holds most bytes. The memory at
-// most doubles with what was read, and never exceeds most.
-func readUpTo(dst []byte, r io.Reader, most int64) ([]byte, error) {
+// Growth is how much memory a body of a claimed length may take while it comes: so many
+// times what has come. What grows leaves garbage, of which doubling makes three times as
+// much.
+const Growth = 4
+
+// readUpTo appends to dst until r ends or dst holds most bytes. The memory grows
+// with what was read, so many times at once, and never exceeds most.
+func readUpTo(dst []byte, r io.Reader, most, growth int64) ([]byte, error) {
 	for int64(len(dst)) < most {
 		if len(dst) == cap(dst) {
-			grown := make([]byte, len(dst), min(max(512, 2*int64(cap(dst))), most))
+			grown := make([]byte, len(dst), min(max(512, growth*int64(cap(dst))), most))
 			copy(grown, dst)
 			dst = grown
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
+	"strings"
 	"unicode/utf8"
 	"unsafe"
 
@@ -52,6 +54,9 @@ func (p *Push) walkProtobuf(body []byte) error {
 	if len(body) > math.MaxUint32 {
 		return &LimitError{What: "bytes", Limit: math.MaxUint32}
 	}
+	if len(body) > largeBody {
+		p.Metrics = slices.Grow(p.Metrics, p.limits.atMost(countMetrics(body)))
+	}
 	for at := 0; at < len(body); {
 		size, n := protowire.ConsumeVarint(body[at:])
 		if n < 0 || size > uint64(len(body)-at-n) {
@@ -67,6 +72,29 @@ func (p *Push) walkProtobuf(body []byte) error {
 		at += int(size)
 	}
 	return nil
+}
+
+// countMetrics counts the Metric messages of a body up to where it cannot be read.
+func countMetrics(body []byte) int {
+	count := 0
+	for len(body) > 0 {
+		msg, n := protowire.ConsumeBytes(body)
+		if n < 0 {
+			break
+		}
+		body = body[n:]
+		for len(msg) > 0 {
+			f, err := nextField(msg)
+			if err != nil {
+				return count
+			}
+			if f.is(familyMetric) {
+				count++
+			}
+			msg = msg[len(f.raw):]
+		}
+	}
+	return count
 }
 
 // field is one field of a message, as written.
@@ -188,13 +216,23 @@ func (family *Family) read(body []byte) error {
 
 // protobufLabels appends the labels of an identity that a metricWalk accepted.
 func protobufLabels(dst []labels.Label, id []byte) []labels.Label {
+	start := len(dst)
+	dst = viewProtobufLabels(dst, id)
+	for i := start; i < len(dst); i++ {
+		dst[i] = labels.Label{Name: strings.Clone(dst[i].Name), Value: strings.Clone(dst[i].Value)}
+	}
+	return dst
+}
+
+// viewProtobufLabels is protobufLabels in the memory of the identity.
+func viewProtobufLabels(dst []labels.Label, id []byte) []labels.Label {
 	for len(id) > 0 {
 		f, err := nextField(id)
 		if err != nil {
 			return dst
 		}
 		lp, _ := decodePair(f.value)
-		dst = append(dst, labels.Label{Name: string(lp.name), Value: string(lp.value)})
+		dst = append(dst, labels.Label{Name: view(lp.name), Value: view(lp.value)})
 		id = id[len(f.raw):]
 	}
 	return dst

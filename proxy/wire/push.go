@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"strings"
+	"unsafe"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
@@ -70,6 +71,18 @@ func (l Limits) checkText(where string, n int) error {
 		return &LimitError{What: "label value bytes", Where: strings.Clone(where[:min(len(where), 64)]), Limit: l.LabelValue}
 	}
 	return nil
+}
+
+// largeBody is how many bytes of a body make it worth to count what is in it before
+// its tables are made: tables that grow with it hold it up to three times.
+const largeBody = 256 << 10
+
+// atMost is how many of n metrics may be walked before they are too many.
+func (l Limits) atMost(n int) int {
+	if l.Samples > 0 {
+		return min(n, l.Samples)
+	}
+	return n
 }
 
 // Span is a range of Push.Body.
@@ -258,6 +271,18 @@ func (p *Push) Labels(dst []labels.Label, metric int) []labels.Label {
 	}
 	return textLabels(dst, p.Metrics[metric].Identity)
 }
+
+// View is Labels without memory of its own: the labels are valid until the Push is
+// reset, and whoever keeps one clones it.
+func (p *Push) View(dst []labels.Label, metric int) []labels.Label {
+	id := p.Metrics[metric].Identity
+	if p.Encoding == Protobuf {
+		return viewProtobufLabels(dst, id)
+	}
+	return viewTextLabels(dst, view(id))
+}
+
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func (p *Push) bytes(s Span) []byte { return p.Body[s.Start:s.End] }
 

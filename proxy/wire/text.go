@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -28,6 +29,10 @@ func (p *Push) walkText(body []byte) (sure bool, err error) {
 	if body[len(body)-1] != '\n' || len(body) > math.MaxUint32 {
 		return false, nil
 	}
+	if len(body) > largeBody {
+		n := p.limits.atMost(countSampleLines(body))
+		p.Samples, p.Metrics = slices.Grow(p.Samples, n), slices.Grow(p.Metrics, n)
+	}
 	w := textWalk{Push: p, family: -1}
 	for at := 0; at < len(body); {
 		next := at + bytes.IndexByte(body[at:], '\n') + 1
@@ -39,6 +44,18 @@ func (p *Push) walkText(body []byte) (sure bool, err error) {
 		at = next
 	}
 	return true, nil
+}
+
+// countSampleLines counts the lines that begin as a sample does.
+func countSampleLines(body []byte) int {
+	n := 0
+	for len(body) > 0 {
+		if isNameStart(body[0]) {
+			n++
+		}
+		body = body[bytes.IndexByte(body, '\n')+1:]
+	}
+	return n
 }
 
 type textWalk struct {
@@ -319,7 +336,11 @@ func smallInteger(src []byte) (float64, bool) {
 
 // textLabels appends the labels of an identity that a textWalk was sure of.
 func textLabels(dst []labels.Label, id []byte) []labels.Label {
-	s := string(id)
+	return viewTextLabels(dst, string(id))
+}
+
+// viewTextLabels is textLabels in the memory of the identity.
+func viewTextLabels(dst []labels.Label, s string) []labels.Label {
 	for {
 		s = strings.TrimLeft(s, ", \t")
 		name, rest, ok := strings.Cut(s, "=")

@@ -24,7 +24,7 @@ const (
 )
 
 // Transcode appends a text push to dst as delimited protobuf, as its fates have it,
-// one fate a metric. A Pushgateway makes of that what it makes of the text that
+// one fate a metric, or none if all pass. A Pushgateway makes of that what it makes of the text that
 // Render writes, to the order of the metrics, at half the cost.
 //
 // ok is false, and nothing is appended, where that is not certain: for a push that
@@ -38,7 +38,7 @@ func Transcode(dst []byte, p *Push, fates []Fate) (out []byte, ok bool) {
 		return dst, false
 	}
 	start := len(dst)
-	t := transcoder{Push: p, fates: fates, dst: slices.Grow(dst, len(p.Body))}
+	t := transcoder{Push: p, fates: fates, pass: Fate{Act: Pass}, dst: slices.Grow(dst, len(p.Body))}
 	for t.metric < len(p.Metrics) {
 		t.family()
 	}
@@ -89,6 +89,7 @@ func (p *Push) sureCount(s *Sample) bool {
 type transcoder struct {
 	*Push
 	fates          []Fate
+	pass           Fate // of each metric where there are no fates
 	dst            []byte
 	metric, sample int
 	err            error
@@ -109,7 +110,7 @@ func (t *transcoder) family() {
 	t.dst = protowire.AppendVarint(t.dst, uint64(f.Type))
 	empty := len(t.dst)
 	for range f.Metrics {
-		if fate := &t.fates[t.metric]; fate.Act == LeaveOut {
+		if fate := t.fate(); fate.Act == LeaveOut {
 			t.skip()
 		} else {
 			t.metricMessage(f.Type, fate)
@@ -121,6 +122,14 @@ func (t *transcoder) family() {
 		return
 	}
 	t.dst = prefixLength(t.dst, start)
+}
+
+// fate is that of the metric at hand.
+func (t *transcoder) fate() *Fate {
+	if len(t.fates) == 0 {
+		return &t.pass
+	}
+	return &t.fates[t.metric]
 }
 
 func (t *transcoder) skip() {
