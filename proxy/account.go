@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"time"
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/audit"
@@ -11,7 +12,8 @@ import (
 // account writes down what became of a push.
 func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
 	outcome := v.outcome(a)
-	g.cfg.Metrics.pushed(v, outcome, g.cfg.Now().Sub(v.started))
+	took := g.cfg.Now().Sub(v.started)
+	g.cfg.Metrics.pushed(v, outcome, took, g.audited(v, e, a, outcome))
 	if !v.turnedAway { // who may not push as a job does not write its findings
 		g.found.note(v.job, v.findings.All())
 		g.outlooks.note(v, e.policy.Digest(), outcome)
@@ -22,10 +24,20 @@ func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
 		v.traced(g, e, a, outcome)
 		g.cfg.Trace(*v.trace)
 	}
+}
+
+// audited writes a push into the audit log, if it is to stand there, and returns by which
+// name the record is found where the push came to nothing and has one of its own: an
+// exemplar for whoever asks why.
+func (g *Guard) audited(v *passage, e *epoch, a Answer, outcome Outcome) (record string) {
 	if !g.cfg.AuditAll && outcome == Passed && v.said() == Passed {
-		return
+		return ""
 	}
-	g.cfg.Audit.Write(g.record(v, e, a, outcome))
+	r := g.record(v, e, a, outcome)
+	if alone := g.cfg.Audit.Write(r); alone && (outcome == Refused || outcome == Failed) {
+		return r.Time.UTC().Format(time.RFC3339Nano)
+	}
+	return ""
 }
 
 func (g *Guard) record(v *passage, e *epoch, a Answer, outcome Outcome) audit.Record {

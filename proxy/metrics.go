@@ -23,6 +23,9 @@ const (
 	otherJobs = "__other__"
 	// maxJobName is the longest job, in bytes, that has a label value of its own.
 	maxJobName = 200
+	// recordLabel is the label of an exemplar that names a record of the audit log, as
+	// /guard/audit/RECORD has it.
+	recordLabel = "audit_record"
 )
 
 // Metrics are what the guard says of itself, at /guard/metrics. They are safe
@@ -148,12 +151,14 @@ func (m *Metrics) judged(parse, policy time.Duration) {
 	m.policy.Observe(policy.Seconds())
 }
 
-func (m *Metrics) pushed(v *passage, outcome Outcome, took time.Duration) {
+// pushed counts a push. What became of it is exemplified by its record in the audit log,
+// if that has a name.
+func (m *Metrics) pushed(v *passage, outcome Outcome, took time.Duration, record string) {
 	job, mode := "", ""
 	if v.entry != nil {
 		job, mode = m.job(v.job), string(v.entry.Mode)
 	}
-	m.pushes.WithLabelValues(job, mode, outcome.String()).Inc()
+	count(m.pushes.WithLabelValues(job, mode, outcome.String()), record)
 	if mode == string(policy.Report) && v.request.Method != http.MethodDelete && (outcome == Passed || outcome == Changed) {
 		m.forecast.WithLabelValues(job, v.said().String()).Inc()
 	}
@@ -161,16 +166,29 @@ func (m *Metrics) pushed(v *passage, outcome Outcome, took time.Duration) {
 		m.findings.WithLabelValues(f.ID, job).Inc()
 	}
 	if outcome == Refused {
-		m.refused(job, v.reasons())
+		m.refused(job, v.reasons(), record)
 	}
-	m.duration.WithLabelValues(outcome.String()).Observe(took.Seconds())
+	if duration := m.duration.WithLabelValues(outcome.String()); record == "" {
+		duration.Observe(took.Seconds())
+	} else {
+		duration.(prometheus.ExemplarObserver).ObserveWithExemplar(took.Seconds(), prometheus.Labels{recordLabel: record})
+	}
+}
+
+// count adds one to a counter, with the record as its exemplar if there is one.
+func count(c prometheus.Counter, record string) {
+	if record == "" {
+		c.Inc()
+		return
+	}
+	c.(prometheus.ExemplarAdder).AddWithExemplar(1, prometheus.Labels{recordLabel: record})
 }
 
 // refused counts a push under each reason for it, once.
-func (m *Metrics) refused(job string, reasons []finding.Finding) {
+func (m *Metrics) refused(job string, reasons []finding.Finding, record string) {
 	for i, f := range reasons {
 		if !slices.ContainsFunc(reasons[:i], func(before finding.Finding) bool { return before.ID == f.ID }) {
-			m.refusals.WithLabelValues(job, f.ID).Inc()
+			count(m.refusals.WithLabelValues(job, f.ID), record)
 		}
 	}
 }

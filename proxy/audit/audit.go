@@ -169,12 +169,15 @@ func (l *Log) Close() error {
 	return l.file.Close()
 }
 
-// Write writes a record. It does not fail: see New and Lost.
-func (l *Log) Write(r Record) {
+// Write writes a record. It does not fail: see New and Lost. It reports whether the
+// record stands in the log alone, not only counted by another's.
+func (l *Log) Write(r Record) (alone bool) {
 	if l == nil || l.folds(r) {
-		return
+		return false
 	}
-	l.tell(l.write(r.bounded()))
+	err := l.write(r.bounded())
+	l.tell(err)
+	return err == nil
 }
 
 // folds reports whether a record was counted instead.

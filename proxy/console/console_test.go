@@ -194,7 +194,7 @@ func TestWhatCannotBeAsked(t *testing.T) {
 		w.get(t, want, path)
 	}
 	for path, want := range map[string]string{
-		"/guard": "guard/", "/guard/jobs/nightly": "../job?name=nightly", "/guard/jobs/a%2Fb": "../job?name=a%2Fb",
+		"/guard": "guard/", "/guard/audit/2026-01-02T03:04:05.6Z": "../record?time=2026-01-02T03%3A04%3A05.6Z", "/guard/jobs/nightly": "../job?name=nightly", "/guard/jobs/a%2Fb": "../job?name=a%2Fb",
 		"/guard/jobs/a//b%3Fc": "../../../job?name=a%2F%2Fb%3Fc",
 	} {
 		r := httptest.NewRecorder()

@@ -27,6 +27,7 @@ func (c *Console) route() {
 	c.mux.HandleFunc("GET /guard/jobs", c.show("jobs", c.jobs))
 	c.mux.HandleFunc("GET /guard/job", c.show("job", c.job))
 	c.mux.HandleFunc("GET /guard/audit", c.show("audit", c.audit))
+	c.mux.HandleFunc("GET /guard/audit/{time}", toRecord)
 	c.mux.HandleFunc("GET /guard/record", c.show("record", c.record))
 	c.mux.HandleFunc("GET /guard/explain", c.show("explain", c.explainForm))
 	c.mux.HandleFunc("POST /guard/explain", bounded(c.show("explain", c.explain)))
@@ -68,6 +69,12 @@ func bounded(next http.HandlerFunc) http.HandlerFunc {
 func toJob(w http.ResponseWriter, r *http.Request, name string) {
 	below := strings.Count(strings.TrimPrefix(r.URL.EscapedPath(), "/guard/jobs/"), "/")
 	w.Header().Set("Location", strings.Repeat("../", below+1)+"job"+query("name", name))
+	w.WriteHeader(http.StatusFound)
+}
+
+// toRecord leads from the address that a record has as an exemplar to its page.
+func toRecord(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Location", "../record"+query("time", r.PathValue("time")))
 	w.WriteHeader(http.StatusFound)
 }
 

@@ -163,6 +163,7 @@ type board struct {
 			Expr         string
 			LegendFormat string
 			Instant      bool
+			Exemplar     bool
 		}
 		FieldConfig struct {
 			Defaults struct{ Links []struct{ URL string } }

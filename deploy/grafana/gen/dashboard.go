@@ -109,7 +109,9 @@ type panel struct {
 	warn, bad float64
 	// ofJob has links that lead from a series to its job's page and records.
 	ofJob bool
-	width int // of 24 columns; 0 is 8
+	// exemplars has Grafana ask for single pushes, too, which lead to their records.
+	exemplars bool
+	width     int // of 24 columns; 0 is 8
 }
 
 // query is PromQL, and how its series are called.
@@ -156,6 +158,9 @@ func (p panel) targets() []any {
 		}
 		if p.kind == table {
 			t["format"] = "table"
+		}
+		if p.exemplars {
+			t["exemplar"] = true
 		}
 		out = append(out, t)
 	}

@@ -46,11 +46,11 @@ func guardNow() []panel {
 func pushes() []panel {
 	return []panel{
 		{
-			kind: timeseries, title: "Pushes by outcome", about: "A second.", unit: "reqps",
+			kind: timeseries, title: "Pushes by outcome", about: "A second. Dots are refusals: their records.", unit: "reqps", exemplars: true,
 			queries: []query{{`sum by (outcome) (rate(pushguard_pushes_total{job=~"$job"}[$__rate_interval]))`, "{{outcome}}"}},
 		},
 		{
-			kind: timeseries, title: "Refusals by reason and job", about: "Within an hour, by the finding's id.", unit: "short", ofJob: true,
+			kind: timeseries, title: "Refusals by reason and job", about: "Within an hour, by the finding's id. Dots are single pushes: their records.", unit: "short", ofJob: true, exemplars: true,
 			queries: []query{{`sum by (job, id) (increase(pushguard_refusals_total{job=~"$job"}[1h]))`, "{{job}}: {{id}}"}},
 		},
 		{
@@ -58,7 +58,7 @@ func pushes() []panel {
 			queries: []query{{`topk(10, sum by (id) (increase(pushguard_findings_total{job=~"$job"}[1h])))`, "{{id}}"}},
 		},
 		{
-			kind: timeseries, title: "Time to answer", about: "Of pushes, by outcome: half, and all but one in a hundred.", unit: "s", warn: 0.5, bad: 1,
+			kind: timeseries, title: "Time to answer", about: "Of pushes, by outcome: half, and all but one in a hundred. Dots are refusals.", unit: "s", warn: 0.5, bad: 1, exemplars: true,
 			queries: []query{
 				{`histogram_quantile(0.5, sum by (outcome, le) (rate(pushguard_push_duration_seconds_bucket[$__rate_interval])))`, "{{outcome}} p50"},
 				{`histogram_quantile(0.99, sum by (outcome, le) (rate(pushguard_push_duration_seconds_bucket[$__rate_interval])))`, "{{outcome}} p99"},

@@ -101,13 +101,13 @@ func (p *Process) Again(t testing.TB) *Process {
 }
 
 // Prometheus starts a Prometheus of the given configuration.
-func Prometheus(t testing.TB, config string) *Process {
+func Prometheus(t testing.TB, config string, flags ...string) *Process {
 	t.Helper()
 	Need(t, PrometheusPath)
-	return start(t, "prometheus", PrometheusPath, "", "", []string{
+	return start(t, "prometheus", PrometheusPath, "", "", append([]string{
 		"--config.file=" + Write(t, "prometheus.yml", config),
 		"--storage.tsdb.path=" + t.TempDir(),
-	})
+	}, flags...))
 }
 
 // start runs a server, waits for its /-/ready and promises to stop it. Between
