@@ -131,7 +131,7 @@ func (g *Guard) Jobs(n int) JobsView {
 
 // serveJob answers /jobs/{job}.
 func (g *Guard) serveJob(w http.ResponseWriter, r *http.Request) {
-	out, known := g.Job(strings.TrimPrefix(r.URL.Path, apiPath+"/jobs/"), limit(r))
+	out, known := g.Job(strings.TrimPrefix(r.URL.Path, apiPath+"/jobs/"), 0, limit(r))
 	if !known {
 		writeJSON(w, http.StatusNotFound, apiAnswer{Status: "error", Error: "no job of that name holds anything; names are those after folding"})
 		return
@@ -139,10 +139,11 @@ func (g *Guard) serveJob(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: out})
 }
 
-// Job tells what is known of a job, with its n oldest groups, and whether anything is.
-func (g *Guard) Job(name string, n int) (JobDetail, bool) {
+// Job tells what is known of a job, and whether anything is, with its labels and n of its
+// groups, the oldest first, without those up to from. With n = 0 it tells of neither.
+func (g *Guard) Job(name string, from, n int) (JobDetail, bool) {
 	e, now := g.epoch.Load(), g.cfg.Now()
-	report, known := g.book.Job(name, n)
+	report, known := g.book.JobFrom(name, from, n)
 	shadow, forecast := g.shadow.Job(name, 0)
 	labels := g.demand.Job(name, labelsShown)
 	if !known && !forecast && len(labels) == 0 {
@@ -155,7 +156,7 @@ func (g *Guard) Job(name string, n int) (JobDetail, bool) {
 	if d := e.policy.Entry(name).StaleAfter; d > 0 {
 		out.StaleAfter = d.String()
 	}
-	for _, l := range labels {
+	for _, l := range labels[:min(n, len(labels))] {
 		out.Labels = append(out.Labels, g.labelView(name, l))
 	}
 	for _, group := range report.Oldest {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/pushguard/pushguard/proxy/audit"
@@ -42,12 +43,17 @@ func (p *auditPage) stream() url.Values {
 // Get is a parameter of the query, for the form.
 func (p *auditPage) Get(name string) string { return p.Query.Get(name) }
 
+// Filtered reports whether the page shows not all.
+func (p *auditPage) Filtered() bool {
+	return slices.ContainsFunc(filters, func(name string) bool { return p.Query.Get(name) != "" })
+}
+
 // filters are what a query of records may say.
 var filters = []string{"job", "owner", "finding", "outcome", "client", "since", "until"}
 
 func (c *Console) audit(r *http.Request) (any, error) {
 	q := r.URL.Query()
-	p := &auditPage{Now: c.cfg.Now(), Query: q, from: c.feed.end()}
+	p := &auditPage{Now: c.cfg.Now(), Query: q, from: c.feed.end().next}
 	page, err := c.guard.AuditPage(r.Context(), q, recordsShown)
 	if err != nil {
 		return nil, err

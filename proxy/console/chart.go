@@ -83,6 +83,9 @@ func drawn(l line, limit int) spark {
 	}
 	s.stretch(l.Values, scale)
 	s.Title = fmt.Sprintf("from %s to %s series", number(int(s.Low)), number(int(s.Top)))
+	if s.Low == s.Top {
+		s.Title = plural(int(s.Low), "series", "series") + " all the while"
+	}
 	return s
 }
 

@@ -37,7 +37,7 @@ const (
 // jobs tells what jobs hold.
 type jobs interface {
 	Jobs(n int) proxy.JobsView
-	Job(name string, n int) (proxy.JobDetail, bool)
+	Job(name string, from, n int) (proxy.JobDetail, bool)
 }
 
 // policies tells which policy is in force.

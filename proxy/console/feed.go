@@ -15,7 +15,7 @@ type feed struct {
 	mu     sync.Mutex
 	ring   [maxFeed]audit.Record
 	next   uint64        // the number of the next record
-	missed int           // records that were left out, for they came too fast
+	missed int           // records that the console itself missed: they came too fast
 	news   chan struct{} // closed when a record comes
 }
 
@@ -38,26 +38,51 @@ func (f *feed) wait() <-chan struct{} {
 	return f.news
 }
 
-// end is the number of the next record.
-func (f *feed) end() uint64 {
+// end is the mark of who has read all.
+func (f *feed) end() mark {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.next
+	return mark{f.next, f.missed}
 }
 
-// since returns up to n of the newest records that match from a number on, the newest
-// first, and the number to go on from.
-func (f *feed) since(from uint64, n int, match func(*audit.Record) bool) (out []audit.Record, next uint64) {
+// recent returns all that match, the newest first.
+func (f *feed) recent(match func(*audit.Record) bool) []audit.Record {
+	out, _ := f.since(mark{}, maxFeed, match)
+	return out.Records
+}
+
+// mark is how far somebody has read: the number of the next record, and how many the
+// console had missed.
+type mark struct {
+	next   uint64
+	missed int
+}
+
+// news are records, the newest first, and how many more there were: of those that the
+// feed has no more it cannot tell whether they match.
+type news struct {
+	Records []audit.Record
+	Missed  int
+}
+
+// since returns up to n of the newest records that match from a mark on, and the mark to
+// go on from.
+func (f *feed) since(from mark, n int, match func(*audit.Record) bool) (out news, next mark) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	oldest := from
+	oldest := from.next
 	if f.next > maxFeed {
-		oldest = max(from, f.next-maxFeed)
+		oldest = max(oldest, f.next-maxFeed)
 	}
-	for i := f.next; i > oldest && len(out) < n; i-- {
-		if r := &f.ring[(i-1)%maxFeed]; match(r) {
-			out = append(out, *r)
+	out.Missed = int(oldest-from.next) + f.missed - from.missed
+	for i := f.next; i > oldest; i-- {
+		switch r := &f.ring[(i-1)%maxFeed]; {
+		case !match(r):
+		case len(out.Records) == n:
+			out.Missed++
+		default:
+			out.Records = append(out.Records, *r)
 		}
 	}
-	return out, f.next
+	return out, mark{f.next, f.missed}
 }

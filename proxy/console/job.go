@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/pushguard/pushguard/proxy"
@@ -13,10 +14,12 @@ import (
 )
 
 const (
-	// groupsShown is how many groups of a job are shown, the oldest, and findingsShown
-	// how many findings.
+	// groupsShown is how many groups of a job a page has, and findingsShown how many
+	// findings.
 	groupsShown   = 100
 	findingsShown = 20
+	// maxGroupPages bounds how many groups are walked past for a page.
+	maxGroupPages = 1000
 )
 
 // jobPage is the data of the page of one job.
@@ -31,9 +34,19 @@ type jobPage struct {
 	Records   []audit.Record
 	LabelRows []labelRow
 	Most      int // values of its first label
+	// First and Last are the groups that are shown, from 1; Prev and Next lead to the
+	// others.
+	First, Last int
+	Prev, Next  string
 }
 
-func (p *jobPage) stream() url.Values { return url.Values{"of": {"job"}, "name": {p.Job}} }
+func (p *jobPage) stream() url.Values {
+	q := url.Values{"of": {"job"}, "name": {p.Job}}
+	if p.First > 1 {
+		q.Set("groups", strconv.Itoa((p.First-1)/groupsShown+1))
+	}
+	return q
+}
 
 // labelRow is a label of the table.
 type labelRow struct {
@@ -53,17 +66,23 @@ type noticed struct {
 }
 
 func (c *Console) job(r *http.Request) (any, error) {
-	p, ok := c.jobPage(r.URL.Query().Get("name"))
+	p, ok := c.jobPage(r.URL.Query())
 	if !ok {
 		return nil, &fault{http.StatusNotFound, "no job of that name holds anything or was refused lately; names are those after folding"}
 	}
 	return p, nil
 }
 
-func (c *Console) jobPage(name string) (*jobPage, bool) {
-	s := c.snapshot()
-	records, _ := c.feed.since(0, maxFeed, func(r *audit.Record) bool { return r.Governed == name && r.Forecast == nil })
-	detail, ok := c.guard.Job(name, groupsShown)
+func (c *Console) jobPage(q url.Values) (*jobPage, bool) {
+	s, name := c.snapshot(), q.Get("name")
+	records := c.feed.recent(func(r *audit.Record) bool { return r.Governed == name && r.Forecast == nil })
+	n, _ := strconv.Atoi(q.Get("groups"))
+	n = max(1, min(n, maxGroupPages))
+	detail, ok := c.guard.Job(name, (n-1)*groupsShown, groupsShown)
+	if last := max(1, (detail.Groups+groupsShown-1)/groupsShown); n > last { // they are gone
+		n = last
+		detail, ok = c.guard.Job(name, (n-1)*groupsShown, groupsShown)
+	}
 	if !ok && len(records) == 0 {
 		return nil, false
 	}
@@ -80,7 +99,19 @@ func (c *Console) jobPage(name string) (*jobPage, bool) {
 	for _, l := range p.Labels {
 		p.LabelRows, p.Most = append(p.LabelRows, labelRow{l, actedOn(p.Findings, l.Label)}), max(p.Most, l.Distinct)
 	}
+	p.turnTo(n)
 	return p, true
+}
+
+// turnTo says which page of groups is shown.
+func (p *jobPage) turnTo(n int) {
+	p.First, p.Last = (n-1)*groupsShown+1, (n-1)*groupsShown+len(p.GroupList)
+	if n > 1 {
+		p.Prev = "job" + query("name", p.Job, "groups", strconv.Itoa(n-1)) + "#groups"
+	}
+	if p.Last < p.Groups && n < maxGroupPages {
+		p.Next = "job" + query("name", p.Job, "groups", strconv.Itoa(n+1)) + "#groups"
+	}
 }
 
 // actedOn are the findings about a label, each id once.

@@ -44,6 +44,7 @@ func (r row) Would() string {
 type heading struct {
 	Key, Name, Link, Sort string // Sort is what aria-sort says; empty for none
 	Number                bool
+	Right                 bool // its cells stand right
 }
 
 // jobsPage is the data of the page of jobs.
@@ -100,11 +101,11 @@ var headings = []heading{
 	{Key: "owner", Name: "Owner"},
 	{Key: "mode", Name: "Mode"},
 	{Key: "held", Name: "Series held", Number: true},
-	{Key: "used", Name: "Of granted", Number: true},
-	{Key: "hour", Name: "New, hour", Number: true},
-	{Key: "day", Name: "New, day", Number: true},
-	{Key: "refused", Name: "Refused, hour", Number: true},
-	{Key: "last", Name: "Last push", Number: true},
+	{Key: "used", Name: "Of granted", Number: true, Right: true},
+	{Key: "hour", Name: "New, hour", Number: true, Right: true},
+	{Key: "day", Name: "New, day", Number: true, Right: true},
+	{Key: "refused", Name: "Refused, hour", Number: true, Right: true},
+	{Key: "last", Name: "Last push", Number: true, Right: true},
 	{Key: "would", Name: "Enforcing would"},
 }
 
@@ -145,7 +146,7 @@ func (c *Console) rows(s *snapshot) []row {
 			continue
 		}
 		j := proxy.JobView{Job: name}
-		if known, ok := c.guard.Job(name, 0); ok {
+		if known, ok := c.guard.Job(name, 0, 0); ok {
 			j = known.JobView
 		}
 		rows = append(rows, row{j, n})

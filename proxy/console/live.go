@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -29,6 +30,7 @@ type message struct {
 	HTML   string `json:"html"`
 	Before bool   `json:"before,omitempty"`
 	Number int    `json:"number,omitempty"` // of records
+	Missed int    `json:"missed,omitempty"` // records that are not among them
 }
 
 // stream is one live page.
@@ -38,13 +40,14 @@ type stream struct {
 	out     *http.ResponseController
 	query   url.Values
 	filter  *audit.Filter
-	next    uint64            // in the feed
+	next    mark              // in the feed
+	last    string            // the id of the last message that a reader who comes again had
 	sent    map[string]uint64 // what was sent last of each part
 }
 
 // live serves a stream of what changes on a page.
 func (c *Console) live(w http.ResponseWriter, r *http.Request) {
-	s := &stream{console: c, w: w, out: http.NewResponseController(w), query: r.URL.Query(), sent: map[string]uint64{}}
+	s := &stream{console: c, w: w, out: http.NewResponseController(w), query: r.URL.Query(), sent: map[string]uint64{}, last: cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("last"))}
 	if err := s.prepare(); err != nil {
 		http.Error(w, err.Error(), faultOf(err).status)
 		return
@@ -70,9 +73,10 @@ func (s *stream) prepare() (err error) {
 	case "overview", "jobs", "job":
 		return nil
 	case "audit":
-		s.next, _ = strconv.ParseUint(s.query.Get("from"), 10, 64)
-		if end := s.console.feed.end(); s.next > end {
-			s.next = end // of a guard that was started again
+		s.next = s.console.feed.end()
+		from, err := strconv.ParseUint(cmp.Or(s.last, s.query.Get("from")), 10, 64)
+		if err == nil && from < s.next.next { // else it is of a guard that was started again
+			s.next.next = from
 		}
 		s.filter, err = s.console.guard.AuditFilter(s.query)
 		return err
@@ -124,7 +128,7 @@ func (s *stream) update() error {
 	case "jobs":
 		return s.part("jobs-live", c.jobsPage(s.query))
 	default:
-		if p, ok := c.jobPage(s.query.Get("name")); ok {
+		if p, ok := c.jobPage(s.query); ok {
 			return s.part("job-live", p)
 		}
 		return nil
@@ -133,16 +137,20 @@ func (s *stream) update() error {
 
 // records sends the records that came.
 func (s *stream) records() error {
-	var found []audit.Record
+	var found news
 	found, s.next = s.console.feed.since(s.next, maxNews, s.filter.Matches)
-	if len(found) == 0 {
+	if len(found.Records) == 0 && found.Missed == 0 {
 		return nil
 	}
-	html, err := s.console.fragment("record-rows", found)
+	html, err := s.console.fragment("record-news", found)
 	if err != nil {
 		return err
 	}
-	return s.send(message{ID: "records", HTML: html, Before: true, Number: len(found)})
+	m := message{ID: "records", HTML: html, Before: true, Number: len(found.Records), Missed: found.Missed}
+	if err := s.write("id: " + number10(s.next.next) + "\n"); err != nil {
+		return err
+	}
+	return s.send(m)
 }
 
 // part sends a part of the page if it has changed.

@@ -174,7 +174,7 @@ func (c *Console) changes(p proxy.PolicyView) []change {
 	out := policyChanges(p)
 	out = append(out, births(c.history.newJobs(maxFollowed))...)
 	seen := map[string]int{}
-	recent, _ := c.feed.since(0, maxFeed, func(r *audit.Record) bool {
+	recent := c.feed.recent(func(r *audit.Record) bool {
 		return r.Outcome != "passed" && r.Outcome != "changed" && r.Forecast == nil
 	})
 	for i := range recent {

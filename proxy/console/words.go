@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"html/template"
 	"math"
+	"net"
 	"net/url"
 	"regexp"
 	"sort"
@@ -18,7 +19,7 @@ import (
 // parse reads all pages and their parts.
 func parse() *template.Template {
 	funcs := template.FuncMap{
-		"number": number, "clock": clock, "stamp": stamp, "ago": ago, "share": share, "percent": percent, "portion": portion,
+		"number": number, "clock": clock, "stamp": stamp, "ago": ago, "share": share, "percent": percent, "portion": portion, "host": host,
 		"query": query, "labels": groupText, "list": list, "plural": plural,
 		"quote": regexp.QuoteMeta, "span": span, "finding": findingOf, "recordLink": recordLinkOf,
 	}
@@ -149,6 +150,14 @@ func portion(share float64) string {
 	default:
 		return strconv.Itoa(n) + " %"
 	}
+}
+
+// host is an address without its port.
+func host(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
 }
 
 // query is a query of names and values in turn; those that are empty are left out.

@@ -92,7 +92,11 @@ func (b *Book) use(j *job) JobUse {
 
 // Job returns what a job holds, with its n oldest groups, and whether the book
 // knows the job. Of one that has no group any more, only what was new is known.
-func (b *Book) Job(name string, n int) (JobReport, bool) {
+func (b *Book) Job(name string, n int) (JobReport, bool) { return b.JobFrom(name, 0, n) }
+
+// JobFrom is Job without the oldest groups up to a number: the page of them that begins
+// there.
+func (b *Book) JobFrom(name string, from, n int) (JobReport, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.clock.read()
@@ -108,6 +112,9 @@ func (b *Book) Job(name string, n int) (JobReport, bool) {
 	older, pinned := 0, j.pinned()
 	for g := j.ages.first(); g != nil && len(r.Oldest) < n; g = g.newer {
 		older += g.series()
+		if from--; from >= 0 {
+			continue
+		}
 		r.Oldest = append(r.Oldest, GroupUse{
 			Key: g.key(), Series: g.series(), Pushed: g.at.time(), Failed: g.failed,
 			Pinned: g == pinned, Over: j.terms.Series > 0 && older > j.terms.Series,

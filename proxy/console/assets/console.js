@@ -19,6 +19,7 @@
   let paused = false;
   let retry = 0;
   let waiting = 0; // records that came since they were last told of
+  let last = ""; // the id of the last message: whoever comes again goes on from there
 
   const show = (word, on) => {
     box.hidden = false;
@@ -63,15 +64,16 @@
     const fresh = Array.from(rows.children);
     part.prepend(...fresh);
     setTimeout(() => fresh.forEach((row) => row.classList.remove("fresh")), 4000);
+    for (const again of part.querySelectorAll(".missed a")) again.onclick = () => location.reload();
     while (part.children.length > most) part.lastElementChild.remove();
     document.getElementById("no-records")?.remove();
     if (!waiting) {
       setTimeout(() => {
-        news.textContent = waiting === 1 ? "1 new record" : waiting + " new records";
+        news.textContent = (waiting === 1 ? "1 new record" : waiting + " new records") + (part.querySelector(".missed") ? ", and some that are not shown" : "");
         waiting = 0;
       }, 1000);
     }
-    waiting += message.number;
+    waiting += message.number || 0;
   };
 
   const close = () => {
@@ -82,10 +84,11 @@
 
   const open = () => {
     close();
-    stream = new EventSource(source);
+    stream = new EventSource(last ? source + "&last=" + encodeURIComponent(last) : source);
     stream.onopen = () => show("live", true);
     stream.onmessage = (event) => {
       const message = JSON.parse(event.data);
+      last = event.lastEventId;
       const part = document.getElementById(message.id);
       if (!part) return;
       if (message.before) put(part, message);
