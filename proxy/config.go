@@ -45,6 +45,8 @@ type Config struct {
 	LoadPolicy func() (*policy.Policy, error)
 	// Upstream is the Pushgateway behind. Required.
 	Upstream Upstream
+	// Mover is what moves groups among several Pushgateways behind. Nil moves none.
+	Mover Mover
 	// TextAsProtobuf has a text push that is enforced go on as delimited protobuf,
 	// which costs a Pushgateway half, where that is the same push. Every other goes on
 	// in the encoding in which it came.

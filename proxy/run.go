@@ -34,7 +34,7 @@ const (
 
 // Run keeps the guard in step with the upstream until ctx ends: it lists the
 // upstream's groups at the start, when the upstream has restarted and every
-// Rhythm.Resync, and it deletes what is stale. It returns ctx's error, once all of
+// Rhythm.Resync, it deletes what is stale and moves what is not where it belongs. It returns ctx's error, once all of
 // that has ended. Pushes do not need it: they list the groups themselves, if
 // nobody has.
 func (g *Guard) Run(ctx context.Context) error {
@@ -52,6 +52,9 @@ func (g *Guard) Run(ctx context.Context) error {
 	})
 	beats.Go(func() { every(ctx, g.cfg.Rhythm.Sweep, g.Sweep) })
 	beats.Go(func() { every(ctx, g.cfg.Rhythm.Forecast, g.recordForecasts) })
+	if g.cfg.Mover != nil {
+		beats.Go(func() { g.keepMoving(ctx) })
+	}
 	<-ctx.Done()
 	beats.Wait()
 	if g.cfg.Rhythm.Forecast > 0 {

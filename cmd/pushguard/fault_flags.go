@@ -19,8 +19,9 @@ import (
 
 // faultFlags say what is done while a Pushgateway behind does not answer, as given.
 type faultFlags struct {
-	failures int
-	pause    time.Duration
+	failures  int
+	pause     time.Duration
+	keepMoved time.Duration
 
 	spool       bool
 	spoolAfter  time.Duration
@@ -33,6 +34,8 @@ func (f *faultFlags) add(cmd *kingpin.CmdClause) {
 		Default("5")
 	flag(cmd, "pushgateway.breaker-pause", "For how long it is left alone before one request is sent to see whether it is back.", &f.pause, parseTimeout).
 		Default("5s")
+	flag(cmd, "pushgateway.keep-moved", "For how long a Pushgateway keeps its copy of a group that has moved to another, once that is seen to have it: another may have it in memory alone until its --persistence.interval is over.", &f.keepMoved, parseDuration).
+		Default("6m")
 	cmd.Flag("pushgateway.spool", "Keep pushes in --state.dir while the Pushgateway does not answer, with 202, and deliver them when it is back: of each group the newest state.").
 		BoolVar(&f.spool)
 	flag(cmd, "pushgateway.spool-after", "How long the Pushgateway may take over a push before that is kept.", &f.spoolAfter, parseTimeout).

@@ -130,7 +130,7 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 		t.Fatal(err)
 	}
 	t.Cleanup(upstream.Close)
-	registry.MustRegister(fleet.New([]*gateway.Upstream{upstream}, nil, slog.New(slog.DiscardHandler)))
+	registry.MustRegister(fleet.New(fleet.Config{Staying: []*gateway.Upstream{upstream}}))
 	kept, err := spool.Open(spool.Config{Upstream: upstream, Dir: known.dir})
 	if err != nil {
 		t.Fatal(err)

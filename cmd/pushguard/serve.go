@@ -60,7 +60,7 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 	cmd := s.cmd
 	cmd.Flag("pushgateway.url", "URL of the Pushgateway behind, with its route prefix if it has one. Repeated, jobs are spread over several. By default there is none: the guard keeps the snapshots itself, and serves them at /metrics.").
 		PlaceHolder("URL").SetValue(upstreams{"pushgateway.url", &s.gatewayURLs})
-	cmd.Flag("pushgateway.leaving", "URL of a Pushgateway that is to be taken out of several: it keeps and shows what it has until that is pushed anew or swept, and gets no new groups. Repeatable.").
+	cmd.Flag("pushgateway.leaving", "URL of a Pushgateway that is to be taken out of several: its groups move to the others, and it gets no new ones. Repeatable.").
 		PlaceHolder("URL").SetValue(upstreams{"pushgateway.leaving", &s.leavingURLs})
 	cmd.Flag("pushgateway.config.file", "File that says how to speak to the Pushgateway behind: basic_auth, authorization, oauth2, tls_config, http_headers or a proxy, as in Prometheus' http_config. What it sets replaces what a client sends. Redirects and HTTP/2 are never used. Without the file, clients' own credentials are forwarded.").
 		PlaceHolder("FILE").StringVar(&s.gatewayConfigFile)

@@ -172,6 +172,9 @@ func (w *serving) config(rules *policy.Policy, metrics *proxy.Metrics) proxy.Con
 	if w.known.fleet != nil {
 		cfg.Fleet = w.known.fleet.log
 	}
+	if w.behind.fleet != nil {
+		cfg.Mover = w.behind.fleet
+	}
 	if w.sender != nil {
 		cfg.StatsD = w.sender
 	}

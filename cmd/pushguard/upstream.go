@@ -82,7 +82,7 @@ func (s *serveCommand) openGateways(metrics *proxy.Metrics, dir *state.Dir, logg
 	out := &behind{gateways: append(staying, leaving...)}
 	var one consistency.Upstream = out.gateways[0]
 	if s.several() {
-		out.fleet = fleet.New(staying, leaving, logger)
+		out.fleet = fleet.New(fleet.Config{Staying: staying, Leaving: leaving, Rest: s.faults.keepMoved, Logger: logger})
 		one = out.fleet
 	}
 	out.Upstream, out.spool, err = s.spooled(s.checked(one, logger), out.fleet, dir, logger)

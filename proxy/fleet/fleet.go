@@ -2,17 +2,18 @@
 //
 // A group belongs to one of them: to that which rendezvous hashing finds for its job, so
 // that a change of their list concerns no other groups than those of what came or went.
-// A group that another one holds, from before such a change, stays there until it is
-// replaced: a PUT goes where the group belongs, and then deletes it where it was; a POST
-// and a DELETE go where it is.
+// A group that another one holds, from before such a change, is moved by Move: copied,
+// seen where it belongs, and then deleted where it was. Until it is copied a POST and a
+// DELETE go where it is; a PUT always goes where it belongs. At every moment one of those
+// that have a group is its holder, and what the others have is on no page twice.
 package fleet
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -24,6 +25,18 @@ import (
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
+// Config configures a Fleet.
+type Config struct {
+	// Staying are those that groups belong to, at least one. Leaving ones are read, and
+	// hold what they have until it has moved.
+	Staying, Leaving []*gateway.Upstream
+	// Rest is for how long after a group was seen where it belongs its old copy stays:
+	// the new place may have it in memory alone.
+	Rest time.Duration
+	// Logger is told what an operator should know. Nil is told nothing.
+	Logger *slog.Logger
+}
+
 // Fleet is several Pushgateways as one upstream. Groups must have listed what there is
 // before the first Do. It is safe for concurrent use, but for writes of one group, which
 // the caller has come one after the other; and it collects their metrics.
@@ -31,20 +44,35 @@ type Fleet struct {
 	all     []*gateway.Upstream
 	seeds   []uint64 // of their names, for the hash
 	staying int      // the first of them, which groups belong to
+	rest    time.Duration
+	settles time.Duration // settles, but in tests
 	logger  *slog.Logger
+	seed    uint64 // of the fingerprints by which groups are read
 
 	listing sync.Mutex
+	moving  sync.Mutex
+	wiping  sync.RWMutex // held by a wipe, and shared by whoever copies
+	reads   reads
+	stats   stats
 
-	mu     sync.Mutex
-	strays map[string]int  // the groups that are not where they belong, and who has them
-	moved  map[string]bool // the groups that have moved since a listing began; nil if none is under way
-	up     []bool          // whether the last page came
+	mu        sync.Mutex
+	standings map[string]standing // of groups that are not, or not only, where they belong
+	changed   map[string]bool     // standings that changed since a listing began; nil if none is under way
+	ticks     int
+	aged      map[string]aged // by canonical keys: groups that have moved and were not pushed to since
+	up        []bool          // whether the last page came
 }
 
-// New returns the fleet of these upstreams, at least one. The leaving ones are read and
-// hold what they have, but no group belongs to them.
-func New(staying, leaving []*gateway.Upstream, logger *slog.Logger) *Fleet {
-	f := &Fleet{all: append(append([]*gateway.Upstream(nil), staying...), leaving...), staying: len(staying), logger: logger, strays: map[string]int{}}
+// New returns the fleet of these upstreams.
+func New(cfg Config) *Fleet {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	f := &Fleet{
+		all: append(append([]*gateway.Upstream(nil), cfg.Staying...), cfg.Leaving...), staying: len(cfg.Staying),
+		rest: cfg.Rest, settles: settles, logger: cfg.Logger, seed: rand.Uint64(),
+		standings: map[string]standing{}, aged: map[string]aged{},
+	}
 	for _, u := range f.all {
 		f.seeds = append(f.seeds, xxhash.Sum64String(u.Name()))
 	}
@@ -53,11 +81,13 @@ func New(staying, leaving []*gateway.Upstream, logger *slog.Logger) *Fleet {
 }
 
 // Place returns which of the upstreams a group belongs to.
-func (f *Fleet) Place(key wire.Key) int {
-	job := xxhash.Sum64String(key.Job())
+func (f *Fleet) Place(key wire.Key) int { return f.home(key.Job()) }
+
+func (f *Fleet) home(job string) int {
+	hash := xxhash.Sum64String(job)
 	best, most := 0, uint64(0)
 	for i, seed := range f.seeds[:f.staying] {
-		if w := mix(job ^ seed); i == 0 || w > most {
+		if w := mix(hash ^ seed); i == 0 || w > most {
 			best, most = i, w
 		}
 	}
@@ -71,146 +101,81 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-func (f *Fleet) holder(key wire.Key) (at int, stray bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if at, stray = f.strays[key.ID()]; stray {
-		return at, true
-	}
-	return f.Place(key), false
-}
-
 // Do sends a write to the upstream that is to have it.
 func (f *Fleet) Do(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
-	at, stray := f.holder(r.Key)
-	if stray && r.Method == http.MethodPut {
-		return f.move(ctx, r, at)
+	s, elsewhere := f.written(r.Key)
+	switch {
+	case !elsewhere:
+		return f.all[f.Place(r.Key)].Do(ctx, r)
+	case r.Method == http.MethodPut, s.holder == nobody && r.Method == http.MethodPost:
+		return f.replace(ctx, r, s)
+	case s.frozen:
+		return gateway.Answer{}, errFrozen
+	case r.Method == http.MethodDelete:
+		return f.remove(ctx, r, s)
 	}
-	answer, err := f.all[at].Do(ctx, r)
-	if stray && r.Method == http.MethodDelete && taken(answer, err) {
-		f.settled(r.Key)
-	}
+	answer, err := f.all[s.holder].Do(ctx, r)
+	f.answered(r.Key, err)
 	return answer, err
 }
 
 func taken(a gateway.Answer, err error) bool { return err == nil && a.Status >= 200 && a.Status < 300 }
 
-// move replaces a group where it belongs, and deletes it where it was. If that ends in
-// between both have it, of which the next listing makes one.
-func (f *Fleet) move(ctx context.Context, r gateway.Request, from int) (gateway.Answer, error) {
-	answer, err := f.all[f.Place(r.Key)].Do(ctx, r)
+// untouched reports whether an upstream has certainly not acted.
+func untouched(err error) bool {
+	return errors.Is(err, gateway.ErrUnreachable) || errors.Is(err, gateway.ErrRedirect)
+}
+
+// replace writes a group anew where it belongs. What others have of it is worth nothing
+// from then on; Move deletes it.
+func (f *Fleet) replace(ctx context.Context, r gateway.Request, s standing) (gateway.Answer, error) {
+	home := f.Place(r.Key)
+	answer, err := f.all[home].Do(ctx, r)
 	if !taken(answer, err) {
+		f.answered(r.Key, err)
 		return answer, err
 	}
-	f.settled(r.Key)
-	f.erase(ctx, r.Key, from)
+	f.set(s.replacedAt(home))
 	return answer, nil
 }
 
-// erase deletes the old copy of a group.
-func (f *Fleet) erase(ctx context.Context, key wire.Key, from int) {
-	answer, err := f.all[from].Do(ctx, gateway.Request{Method: http.MethodDelete, Key: key})
-	if !taken(answer, err) {
-		f.logger.Warn("The old copy of a group that has moved is not deleted yet: the next listing finds it", "group", key.String(), "pushgateway", f.all[from].Name(), "status", answer.Status, "err", err)
+// remove deletes a group where it counts. Another copy of it that cannot be deleted now
+// counts no more, and Move deletes it.
+func (f *Fleet) remove(ctx context.Context, r gateway.Request, s standing) (answer gateway.Answer, err error) {
+	answer = gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}
+	if s.holder != nobody {
+		if answer, err = f.all[s.holder].Do(ctx, r); !taken(answer, err) {
+			f.answered(r.Key, err)
+			return answer, err
+		}
 	}
-}
-
-func (f *Fleet) settled(key wire.Key) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.strays, key.ID())
-	if f.moved != nil {
-		f.moved[key.ID()] = true
+	s = s.replacedAt(nobody).without(s.holder)
+	for _, at := range s.old {
+		if other, err := f.all[at].Do(ctx, r); taken(other, err) {
+			s = s.without(at)
+		}
 	}
+	f.set(s)
+	return answer, nil
 }
 
 // Forward sends a request to a listed endpoint of all, and returns the first answer that
 // is no success, or the last.
 func (f *Fleet) Forward(ctx context.Context, escapedPath string, r gateway.Request) (answer gateway.Answer, err error) {
+	wipe := escapedPath == "/api/v1/admin/wipe"
+	if wipe {
+		f.wiping.Lock()
+		defer f.wiping.Unlock()
+	}
 	for _, u := range f.all {
 		if answer, err = u.Forward(ctx, escapedPath, r); !taken(answer, err) {
 			return answer, err
 		}
 	}
-	if escapedPath == "/api/v1/admin/wipe" {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		clear(f.strays)
+	if wipe {
+		f.forgetAll()
 	}
 	return answer, nil
-}
-
-// located is a group and the upstream that has it.
-type located struct {
-	gateway.Group
-	at int
-}
-
-// Groups lists what all of them hold, one call at a time; it fails if one does not tell.
-// Of a group that two have, the one that was pushed to later stands, and the other is
-// deleted.
-func (f *Fleet) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error) {
-	f.listing.Lock()
-	defer f.listing.Unlock()
-	f.begin()
-	found := map[string]located{}
-	var old []located
-	for at, u := range f.all {
-		groups, err := u.Groups(ctx, seed)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", u.Name(), err)
-		}
-		for _, g := range groups {
-			mine := located{g, at}
-			if other, twice := found[g.Key.ID()]; twice {
-				if f.before(mine, other) {
-					mine, other = other, mine
-				}
-				old = append(old, other)
-			}
-			found[g.Key.ID()] = mine
-		}
-	}
-	out, strays := make([]gateway.Group, 0, len(found)), map[string]int{}
-	for id, g := range found {
-		out = append(out, g.Group)
-		if g.at != f.Place(g.Key) {
-			strays[id] = g.at
-		}
-	}
-	f.relearn(strays)
-	for _, g := range old {
-		f.erase(ctx, g.Key, g.at)
-	}
-	return out, nil
-}
-
-// before reports whether a copy of a group is older than another. A copy that no push
-// was ever accepted in is the oldest; of two of one time, it is the stray.
-func (f *Fleet) before(a, b located) bool {
-	if !a.Pushed.Equal(b.Pushed) {
-		return a.Pushed.Before(b.Pushed)
-	}
-	return a.at != f.Place(a.Key)
-}
-
-func (f *Fleet) begin() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.moved = map[string]bool{}
-}
-
-// relearn takes over which groups are elsewhere, but of those that have moved since.
-func (f *Fleet) relearn(strays map[string]int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for id := range f.moved {
-		delete(strays, id)
-	}
-	if before, now := len(f.strays), len(strays); now != before {
-		f.logger.Info("Groups are not on the Pushgateway they belong to: each moves with its next PUT", "groups", now, "before", before)
-	}
-	f.strays, f.moved = strays, nil
 }
 
 // OwnFamilies are those that any of them exposes of itself.

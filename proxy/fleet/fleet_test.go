@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"fmt"
-	"log/slog"
 	"net/url"
 	"testing"
 	"time"
@@ -34,9 +33,9 @@ func job(i int) wire.Key {
 // share and moves nothing else.
 func TestPlace(t *testing.T) {
 	const jobs = 9000
-	abc := New(members(t, "a:1", "b:1", "c:1"), nil, slog.New(slog.DiscardHandler))
-	cab := New(members(t, "c:1", "a:1", "b:1"), nil, slog.New(slog.DiscardHandler))
-	abcd := New(members(t, "a:1", "b:1", "c:1", "d:1"), nil, slog.New(slog.DiscardHandler))
+	abc := New(Config{Staying: members(t, "a:1", "b:1", "c:1")})
+	cab := New(Config{Staying: members(t, "c:1", "a:1", "b:1")})
+	abcd := New(Config{Staying: members(t, "a:1", "b:1", "c:1", "d:1")})
 	name := func(f *Fleet, i int) string { return f.all[f.Place(job(i))].Name() }
 	count, moved := map[string]int{}, 0
 	for i := range jobs {
@@ -65,7 +64,7 @@ func TestPlace(t *testing.T) {
 
 // Of two copies of a group the one that was pushed to later stands.
 func TestBefore(t *testing.T) {
-	f := New(members(t, "a:1", "b:1"), nil, slog.New(slog.DiscardHandler))
+	f := New(Config{Staying: members(t, "a:1", "b:1")})
 	key := job(1)
 	home := f.Place(key)
 	at := func(where int, pushed int64) located {

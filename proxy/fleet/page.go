@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
-	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/wire"
 )
 
 // pageTime is how long one Pushgateway may take over its page, if the scraper does not
@@ -44,12 +44,35 @@ func (f *Fleet) Proxy() http.Handler {
 	})
 }
 
-// page writes what those that answer hold, a family once, without what they say of
-// themselves, which has no job: that would be there several times.
+// page writes what those that answer hold, a family once.
 func (f *Fleet) page(w http.ResponseWriter, r *http.Request) {
-	pages := make([][]*dto.MetricFamily, len(f.all))
+	v, end := f.view()
+	parts := f.parts(r)
+	end()
+	format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)
+	w.Header().Set("Content-Type", string(format))
+	to := expfmt.NewEncoder(w, format)
+	presence := f.presence()
+	parts[presence.GetName()] = nil
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		family := presence
+		if name != presence.GetName() {
+			family = v.join(parts[name])
+		}
+		if family == nil || len(family.Metric) == 0 {
+			continue
+		}
+		if err := to.Encode(family); err != nil {
+			panic(http.ErrAbortHandler) // half a page must not look like a whole one
+		}
+	}
+}
+
+// parts asks all of them at once, and returns what those that answer show, by family.
+func (f *Fleet) parts(r *http.Request) map[string][]part {
 	ctx, cancel := context.WithTimeout(r.Context(), patience(r))
 	defer cancel()
+	pages := make([][]*dto.MetricFamily, len(f.all))
 	var all sync.WaitGroup
 	for i, u := range f.all {
 		all.Go(func() {
@@ -64,15 +87,13 @@ func (f *Fleet) page(w http.ResponseWriter, r *http.Request) {
 		})
 	}
 	all.Wait()
-	format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)
-	merged := f.merge(append(pages, []*dto.MetricFamily{f.presence()}))
-	w.Header().Set("Content-Type", string(format))
-	to := expfmt.NewEncoder(w, format)
-	for _, name := range slices.Sorted(maps.Keys(merged)) {
-		if err := to.Encode(merged[name]); err != nil {
-			panic(http.ErrAbortHandler) // half a page must not look like a whole one
+	out := map[string][]part{}
+	for at, page := range pages {
+		for _, family := range page {
+			out[family.GetName()] = append(out[family.GetName()], part{family, at})
 		}
 	}
+	return out
 }
 
 // patience is how long a page may take to be read, so that it is written in time.
@@ -83,42 +104,9 @@ func patience(r *http.Request) time.Duration {
 	return pageTime
 }
 
-// merge joins families by their names. Where types contradict, as only somebody else can
-// have brought about, the first stands and the others are left out.
-func (f *Fleet) merge(pages [][]*dto.MetricFamily) map[string]*dto.MetricFamily {
-	out := map[string]*dto.MetricFamily{}
-	for i, page := range pages {
-		for _, family := range page {
-			if i < len(f.all) {
-				family.Metric = slices.DeleteFunc(family.Metric, func(m *dto.Metric) bool { return !hasJob(m) })
-			}
-			there := out[family.GetName()]
-			switch {
-			case len(family.Metric) == 0:
-			case there == nil:
-				out[family.GetName()] = family
-			case there.GetType() != family.GetType():
-				f.logger.Warn("Two Pushgateways hold a family with unlike types: it is on the page with the first", "family", family.GetName())
-			default:
-				there.Metric = append(there.Metric, family.Metric...)
-			}
-		}
-	}
-	return out
-}
-
-func hasJob(m *dto.Metric) bool {
-	return slices.ContainsFunc(m.Label, func(l *dto.LabelPair) bool { return l.GetName() == model.JobLabel })
-}
-
 const (
 	upName = "pushguard_upstream_up"
 	upHelp = "Whether the Pushgateway behind was on the last page; of several."
-)
-
-var (
-	upDesc     = prometheus.NewDesc(upName, upHelp, []string{"upstream"}, nil)
-	straysDesc = prometheus.NewDesc("pushguard_upstream_stray_groups", "Groups that the Pushgateway behind holds though they belong to another, as far as the last listing knows; of several.", []string{"upstream"}, nil)
 )
 
 // presence tells on the page itself who is on it.
@@ -137,13 +125,16 @@ func (f *Fleet) presence() *dto.MetricFamily {
 	return out
 }
 
-// serveListing writes one list of the groups of all.
+// serveListing writes one list of the groups of all, each once.
 func (f *Fleet) serveListing(w http.ResponseWriter, r *http.Request) {
+	v, end := f.view()
+	defer end()
 	var out struct {
 		Status string            `json:"status"`
 		Data   []json.RawMessage `json:"data"`
 	}
-	for _, u := range f.all {
+	known := map[string]int{} // where in Data a group is
+	for at, u := range f.all {
 		got := ask(u, r)
 		var part struct {
 			Status string
@@ -153,10 +144,33 @@ func (f *Fleet) serveListing(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "upstream: "+u.Name()+" does not list its groups", http.StatusBadGateway)
 			return
 		}
-		out.Status, out.Data = part.Status, append(out.Data, part.Data...)
+		out.Status = part.Status
+		for _, group := range part.Data {
+			key := keyIn(group)
+			i, twice := known[key.ID()]
+			switch {
+			case !v.shows(key, at):
+			case !twice:
+				known[key.ID()] = len(out.Data)
+				out.Data = append(out.Data, group)
+			case v.holder(key) == at:
+				out.Data[i] = group
+			}
+		}
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	_ = json.NewEncoder(w).Encode(out)
+}
+
+// keyIn is the key of a group in a listing.
+func keyIn(group json.RawMessage) wire.Key {
+	var of struct{ Labels map[string]string }
+	_ = json.Unmarshal(group, &of) // what has no labels is a group by itself
+	ls := make([]labels.Label, 0, len(of.Labels))
+	for name, value := range of.Labels {
+		ls = append(ls, labels.Label{Name: name, Value: value})
+	}
+	return wire.NewKey(ls...)
 }
 
 // ask has one of them answer a read whose answer is short.
@@ -197,35 +211,4 @@ func (f *Fleet) ready(w http.ResponseWriter, r *http.Request) {
 	maps.Copy(w.Header(), got.header)
 	w.WriteHeader(got.code)
 	_, _ = w.Write(got.body.Bytes())
-}
-
-// Describe is part of prometheus.Collector.
-func (f *Fleet) Describe(out chan<- *prometheus.Desc) {
-	f.all[0].Describe(out)
-	out <- upDesc
-	out <- straysDesc
-}
-
-// Collect is part of prometheus.Collector.
-func (f *Fleet) Collect(out chan<- prometheus.Metric) {
-	for _, u := range f.all {
-		u.Collect(out)
-	}
-	for _, m := range f.presence().Metric {
-		out <- prometheus.MustNewConstMetric(upDesc, prometheus.GaugeValue, m.Gauge.GetValue(), m.Label[0].GetValue())
-	}
-	for i, strays := range f.astray() {
-		out <- prometheus.MustNewConstMetric(straysDesc, prometheus.GaugeValue, float64(strays), f.all[i].Name())
-	}
-}
-
-// astray counts the strays that each of them has.
-func (f *Fleet) astray() []int {
-	out := make([]int, len(f.all))
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, at := range f.strays {
-		out[at]++
-	}
-	return out
 }

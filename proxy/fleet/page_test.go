@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -66,7 +65,7 @@ func push(t *testing.T, f *Fleet, method string, i int, body string) {
 // waits for it afterwards.
 func TestPageBesideSilence(t *testing.T) {
 	both := append(real(t, 1), at(t, silent(t)))
-	f := New(both[:1], both[1:], slog.New(slog.DiscardHandler))
+	f := New(Config{Staying: both[:1], Leaving: both[1:]})
 	push(t, f, http.MethodPut, 1, "x 1\n")
 	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 	r.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", "4")
@@ -88,7 +87,7 @@ func TestPageBesideSilence(t *testing.T) {
 
 // The page goes out compressed to who takes that, as from one Pushgateway.
 func TestPageCompressed(t *testing.T) {
-	f := New(real(t, 2), nil, slog.New(slog.DiscardHandler))
+	f := New(Config{Staying: real(t, 2)})
 	for i := range 50 {
 		push(t, f, http.MethodPut, i, "x 1\n")
 	}

@@ -68,23 +68,33 @@ func (u *Upstream) Page(ctx context.Context) (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
-// Families returns what the upstream shows to Prometheus, names in UTF-8 as they are. ctx
-// is the only limit.
-func (u *Upstream) Families(ctx context.Context) ([]*dto.MetricFamily, error) {
+// EachFamily calls each for every family that the upstream shows to Prometheus, names in
+// UTF-8 as they are, until it fails. ctx is the only limit.
+func (u *Upstream) EachFamily(ctx context.Context, each func(*dto.MetricFamily) error) error {
 	resp, err := u.getAs(ctx, "/metrics", string(expfmt.NewFormat(expfmt.TypeProtoDelim).WithEscapingScheme(model.NoEscaping))+";q=1,text/plain;version=0.0.4;q=0.5")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
-	var out []*dto.MetricFamily
 	from := expfmt.NewDecoder(bufio.NewReader(resp.Body), expfmt.ResponseFormat(resp.Header).WithEscapingScheme(model.NoEscaping))
 	for {
 		family := &dto.MetricFamily{}
 		if err := from.Decode(family); errors.Is(err, io.EOF) {
-			return out, nil
+			return nil
 		} else if err != nil {
-			return nil, err
+			return err
 		}
-		out = append(out, family)
+		if err := each(family); err != nil {
+			return err
+		}
 	}
+}
+
+// Families returns them all.
+func (u *Upstream) Families(ctx context.Context) (out []*dto.MetricFamily, err error) {
+	err = u.EachFamily(ctx, func(family *dto.MetricFamily) error {
+		out = append(out, family)
+		return nil
+	})
+	return out, err
 }

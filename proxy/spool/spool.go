@@ -189,6 +189,14 @@ func (s *Spool) mustWait(key wire.Key, l *lane) bool {
 	return l.down || s.entries[key.ID()] != nil
 }
 
+// Waits reports whether a write of the group waits. As long as the caller sends none it
+// stays so, once none does.
+func (s *Spool) Waits(key wire.Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.entries[key.ID()] != nil
+}
+
 // keep returns once the write is on disk. If it cannot be there, nothing was kept.
 func (s *Spool) keep(ctx context.Context, r gateway.Request, l *lane) error {
 	e, before, position, err := s.add(r, l)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ type Process struct {
 	URL  string // http://host:port and the route prefix, without a final slash
 
 	cmd  *exec.Cmd
+	args []string // without the address
 	logs *buffer
 	done chan struct{} // closed when the process has ended
 	once sync.Once
@@ -100,6 +102,21 @@ func (p *Process) Again(t testing.TB) *Process {
 	return start(t, p.Name, PushgatewayPath, p.Addr, "", []string{"--persistence.file="})
 }
 
+// Persistent starts a Pushgateway that writes down what it holds, ten times a second.
+func Persistent(t testing.TB) *Process {
+	t.Helper()
+	Need(t, PushgatewayPath)
+	return start(t, "pushgateway", PushgatewayPath, "", "", []string{
+		"--persistence.file=" + filepath.Join(t.TempDir(), "persisted"), "--persistence.interval=100ms",
+	})
+}
+
+// Back starts a server that has ended as it was started before, where it was.
+func (p *Process) Back(t testing.TB) *Process {
+	t.Helper()
+	return start(t, p.Name, p.cmd.Path, p.Addr, strings.TrimPrefix(p.URL, "http://"+p.Addr), p.args)
+}
+
 // Prometheus starts a Prometheus of the given configuration.
 func Prometheus(t testing.TB, config string, flags ...string) *Process {
 	t.Helper()
@@ -136,7 +153,7 @@ func launch(t testing.TB, name, path, addr, prefix string, args []string) *Proce
 	if addr == "" {
 		addr = gatewaytest.FreeAddress(t)
 	}
-	p := &Process{Name: name, Addr: addr, URL: "http://" + addr + prefix, logs: &buffer{}, done: make(chan struct{})}
+	p := &Process{Name: name, Addr: addr, URL: "http://" + addr + prefix, args: args, logs: &buffer{}, done: make(chan struct{})}
 	p.cmd = exec.Command(path, append(args, "--web.listen-address="+addr)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
 	// A test process that is killed must not leave servers behind.

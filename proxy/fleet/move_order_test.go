@@ -1,0 +1,214 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+// fronted is a real Pushgateway behind something that a test can put in the way of its
+// requests.
+type fronted struct {
+	*gateway.Upstream
+	behind *gateway.Upstream
+	before atomic.Pointer[func(*http.Request)]      // a request is handed on
+	after  atomic.Pointer[func(*http.Request) bool] // it is answered; false breaks off
+}
+
+func front(t *testing.T) *fronted {
+	t.Helper()
+	where := gatewaytest.Start(t)
+	f := &fronted{behind: at(t, where)}
+	proxy := httputil.NewSingleHostReverseProxy(where)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if do := f.before.Load(); do != nil {
+			(*do)(r)
+		}
+		answer := httptest.NewRecorder()
+		proxy.ServeHTTP(answer, r)
+		if do := f.after.Load(); do != nil && !(*do)(r) {
+			panic(http.ErrAbortHandler)
+		}
+		for name, values := range answer.Header() {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(answer.Body.Bytes())
+	}))
+	t.Cleanup(server.Close)
+	u, _ := url.Parse(server.URL)
+	f.Upstream = at(t, u)
+	return f
+}
+
+func holdAny(context.Context, wire.Key) (func(), bool) { return func() {}, true }
+
+// TestPageFindsWhatMoves: a page that has read the new place of a group before that had it
+// reads the old one before it is deleted there.
+func TestPageFindsWhatMoves(t *testing.T) {
+	old, home := front(t), real(t, 1)[0]
+	send(t, old.behind, http.MethodPut, "/job/j1/run/1", "x 1\n", 200)
+	f := New(Config{Staying: []*gateway.Upstream{home}, Leaving: []*gateway.Upstream{old.Upstream}})
+	list(t, f)
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	first := func(r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			close(reading)
+			<-goOn
+		}
+	}
+	old.before.Store(&first)
+	page := make(chan []string, 1)
+	go func() { page <- pageOf(t, f) }()
+	<-reading
+	old.before.Store(nil)
+	homeIsRead(t, f)
+	moved := make(chan struct{})
+	go func() {
+		defer close(moved)
+		f.Move(context.Background(), holdAny)
+	}()
+	for len(content(t, home)) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	select {
+	case <-moved: // as it must not
+	case <-time.After(300 * time.Millisecond):
+	}
+	close(goOn)
+	if lines := <-page; !slices.Contains(lines, "x{instance=\"\",job=\"j1\",run=\"1\"} 1\n") {
+		t.Errorf("the group is not on the page:\n%s", strings.Join(lines, ""))
+	}
+	<-moved
+	emptied(t, old.behind)
+}
+
+// homeIsRead waits until a page has read the first upstream.
+func homeIsRead(t *testing.T, f *Fleet) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		f.mu.Lock()
+		up := f.up[0]
+		f.mu.Unlock()
+		if up {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the page does not read the new place")
+		}
+	}
+}
+
+// TestMoveAfterWrite: a write that comes between a group's being read and its being taken
+// is not lost, however often one comes.
+func TestMoveAfterWrite(t *testing.T) {
+	both := real(t, 2)
+	send(t, both[1], http.MethodPut, "/job/j1/run/1", "x 1\ny 1\n", 200)
+	f := New(Config{Staying: both[:1], Leaving: both[1:]})
+	list(t, f)
+	times := 0
+	hold := func(context.Context, wire.Key) (func(), bool) {
+		if times++; times < 3 {
+			push(t, f, http.MethodPost, 1, "x 2\n")
+		}
+		return func() {}, true
+	}
+	for left := 1; left > 0; {
+		_, left = f.Move(t.Context(), hold)
+	}
+	page := pageOf(t, New(Config{Staying: both[:1]}))
+	for _, want := range []string{"x{instance=\"\",job=\"j1\",run=\"1\"} 2\n", "y{instance=\"\",job=\"j1\",run=\"1\"} 1\n"} {
+		if !slices.Contains(page, want) {
+			t.Errorf("no %s on the page:\n%s", want, strings.Join(page, ""))
+		}
+	}
+}
+
+// TestMoveWithoutAnswer: a copy of which nobody knows whether it came must not come after
+// what is written meanwhile.
+func TestMoveWithoutAnswer(t *testing.T) {
+	home, old := front(t), real(t, 1)[0]
+	send(t, old, http.MethodPut, "/job/j1/run/1", "x 1\n", 200)
+	send(t, old, http.MethodPut, "/job/j2/run/2", "x 1\n", 200)
+	f := New(Config{Staying: []*gateway.Upstream{home.Upstream}, Leaving: []*gateway.Upstream{old}})
+	f.settles = 0
+	list(t, f)
+	silent := func(r *http.Request) bool { return r.Method != http.MethodPut }
+	home.after.Store(&silent)
+	if done, left := f.Move(t.Context(), holdAny); done != 0 || left != 2 {
+		t.Errorf("%d moved, %d left, want none and 2", done, left)
+	}
+	home.after.Store(nil)
+	var frozen int
+	for _, n := range []int{1, 2} {
+		_, err := f.Do(t.Context(), gateway.Request{Method: http.MethodPost, Key: job(n), Body: []byte("x 2\n")})
+		if errors.Is(err, gateway.ErrUnreachable) {
+			frozen++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if frozen != 1 { // after the first nothing was sent to that upstream
+		t.Errorf("%d groups take no POST, want 1", frozen)
+	}
+	list(t, f) // what came of the copy changes nothing
+	push(t, f, http.MethodPut, 1, "x 3\n")
+	move(t, f)
+	page := pageOf(t, f)
+	for _, want := range []string{"x{instance=\"\",job=\"j1\",run=\"1\"} 3\n"} {
+		if !slices.Contains(page, want) {
+			t.Errorf("no %s on the page:\n%s", want, strings.Join(page, ""))
+		}
+	}
+	emptied(t, old)
+}
+
+// TestDeleteBesideOldCopies: a group that is deleted does not come back from an old copy,
+// also if that cannot be deleted at once.
+func TestDeleteBesideOldCopies(t *testing.T) {
+	home, old := real(t, 1)[0], front(t)
+	send(t, old.behind, http.MethodPut, "/job/j1/run/1", "x 1\n", 200)
+	f := New(Config{Staying: []*gateway.Upstream{home}, Leaving: []*gateway.Upstream{old.Upstream}, Rest: time.Hour})
+	list(t, f)
+	f.Move(t.Context(), holdAny)
+	refuse := func(r *http.Request) bool { return r.Method != http.MethodDelete }
+	swallow := func(r *http.Request) {
+		if r.Method == http.MethodDelete {
+			panic(http.ErrAbortHandler)
+		}
+	}
+	old.before.Store(&swallow)
+	old.after.Store(&refuse)
+	push(t, f, http.MethodDelete, 1, "")
+	if n := len(content(t, old.behind)); n != 1 {
+		t.Fatalf("the old place has %d groups, want its copy", n)
+	}
+	for _, when := range []string{"at once", "after a listing"} {
+		if page := pageOf(t, f); slices.ContainsFunc(page, func(line string) bool { return strings.HasPrefix(line, "x{") }) {
+			t.Errorf("%s it is on the page again:\n%s", when, strings.Join(page, ""))
+		}
+		if n := list(t, f); n != 0 {
+			t.Errorf("%s %d groups are listed", when, n)
+		}
+	}
+	push(t, f, http.MethodPost, 1, "y 2\n") // begins anew, where it belongs
+	old.before.Store(nil)
+	old.after.Store(nil)
+	move(t, f)
+	emptied(t, old.behind)
+	if now := content(t, home); len(now) != 1 || !strings.Contains(now[0], `"y"`) || strings.Contains(now[0], `"x"`) {
+		t.Errorf("%v where it belongs", now)
+	}
+}
