@@ -3,79 +3,17 @@ package state
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"syscall"
 	"testing"
+
+	"github.com/pushguard/pushguard/proxy/state/statetest"
 )
 
-// mountEnv says that the test runs where it may mount.
-const mountEnv = "PUSHGUARD_STATE_MOUNT"
-
-// ownMounts runs the test again in a process whose mounts are its own, and
-// returns true in that one. Where that is not allowed the test is skipped; where
-// the environment says CI=true it fails.
-func ownMounts(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv(mountEnv) != "" {
-		return true
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), mountEnv+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
-	}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ENOSPC) {
-		const advice = "no mounts of its own: run it as root, or allow user namespaces"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(advice, err)
-		}
-		t.Skip(advice, err)
-	}
-	if err != nil {
-		t.Errorf("%v:\n%s", err, out)
-	}
-	return false
-}
-
-// smallDisk returns a directory with 1 MiB for files.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,nr_inodes=64"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	return dir
-}
-
-// fill writes a file until the disk is full.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for err == nil {
-		_, err = f.Write(make([]byte, 512))
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		t.Fatal(err)
-	}
-}
-
 func TestAFullDisk(t *testing.T) {
-	if !ownMounts(t) {
+	if !statetest.OwnMounts(t) {
 		return
 	}
-	disk := smallDisk(t)
+	disk := statetest.SmallDisk(t, "1m")
 	dir, ballast := in(disk, "state"), in(disk, "ballast")
 	for _, s := range []Sync{SyncInterval, SyncAlways, SyncNever} {
 		t.Run(s.String(), func(t *testing.T) {
@@ -90,7 +28,7 @@ func fullDisk(t *testing.T, dir, ballast string, s Sync) {
 	d := open(t, dir, Options{Sync: s})
 	l, _ := openLog(t, d, "ledger", LogOptions{})
 	commit(t, l, "before")
-	fill(t, ballast)
+	statetest.Fill(t, ballast)
 	record := string(make([]byte, 1000))
 	var err error
 	for err == nil {
@@ -119,7 +57,7 @@ func fullDisk(t *testing.T, dir, ballast string, s Sync) {
 	}
 	commit(t, l, "after")
 
-	fill(t, ballast)
+	statetest.Fill(t, ballast)
 	big := string(make([]byte, 8<<10)) // more than the last page of the log has room for
 	wantError(t, l.Commit(t.Context(), l.Append([]byte(big))), syscall.ENOSPC)
 	wantError(t, l.Compact(emits(big)), syscall.ENOSPC)
