@@ -135,6 +135,14 @@ func (m *Metrics) watch(g *Guard) {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "pushguard_audit_lost_total", Help: "Audit records that could not be written.",
 		}, func() float64 { return float64(g.cfg.Audit.Lost()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "pushguard_audit_written", Help: "Whether the last audit record was written; 0 means that the disk does not take it.",
+		}, func() float64 {
+			if g.cfg.Audit.Err() != nil {
+				return 0
+			}
+			return 1
+		}),
 		policyInfo(g),
 		syncedAt(g),
 		jobsCollector{g},

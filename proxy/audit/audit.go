@@ -97,7 +97,8 @@ type Log struct {
 	file     *File    // that w is; nil if it is another writer's
 	folding  *folding // nil folds nothing
 	recent   recent
-	torn     bool // the last line is there in part, without its end
+	torn     bool  // the last line is there in part, without its end
+	failed   error // of the last record; nil if it was written
 	lost     uint64
 	reported uint64 // of the lost
 	report   time.Time
@@ -219,16 +220,25 @@ func (l *Log) Lost() uint64 {
 	return l.lost
 }
 
+// Err is why the last record could not be written, nil if it was.
+func (l *Log) Err() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
 // write returns the error that is due to be reported.
 func (l *Log) write(r Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err := l.put(r)
-	if err == nil {
+	if l.failed = l.put(r); l.failed == nil {
 		return nil
 	}
 	l.lost++
-	return l.reportable(err)
+	return l.reportable(l.failed)
 }
 
 // reportable is the error as it is told: not more often than once a minute.

@@ -82,6 +82,16 @@ func label(m *dto.Metric, name string) string {
 // has reports whether there is a metric of that name.
 func (c counts) has(name string) bool { return len(c.families[name].GetMetric()) > 0 }
 
+// every reports whether no metric of a name is 0.
+func (c counts) every(name string) bool {
+	for _, m := range c.families[name].GetMetric() {
+		if m.GetGauge().GetValue() == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // sum adds up the metrics of a name that want admits; nil admits all.
 func (c counts) sum(name string, want func(*dto.Metric) bool) float64 {
 	sum := 0.0

@@ -94,15 +94,35 @@ func (c *Console) health(m counts) []health {
 	if m.has("pushguard_shared_up") {
 		out = append(out, fleet(m))
 	}
-	if written := m.families["pushguard_state_written"].GetMetric(); len(written) > 0 {
+	if m.has("pushguard_state_written") {
 		h := health{"State", "good", "what changes is written to the state directory"}
-		if m.sum("pushguard_state_written", nil) < float64(len(written)) {
+		if !m.every("pushguard_state_written") {
 			h.State, h.Text = "bad", "the disk takes nothing: changes are in memory alone"
 		}
 		out = append(out, h)
 	}
-	if lost := m.sum("pushguard_audit_lost_total", nil); lost > 0 {
-		out = append(out, health{"Audit log", "bad", number(lost) + " records could not be written"})
+	if m.has("pushguard_spool_written") {
+		h := health{"Spool", "good", plural(m.sum("pushguard_spool_groups", nil), "group waits", "groups wait") + " for the Pushgateway"}
+		if !m.every("pushguard_spool_written") {
+			h.State, h.Text = "bad", h.Text+"; the disk takes no more"
+		}
+		out = append(out, h)
+	}
+	return append(out, written(m)...)
+}
+
+// written tells of the files that pushes are written down in, once one of them lost some.
+func written(m counts) []health {
+	var out []health
+	for _, f := range []struct{ name, lost, written, what string }{
+		{"Audit log", "pushguard_audit_lost_total", "pushguard_audit_written", " records could not be written"},
+		{"Recorded pushes", "pushguard_record_lost_total", "pushguard_record_written", " could not be written"},
+	} {
+		if lost := m.sum(f.lost, nil); lost > 0 && m.every(f.written) {
+			out = append(out, health{f.name, "good", "is written again; " + number(lost) + f.what})
+		} else if lost > 0 {
+			out = append(out, health{f.name, "bad", number(lost) + f.what})
+		}
 	}
 	return out
 }
@@ -121,8 +141,11 @@ func fleet(m counts) health {
 
 func events(m counts) health {
 	h := health{"Event log", "good", plural(m.sum("pushguard_events_queued", nil), "record waits", "records wait")}
-	if m.sum("pushguard_events_up", nil) < float64(len(m.families["pushguard_events_up"].GetMetric())) {
+	if !m.every("pushguard_events_up") {
 		h.State = "bad"
+	}
+	if !m.every("pushguard_events_spool_written") {
+		h.State, h.Text = "bad", h.Text+" in memory alone: the disk takes nothing"
 	}
 	if lost := m.sum("pushguard_events_dropped_total", nil); lost > 0 {
 		h.State, h.Text = "bad", h.Text+", "+number(lost)+" dropped"

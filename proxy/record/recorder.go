@@ -50,6 +50,7 @@ type Recorder struct {
 	missed   atomic.Uint64 // since the entry before
 
 	written, lost atomic.Uint64
+	failing       atomic.Bool // the last push could not be written
 	dropped       [reasons]atomic.Uint64
 	reported      time.Time // Run's own
 }
@@ -156,6 +157,7 @@ func (r *Recorder) write(p *Push) {
 	if err == nil {
 		_, err = r.file.Write(line.Bytes())
 	}
+	r.failing.Store(err != nil)
 	if err != nil {
 		r.lost.Add(1)
 		r.missed.Add(1 + e.Dropped)

@@ -72,13 +72,14 @@ var (
 	groupsDesc = prometheus.NewDesc("pushguard_spool_groups", "Groups of which a push waits for the Pushgateway behind.", nil, nil)
 	bytesDesc  = prometheus.NewDesc("pushguard_spool_bytes", "Size of what waits for the Pushgateway behind.", nil, nil)
 	oldestDesc = prometheus.NewDesc("pushguard_spool_oldest_age_seconds", "For how long the oldest push has waited; 0 if none does.", nil, nil)
+	diskDesc   = prometheus.NewDesc("pushguard_spool_written", "Whether what waits for the Pushgateway behind is written to the state directory; 0 means that pushes are refused while it is away.", nil, nil)
 	writesDesc = prometheus.NewDesc("pushguard_spool_pushes_total",
 		"Pushes and deletes by what became of them in the spool: kept, delivered, retried, rejected by the Pushgateway in the end, full or disk where they were not kept.", []string{"result"}, nil)
 )
 
 // Describe is part of prometheus.Collector.
 func (s *Spool) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{groupsDesc, bytesDesc, oldestDesc, writesDesc} {
+	for _, d := range []*prometheus.Desc{groupsDesc, bytesDesc, oldestDesc, diskDesc, writesDesc} {
 		out <- d
 	}
 }
@@ -92,6 +93,11 @@ func (s *Spool) Collect(out chan<- prometheus.Metric) {
 	gauge(groupsDesc, float64(now.Groups))
 	gauge(bytesDesc, float64(now.Bytes))
 	gauge(oldestDesc, now.age().Seconds())
+	written := 1.0
+	if s.log.Err() != nil {
+		written = 0
+	}
+	gauge(diskDesc, written)
 	for result, n := range map[string]*atomic.Uint64{
 		"kept": &s.stats.kept, "delivered": &s.stats.delivered, "retried": &s.stats.retried,
 		"rejected": &s.stats.rejected, "full": &s.stats.full, "disk": &s.stats.disk,
