@@ -53,6 +53,7 @@ var layers = []layer{
 
 // testOnly are modules that the product must not carry.
 var testOnly = []string{
+	"github.com/Shopify/toxiproxy/v2",
 	"github.com/google/go-cmp",
 	"github.com/rogpeppe/go-internal",
 	"go.uber.org/goleak",
