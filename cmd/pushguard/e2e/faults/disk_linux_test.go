@@ -51,14 +51,18 @@ func pushAll(t *testing.T, guard *world.Process, n int) {
 	mustPush(t, guard, "/metrics/job/counts", "failure_count 1\n")
 }
 
-// overview is what the guard's page says of what is around it.
-func overview(t *testing.T, guard *world.Process) string {
+// awaitPage waits until the guard's page for people has some texts, or has none of them.
+func awaitPage(t *testing.T, guard *world.Process, there bool, texts ...string) {
 	t.Helper()
-	a := guard.Get(t, "/guard/")
-	if a.Status != http.StatusOK {
-		t.Fatalf("/guard/: %d", a.Status)
-	}
-	return a.Body
+	world.Eventually(t, patience, func() error {
+		page := guard.Get(t, "/guard/")
+		for _, text := range texts {
+			if page.Status != http.StatusOK || strings.Contains(page.Body, text) != there {
+				return fmt.Errorf("/guard/: %d; that it says %q should be %v", page.Status, text, there)
+			}
+		}
+		return nil
+	})
 }
 
 // TestFullDisk fills the disk of a guard that writes journal, ledger, counters, audit log,
@@ -99,12 +103,7 @@ func TestFullDisk(t *testing.T) {
 	await(1)
 	statetest.Fill(t, ballast)
 	await(0)
-	page := overview(t, guard)
-	for _, line := range []string{"the disk takes nothing: changes are in memory alone", "records could not be written", "could not be written", "in memory alone: the disk takes nothing"} {
-		if !strings.Contains(page, line) {
-			t.Errorf("the page for people lacks %q", line)
-		}
-	}
+	awaitPage(t, guard, true, "the disk takes nothing: changes are in memory alone", "records could not be written", "in memory alone: the disk takes nothing")
 	if a := guard.Get(t, "/-/healthy"); a.Status != http.StatusOK || !strings.Contains(a.Body, "in memory alone") {
 		t.Errorf("/-/healthy: %d %s", a.Status, a.Body)
 	}
@@ -115,9 +114,7 @@ func TestFullDisk(t *testing.T) {
 	if a := guard.Get(t, "/-/healthy"); a.Body != "OK" {
 		t.Errorf("/-/healthy with room again: %d %s", a.Status, a.Body)
 	}
-	if page := overview(t, guard); strings.Contains(page, "the disk takes nothing") {
-		t.Error("the page for people still says that the disk takes nothing")
-	}
+	awaitPage(t, guard, false, "the disk takes nothing")
 	guard.Kill()
 	guard = world.Guard(t, options)
 	samples := guard.Scrape(t, "")
@@ -169,9 +166,7 @@ func TestFullDiskOfTheSpool(t *testing.T) {
 	if a := guard.Get(t, "/-/ready"); a.Status != http.StatusServiceUnavailable {
 		t.Errorf("/-/ready without a Pushgateway and a disk: %d %s", a.Status, a.Body)
 	}
-	if page := overview(t, guard); !strings.Contains(page, "the disk takes no more") {
-		t.Error("the page for people says nothing of it")
-	}
+	awaitPage(t, guard, true, "the disk takes no more")
 	refused := pushes
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
