@@ -150,7 +150,7 @@ func TestExplainWaitsItsTurn(t *testing.T) {
 
 func TestExplainBeforeTheGroupsAreKnown(t *testing.T) {
 	g := newAsked(t)
-	g.synced.Store(0)
+	g.synced.Store(nil)
 	if w := g.ask("path=/metrics/job/a", "b 1\n"); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "has not said yet") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

@@ -59,10 +59,10 @@ type Guard struct {
 	reloading sync.Mutex // serialises reading the policy again
 	reading   atomic.Pointer[reading]
 
-	syncing  chan struct{} // taken while the upstream's groups are read
-	synced   atomic.Int64  // when their last reading began, in Unix nanoseconds; 0: never
-	saidShed atomic.Int64  // when the log said so last that pushes are shed, in Unix nanoseconds
-	doubt    atomic.Int64  // when to read them again, in Unix nanoseconds; 0: no need
+	syncing  chan struct{}             // taken while the upstream's groups are read
+	synced   atomic.Pointer[time.Time] // when their last reading began; nil: never
+	saidShed atomic.Int64              // when the log said so last that pushes are shed, in Unix nanoseconds
+	doubt    atomic.Pointer[time.Time] // when to read them again; nil: no need
 }
 
 // epoch is a policy and the verdicts it has come to. They are swapped together,
@@ -109,7 +109,7 @@ func New(cfg Config) (*Guard, error) {
 		g.logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Restored {
-		g.synced.Store(1) // long ago
+		g.synced.Store(&time.Time{}) // long ago
 	}
 	g.book.OnLoss(func() {
 		if cfg.Fleet.Leads() {

@@ -35,15 +35,16 @@ func (g *Guard) sync(ctx context.Context) error {
 		g.readBack(ctx)
 		return nil
 	}
-	return g.resync(ctx, time.Unix(0, 1))
+	return g.resync(ctx, time.Time{})
 }
 
 // known reports whether the guard knows what the upstream holds.
-func (g *Guard) known() bool { return g.synced.Load() != 0 }
+func (g *Guard) known() bool { return g.synced.Load() != nil }
 
 // doubtAfter has the groups read again by the first write after d.
 func (g *Guard) doubtAfter(d time.Duration) {
-	g.doubt.CompareAndSwap(0, g.cfg.Now().Add(d).UnixNano())
+	due := g.cfg.Now().Add(d)
+	g.doubt.CompareAndSwap(nil, &due)
 }
 
 // readBack looks, after writes without an answer, at what became of them. Until
@@ -51,7 +52,7 @@ func (g *Guard) doubtAfter(d time.Duration) {
 // write that comes by does not wait for it.
 func (g *Guard) readBack(ctx context.Context) {
 	due := g.doubt.Load()
-	if due == 0 || g.cfg.Now().UnixNano() < due {
+	if due == nil || g.cfg.Now().Before(*due) {
 		return
 	}
 	select {
@@ -61,7 +62,7 @@ func (g *Guard) readBack(ctx context.Context) {
 	}
 	go func() {
 		defer func() { <-g.syncing }()
-		if !g.doubt.CompareAndSwap(due, 0) {
+		if !g.doubt.CompareAndSwap(due, nil) {
 			return
 		}
 		if err := g.readGroups(context.WithoutCancel(ctx), g.cfg.Now()); err != nil {
@@ -100,7 +101,8 @@ func (g *Guard) resync(ctx context.Context, since time.Time) error {
 }
 
 func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
-	if g.synced.Load() >= since.UnixNano() {
+	// As times, which tell what came first though the clock was set in between.
+	if at := g.synced.Load(); at != nil && !at.Before(since) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, listingTime)
@@ -131,7 +133,7 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 		g.cfg.Metrics.unsynced.Inc()
 		return fmt.Errorf("%w: reading its groups: %w", errUpstream, err)
 	}
-	g.synced.Store(begun.UnixNano())
+	g.synced.Store(&begun)
 	if unlisted != nil {
 		g.doubtAfter(resyncEvery + partialShare*g.cfg.Now().Sub(begun))
 	}
@@ -143,5 +145,10 @@ func syncedAt(g *Guard) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pushguard_sync_last_success_timestamp_seconds",
 		Help: "When the last whole listing of the groups of the Pushgateway behind began; 0 is never since the start.",
-	}, func() float64 { return float64(g.synced.Load() / int64(time.Second)) })
+	}, func() float64 {
+		if at := g.synced.Load(); at != nil {
+			return float64(max(0, at.Unix()))
+		}
+		return 0
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pushguard/pushguard/proxy/clock"
 	"github.com/pushguard/pushguard/proxy/state"
 )
 
@@ -31,6 +32,7 @@ type Config struct {
 type Book struct {
 	cfg     Config
 	shards  [shards]*shard
+	watch   *clock.Watch // what was seen is younger than it looks by that
 	retries *retries
 	stats   bookCounts
 	journal *journal // nil if nothing is kept
@@ -48,12 +50,14 @@ type Book struct {
 // NewBook returns an empty book that is kept in memory alone. What began before
 // it was made may have been counted by another.
 func NewBook(cfg Config) *Book {
-	b := &Book{cfg: cfg, retries: newRetries()}
+	b := &Book{cfg: cfg}
 	b.cfg.Baselines = cmp.Or(cfg.Baselines, 200_000)
 	b.cfg.Idle = cmp.Or(cfg.Idle, 24*time.Hour)
 	if b.cfg.Now == nil {
 		b.cfg.Now = time.Now
 	}
+	b.watch = clock.New(b.cfg.Now)
+	b.retries = newRetries(b.watch)
 	for i := range b.shards {
 		b.shards[i] = newShard(b)
 	}

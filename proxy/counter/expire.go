@@ -37,7 +37,7 @@ func (t *Totals) expire(idle func(job string) time.Duration) (gone int, unit []b
 		before := gone
 		for key, to := range f.totals {
 			most := idle(jobOf(to.labels))
-			if most <= 0 || now.Sub(time.Unix(to.used, 0)) < most {
+			if most <= 0 || now.Sub(time.Unix(to.used, 0)) < most+t.watch.Ahead(most) {
 				continue
 			}
 			delete(f.totals, key)

@@ -166,7 +166,7 @@ func (p modelPush) as(m *plainBook) (Push, []Reading) {
 
 // machine is a book beside its model, and what becomes of both.
 type machine struct {
-	clock *clock
+	clock *ticker
 	model *plainBook
 	want  float64 // what the model added up
 

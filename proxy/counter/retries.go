@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/pushguard/pushguard/proxy/clock"
 )
 
 const (
@@ -18,6 +20,8 @@ const (
 
 // retries remembers which pushes a client may send again though they count.
 type retries struct {
+	watch *clock.Watch
+
 	mu sync.Mutex
 	// lost are the pushes of which the reply was lost, keys the idempotency keys of
 	// those that count, both oldest first.
@@ -37,8 +41,8 @@ type lostReplies struct {
 	until int64 // in nanoseconds since 1970
 }
 
-func newRetries() *retries {
-	r := &retries{groups: map[Identity]int{}}
+func newRetries(watch *clock.Watch) *retries {
+	r := &retries{watch: watch, groups: map[Identity]int{}}
 	// NewLRU fails only for a size that is not positive.
 	r.lost, _ = simplelru.NewLRU(lostMax, func(p lostPush, _ lostReplies) {
 		if r.groups[p.group]--; r.groups[p.group] == 0 {
@@ -77,7 +81,7 @@ func (r *retries) lose(print lostPush, now time.Time) {
 	defer r.mu.Unlock()
 	for {
 		_, oldest, ok := r.lost.GetOldest()
-		if !ok || oldest.until > now.UnixNano() {
+		if !ok || !r.tooOld(oldest, now) {
 			break
 		}
 		r.lost.RemoveOldest()
@@ -110,14 +114,21 @@ func (r *retries) look(p *Push, now time.Time) retry {
 
 func (r *retries) knows(key Identity, now time.Time) bool {
 	until, ok := r.keys.Peek(key)
-	return ok && until > now.Unix()
+	return ok && (until > now.Unix() || until > now.Add(-r.watch.Ahead(keysFor)).Unix())
 }
 
 func (r *retries) isLost(print lostPush, now time.Time) retry {
-	if l, ok := r.lost.Peek(print); ok && l.until > now.UnixNano() {
+	if l, ok := r.lost.Peek(print); ok && !r.tooOld(l, now) {
 		return retry{known: true, lost: print}
 	}
 	return retry{}
+}
+
+// tooOld reports whether a push like one whose reply was lost is no retry of it. One that
+// may come for longer than any is from before the clock was set back.
+func (r *retries) tooOld(l lostReplies, now time.Time) bool {
+	left := time.Duration(l.until - now.UnixNano())
+	return left > lostFor || left <= 0 && left <= -r.watch.Ahead(lostFor)
 }
 
 // settle forgets a lost reply once the retry of its push is committed.

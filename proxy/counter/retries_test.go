@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/clock"
 )
 
 func TestARetryOfALostReplyCountsOnce(t *testing.T) {
@@ -107,7 +109,7 @@ func TestAnIdempotencyKeyCountsOnce(t *testing.T) {
 }
 
 func TestWhatIsRememberedOfRetriesIsBounded(t *testing.T) {
-	r := newRetries()
+	r := newRetries(clock.New(time.Now))
 	now := time.Unix(1_800_000_000, 0)
 	push := func(n int) *Push { return &Push{Group: Identity{1, uint64(n % 7)}, Body: fmt.Append(nil, n)} }
 	for n := range lostMax + 1 {

@@ -13,16 +13,16 @@ import (
 // hasher is that of all tests.
 var hasher = NewHasher([]byte("a secret"))
 
-// clock is a clock that tests move.
-type clock struct{ now time.Time }
+// ticker is a clock that tests move.
+type ticker struct{ now time.Time }
 
-func newClock() *clock { return &clock{time.Unix(1_800_000_000, 0)} }
+func newClock() *ticker { return &ticker{time.Unix(1_800_000_000, 0)} }
 
-func (c *clock) Now() time.Time          { return c.now }
-func (c *clock) advance(d time.Duration) { c.now = c.now.Add(d) }
+func (c *ticker) Now() time.Time          { return c.now }
+func (c *ticker) advance(d time.Duration) { c.now = c.now.Add(d) }
 
 // ago is a time before now in nanoseconds.
-func (c *clock) ago(d time.Duration) int64 { return c.now.Add(-d).UnixNano() }
+func (c *ticker) ago(d time.Duration) int64 { return c.now.Add(-d).UnixNano() }
 
 // labelsOf reads a="1", b="2".
 func labelsOf(s string) []labels.Label {

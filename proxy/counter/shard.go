@@ -93,7 +93,7 @@ func (b *Book) anew(unit []byte) []byte {
 		b.shards[i] = newShard(b)
 	}
 	b.weight.Store(0)
-	b.retries = newRetries()
+	b.retries = newRetries(b.watch)
 	return append(unit, recordAnew)
 }
 
@@ -163,6 +163,10 @@ func (b *Book) shrink(now uint32) {
 	}
 	s := b.shards[b.turn.Add(1)%shards]
 	idle := uint32(b.cfg.Idle / time.Second)
+	if now < idle || s.tail.Load() >= now-idle {
+		return
+	}
+	idle += uint32(b.watch.Ahead(b.cfg.Idle) / time.Second)
 	if now < idle || s.tail.Load() >= now-idle {
 		return
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/pushguard/pushguard/proxy/clock"
 )
 
 // Other is the value that labels of new series have once the totals are full.
@@ -27,7 +29,8 @@ type TotalsConfig struct {
 // Totals add increments up, one total for each output series, to be scraped. It
 // is a Sink, safe for concurrent use.
 type Totals struct {
-	cfg TotalsConfig
+	cfg   TotalsConfig
+	watch *clock.Watch // what was added to is younger than it looks by that
 
 	mu       sync.Mutex
 	families map[string]*family
@@ -84,6 +87,7 @@ func NewTotals(cfg TotalsConfig) *Totals {
 	if t.cfg.Now == nil {
 		t.cfg.Now = time.Now
 	}
+	t.watch = clock.New(t.cfg.Now)
 	return t
 }
 

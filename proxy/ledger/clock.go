@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// clock is the time by which windows roll. It goes on as the time does and never
+// rolling is the time by which windows roll. It goes on as the time does and never
 // back: where the time jumps back, it goes on from there.
-type clock struct {
+type rolling struct {
 	now  func() time.Time
 	last time.Time // the last reading
 	at   int64     // Unix seconds of the windows, at that reading
@@ -15,7 +15,7 @@ type clock struct {
 }
 
 // read reads the time.
-func (c *clock) read() time.Time {
+func (c *rolling) read() time.Time {
 	now := c.now()
 	switch elapsed := now.Sub(c.last); {
 	case c.last.IsZero():

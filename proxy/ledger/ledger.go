@@ -38,6 +38,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pushguard/pushguard/proxy/clock"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -103,7 +104,8 @@ type Book struct {
 	loading sync.Mutex // serialises Load
 
 	mu     sync.Mutex
-	clock  clock             // read by whoever locks to change something
+	clock  rolling           // read by whoever locks to change something
+	watch  *clock.Watch      // what was pushed is younger than it looks by that
 	groups map[string]*group // by the ID of the canonical key; twins are chained
 	totals map[string]*group // groups of totals, likewise
 	size   int               // how many of them exist upstream
@@ -135,7 +137,7 @@ func NewBook(cfg Config) *Book {
 		cfg.Now = time.Now
 	}
 	return &Book{
-		wait: cfg.Wait, hashKey: newHashKey(cfg.Secret), clock: clock{now: cfg.Now},
+		wait: cfg.Wait, hashKey: newHashKey(cfg.Secret), clock: rolling{now: cfg.Now}, watch: clock.New(cfg.Now),
 		groups: make(map[string]*group), totals: make(map[string]*group), families: holders{}, jobs: make(map[string]*job), entries: make(map[int]*entryAccount),
 		idles: idles{accounts: make(map[string]*account)},
 	}

@@ -17,7 +17,8 @@ type StaleGroup struct {
 
 // Stale returns up to n groups that have outlived the StaleAfter of their job by
 // now, oldest first over all jobs. Groups that are pinned or taken, or about to
-// be evicted, are left out. Its cost grows with the number of jobs, and of the
+// be evicted, are left out. Where the clock was set forward, nobody had that time to
+// push: it is not counted. Its cost grows with the number of jobs, and of the
 // groups it returns.
 func (b *Book) Stale(now time.Time, n int) []StaleGroup {
 	b.mu.Lock()
@@ -32,7 +33,8 @@ func (b *Book) Stale(now time.Time, n int) []StaleGroup {
 		if j.terms.StaleAfter <= 0 {
 			continue
 		}
-		s := staleJob{job: j, before: now.Add(-j.terms.StaleAfter), next: j.ages.first(), pinned: j.pinned()}
+		life := j.terms.StaleAfter
+		s := staleJob{job: j, before: now.Add(-life - b.watch.Ahead(life)), next: j.ages.first(), pinned: j.pinned()}
 		if s.skip() {
 			q = append(q, s)
 		}

@@ -122,7 +122,7 @@ func TestWindowCountsDoNotWrap(t *testing.T) {
 
 func TestClock(t *testing.T) {
 	now := time.Unix(1_800_000_000, 500e6)
-	c := clock{now: func() time.Time { return now }}
+	c := rolling{now: func() time.Time { return now }}
 	for _, step := range []struct {
 		name string
 		by   time.Duration
