@@ -54,7 +54,7 @@ func pushAll(t *testing.T, guard *world.Process, n int) {
 // awaitPage waits until the guard's page for people has some texts, or has none of them.
 func awaitPage(t *testing.T, guard *world.Process, there bool, texts ...string) {
 	t.Helper()
-	world.Eventually(t, patience, func() error {
+	world.Eventually(t, func() error {
 		page := guard.Get(t, "/guard/")
 		for _, text := range texts {
 			if page.Status != http.StatusOK || strings.Contains(page.Body, text) != there {
@@ -98,7 +98,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	await := func(want float64) {
 		t.Helper()
-		world.Eventually(t, patience, func() error { return written(want) })
+		world.Eventually(t, func() error { return written(want) })
 	}
 	await(1)
 	statetest.Fill(t, ballast)
@@ -151,7 +151,7 @@ func TestFullDiskOfTheSpool(t *testing.T) {
 	}
 	await := func(status int, written float64) {
 		t.Helper()
-		world.Eventually(t, patience, func() error {
+		world.Eventually(t, func() error {
 			if got, disk := push(), own(t, guard, "pushguard_spool_written"); got != status || disk != written {
 				return fmt.Errorf("a push is answered %d, pushguard_spool_written is %v; want %d, %v", got, disk, status, written)
 			}
@@ -215,7 +215,7 @@ func TestFilesRemoved(t *testing.T) {
 		}
 	}
 	pushAll(t, guard, 2)
-	world.Eventually(t, patience, func() error {
+	world.Eventually(t, func() error {
 		for _, file := range []string{"state/ledger.*.snapshot", "state/counters.*.snapshot", "state/groups.*.snapshot", "audit.jsonl", "record.jsonl"} {
 			if found, err := filepath.Glob(filepath.Join(disk, file)); err != nil || len(found) == 0 {
 				return fmt.Errorf("%s is not there again", file)

@@ -11,15 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
 )
 
 func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
-
-// patience is for what comes in well under a second on a machine that is idle.
-const patience = time.Minute
 
 // rows is a body of n series.
 func rows(n int) string {
@@ -65,7 +61,7 @@ func ownOrNone(t *testing.T, guard *world.Process, series string) (float64, bool
 // awaitOwn waits until a series of the guard's own metrics is as wanted.
 func awaitOwn(t *testing.T, guard *world.Process, series string, want float64) {
 	t.Helper()
-	world.Eventually(t, patience, func() error {
+	world.Eventually(t, func() error {
 		if got, found := ownOrNone(t, guard, series); !found || got != want {
 			return fmt.Errorf("%s is %v (%v), want %v", series, got, found, want)
 		}

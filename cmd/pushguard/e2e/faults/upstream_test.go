@@ -110,7 +110,7 @@ func TestUpstreamFaults(t *testing.T) {
 			if c.arrives {
 				want += 4
 			}
-			world.Eventually(t, patience, func() error {
+			world.Eventually(t, func() error {
 				if got := held(t, guard, "a"); got != want {
 					return fmt.Errorf("%d series are booked, want %d", got, want)
 				}
