@@ -191,7 +191,7 @@ func (w *serving) knowsUpstream() bool {
 // live runs the lifecycles: the first that ends ends all, and all are awaited.
 func (w *serving) live(ctx context.Context) error {
 	var group oklogrun.Group
-	group.Add(oklogrun.SignalHandler(ctx, os.Interrupt, syscall.SIGTERM))
+	group.Add(stopOnSignal(ctx))
 	w.addServers(&group)
 	w.addWatchers(ctx, &group)
 	w.addKeepers(ctx, &group)
@@ -262,6 +262,23 @@ func (w *serving) addKeepers(ctx context.Context, group *oklogrun.Group) {
 	if w.behind.store != nil {
 		group.Add(runStore(w.behind.store, w.logger))
 	}
+}
+
+// stopOnSignal is a lifecycle that ends with SIGINT or SIGTERM. Unlike oklogrun's it
+// takes them from now on: one that came while the servers begin would end the process
+// with what is in flight.
+func stopOnSignal(ctx context.Context) (execute func() error, interrupt func(error)) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	return inContext(ctx, func(ctx context.Context) error {
+		defer signal.Stop(signals)
+		select {
+		case s := <-signals:
+			return &oklogrun.SignalError{Signal: s}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
 }
 
 // inContext is a lifecycle that ends with its context.
