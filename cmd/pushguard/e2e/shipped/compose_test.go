@@ -88,6 +88,9 @@ func TestComposeNamesServices(t *testing.T) {
 	named := 0
 	for where, text := range texts {
 		for _, m := range hostPort.FindAllStringSubmatch(text, -1) {
+			if m[1] == "localhost" { // the browser's, where ports are published
+				continue
+			}
 			named++
 			port, err := strconv.Atoi(m[2])
 			if err != nil || !slices.Contains(ports[m[1]], port) {
