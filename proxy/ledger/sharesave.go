@@ -224,6 +224,14 @@ func (r room) Restore(saved []byte) error {
 	b := r.Book
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.restore(saved); err != nil {
+		return err
+	}
+	b.disown()
+	return nil
+}
+
+func (b *Book) restore(saved []byte) error {
 	fresh := NewBook(Config{Wait: b.wait, Now: b.clock.now})
 	b.clock, b.groups, b.totals, b.size, b.live = fresh.clock, fresh.groups, fresh.totals, 0, 0
 	b.jobs, b.idles, b.families, b.entries = fresh.jobs, fresh.idles, fresh.families, fresh.entries
@@ -234,18 +242,13 @@ func (r room) Restore(saved []byte) error {
 	}
 	l := loader{book: b, reader: newReader(saved)}
 	l.all()
-	if err := l.Err(); err != nil {
-		return err
-	}
-	b.disown()
-	return nil
+	return l.Err()
 }
 
 // disown gives up the grants of this guard for which nobody waits.
 func (b *Book) disown() {
-	me := b.shared.door.Guard()
 	for id := range b.shared.grants {
-		if _, held := b.shared.held[id.n]; id.guard != me || held {
+		if _, held := b.shared.held[id.n]; id.guard != b.shared.me || held {
 			continue
 		}
 		if a := b.shared.asked[id.n]; a != nil {
@@ -328,7 +331,7 @@ func (l *loader) group(j *job) {
 	}
 	for range l.Count(4) {
 		a := &ask{id: l.id(), until: l.time(), claim: []byte(l.Text())}
-		if a.id.guard == b.shared.door.Guard() {
+		if a.id.guard == b.shared.me {
 			a.own = b.shared.asked[a.id.n]
 		}
 		if g.turn == nil {
