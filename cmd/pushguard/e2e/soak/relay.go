@@ -49,8 +49,10 @@ func (r *relay) slow(lag time.Duration) {
 func (r *relay) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for c := range r.conns {
+	for c := range r.conns { // all first: join closes one when the other is closed
 		_ = c.SetLinger(0)
+	}
+	for c := range r.conns {
 		_ = c.Close()
 	}
 }
