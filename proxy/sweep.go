@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -92,7 +91,7 @@ func (g *Guard) Sweep(ctx context.Context) {
 // one that could be.
 func (g *Guard) deleteStale(ctx context.Context) (sent []removal, done bool) {
 	done = true
-	var pace pace
+	var pace gateway.Pace
 	silent := 0
 	tried, kept := map[string]bool{}, 0 // kept are those of them that the book still has
 	for fresh := true; fresh; {
@@ -102,7 +101,7 @@ func (g *Guard) deleteStale(ctx context.Context) (sent []removal, done bool) {
 				continue
 			}
 			tried[s.Key.ID()], fresh = true, true
-			if !pace.wait(ctx, g.cfg.Rhythm.SweepRate) {
+			if !pace.Wait(ctx, g.sweepRate()) {
 				return sent, false
 			}
 			claim := ledger.Claim{Group: s.Key, Raw: s.Key, Method: http.MethodDelete, Sweep: true, IfOlder: s.Pushed}
@@ -133,27 +132,12 @@ func (g *Guard) deleteStale(ctx context.Context) (sent []removal, done bool) {
 	return sent, done
 }
 
-// pace spreads the deletions of a sweep in time.
-type pace struct{ next time.Time }
-
-// wait keeps to a rate a second, half as much more or less from one to the next,
-// and reports whether the sweep goes on.
-func (p *pace) wait(ctx context.Context, rate int) bool {
-	if rate <= 0 {
-		rate = defaultSweepRate
+// sweepRate is how many groups a sweep deletes a second.
+func (g *Guard) sweepRate() int {
+	if rate := g.cfg.Rhythm.SweepRate; rate > 0 {
+		return rate
 	}
-	now, between := time.Now(), float64(time.Second)/float64(rate)
-	if p.next.Before(now) {
-		p.next = now
-	}
-	due := p.next
-	p.next = due.Add(time.Duration(between * (0.5 + rand.Float64())))
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(due.Sub(now)):
-		return ctx.Err() == nil
-	}
+	return defaultSweepRate
 }
 
 // removeGroup deletes a group under the lock that pushes to it take, if the

@@ -54,7 +54,7 @@ func (f *Fleet) Move(ctx context.Context, hold func(context.Context, wire.Key) (
 type pass struct {
 	*Fleet
 	hold func(context.Context, wire.Key) (func(), bool)
-	pace pace
+	pace gateway.Pace
 	away []bool          // upstreams that did not answer
 	seen map[string]bool // groups that were seen where they belong
 
@@ -158,7 +158,7 @@ func (p *pass) copyHeld(ctx context.Context, at int, keys []wire.Key) {
 		return
 	}
 	for _, c := range parcels {
-		if p.away[p.Place(c.of.Key)] || !p.pace.wait(ctx, moveRate) {
+		if p.away[p.Place(c.of.Key)] || !p.pace.Wait(ctx, moveRate) {
 			return
 		}
 		p.copy(ctx, c, at)
@@ -168,7 +168,7 @@ func (p *pass) copyHeld(ctx context.Context, at int, keys []wire.Key) {
 // held does something with a group that nobody writes to, if it is to be had, and reports
 // whether the pass goes on.
 func (p *pass) held(ctx context.Context, key wire.Key, do func()) bool {
-	if !p.pace.wait(ctx, moveRate) {
+	if !p.pace.Wait(ctx, moveRate) {
 		return false
 	}
 	if release, ok := p.hold(ctx, key); ok {

@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"time"
@@ -114,24 +113,4 @@ func (p *pass) erase(ctx context.Context, was standing) {
 		p.retired++
 	}
 	p.set(s)
-}
-
-// pace spreads requests in time.
-type pace struct{ next time.Time }
-
-// wait keeps to a rate a second, half as much more or less from one to the next, and
-// reports whether to go on.
-func (p *pace) wait(ctx context.Context, rate int) bool {
-	now, between := time.Now(), float64(time.Second)/float64(rate)
-	if p.next.Before(now) {
-		p.next = now
-	}
-	due := p.next
-	p.next = due.Add(time.Duration(between * (0.5 + rand.Float64())))
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(due.Sub(now)):
-		return ctx.Err() == nil
-	}
 }
