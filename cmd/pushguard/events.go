@@ -72,11 +72,10 @@ func (f *eventFlags) open(dir *state.Dir, shutdown time.Duration, logger *slog.L
 // runEvents is a lifecycle that delivers until everything else has ended, and then
 // what is left.
 func runEvents(ctx context.Context, l *event.Log) (execute func() error, interrupt func(error)) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	return func() error {
+	return inContext(context.WithoutCancel(ctx), func(ctx context.Context) error {
 		if err := l.Run(ctx); !errors.Is(err, context.Canceled) {
 			return err
 		}
 		return nil
-	}, func(error) { cancel() }
+	})
 }

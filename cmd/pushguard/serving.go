@@ -291,10 +291,9 @@ func inContext(ctx context.Context, run func(context.Context) error) (execute fu
 // the guard itself says in its log and metrics what came, and follows an audit log
 // that was moved.
 func reloadOnSIGHUP(ctx context.Context, guard *proxy.Guard, log *audit.Log) (execute func() error, interrupt func(error)) {
-	ctx, cancel := context.WithCancel(ctx)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
-	return func() error {
+	return inContext(ctx, func(ctx context.Context) error {
 		defer signal.Stop(hangups)
 		for {
 			select {
@@ -305,7 +304,7 @@ func reloadOnSIGHUP(ctx context.Context, guard *proxy.Guard, log *audit.Log) (ex
 				return ctx.Err()
 			}
 		}
-	}, func(error) { cancel() }
+	})
 }
 
 // server gives clients that are slow on purpose a limit for every phase of a

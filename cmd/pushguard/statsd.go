@@ -73,6 +73,5 @@ func (f *statsdFlags) sender(logger *slog.Logger, shutdown time.Duration) (*stat
 // runSender is a lifecycle that sends until everything else has ended, and then
 // what is left.
 func runSender(ctx context.Context, s *statsd.Sender) (execute func() error, interrupt func(error)) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	return func() error { return s.Run(ctx) }, func(error) { cancel() }
+	return inContext(context.WithoutCancel(ctx), s.Run)
 }

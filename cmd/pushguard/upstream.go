@@ -193,14 +193,13 @@ func flagValues(cmd *kingpin.CmdClause) map[string]string {
 
 // runStore is a lifecycle that writes the groups anew when that is due.
 func runStore(s *store.Store, logger *slog.Logger) (execute func() error, interrupt func(error)) {
-	ctx, cancel := context.WithCancel(context.Background())
-	return func() error {
+	return inContext(context.Background(), func(ctx context.Context) error {
 		go s.Run(func(err error) {
 			logger.Error("The groups cannot be written: what is new is kept in memory alone", "err", err)
 		})
 		<-ctx.Done()
 		return nil
-	}, func(error) { cancel() }
+	})
 }
 
 // product is how pushguard names itself to clients and upstreams.
