@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pushguard/pushguard/proxy/freezetest"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 )
 
@@ -79,14 +80,15 @@ func (r *Redis) Kill() {
 }
 
 // Pause has it not answer, with its connections open, until Resume.
-func (r *Redis) Pause() { r.signal(syscall.SIGSTOP) }
+func (r *Redis) Pause() {
+	r.t.Helper()
+	freezetest.Freeze(r.t, r.cmd.Process)
+}
 
 // Resume ends a Pause.
-func (r *Redis) Resume() { r.signal(syscall.SIGCONT) }
-
-func (r *Redis) signal(s syscall.Signal) {
+func (r *Redis) Resume() {
 	r.t.Helper()
-	if err := r.cmd.Process.Signal(s); err != nil {
+	if err := r.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		r.t.Fatal(err)
 	}
 }
