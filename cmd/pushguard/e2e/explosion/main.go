@@ -90,10 +90,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if o.guard == "" {
-		if o.guard, err = server.Build(ctx, dir); err != nil {
-			return err
-		}
+	if o.guard, err = server.Guard(ctx, o.guard, dir); err != nil {
+		return err
 	}
 	m, err := server.Describe(ctx, o.guard)
 	if err != nil {

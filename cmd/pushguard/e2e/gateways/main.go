@@ -87,10 +87,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(o.dir)
-	if o.guard == "" {
-		if o.guard, err = server.Build(ctx, o.dir); err != nil {
-			return err
-		}
+	if o.guard, err = server.Guard(ctx, o.guard, o.dir); err != nil {
+		return err
 	}
 	m, err := server.Describe(ctx, o.guard)
 	if err != nil {

@@ -58,10 +58,8 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if o.guard == "" {
-		if o.guard, err = server.Build(ctx, dir); err != nil {
-			return err
-		}
+	if o.guard, err = server.Guard(ctx, o.guard, dir); err != nil {
+		return err
 	}
 	policy := filepath.Join(dir, "policy.yml")
 	if err := os.WriteFile(policy, []byte(policyText), 0o600); err != nil {

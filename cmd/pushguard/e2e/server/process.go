@@ -29,8 +29,12 @@ const (
 	patience   = time.Minute // for a start and for an end
 )
 
-// Build builds pushguard into dir and returns its path.
-func Build(ctx context.Context, dir string) (string, error) {
+// Guard returns the path of the pushguard that is given, and where none is of one that
+// it builds into dir.
+func Guard(ctx context.Context, given, dir string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
 	version, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output()
 	if err != nil {
 		version = []byte("unknown")

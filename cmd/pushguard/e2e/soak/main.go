@@ -75,10 +75,8 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
 	}
-	if o.guard == "" {
-		if o.guard, err = server.Build(ctx, dir); err != nil {
-			return err
-		}
+	if o.guard, err = server.Guard(ctx, o.guard, dir); err != nil {
+		return err
 	}
 	if o.exporter == "" {
 		if o.exporter, err = buildExporter(ctx); err != nil {
