@@ -18,7 +18,6 @@ import (
 // code of a book that is one guard's alone.
 type sharing struct {
 	door   *shared.Door
-	me     shared.Guard
 	last   uint64              // of the numbers that this guard gave
 	asked  map[uint64]*answer  // of this guard, without an answer
 	held   map[uint64]struct{} // grants that this guard has to settle
@@ -73,7 +72,6 @@ func Share(log *shared.Log, cfg Config) *Book {
 	b := NewBook(cfg)
 	b.shared = newSharing()
 	b.shared.door = log.Room(room{b})
-	b.shared.me = b.shared.door.Guard()
 	return b
 }
 

@@ -36,8 +36,9 @@ func (b *Book) restore(saved []byte) error {
 
 // disown gives up the grants of this guard for which nobody waits.
 func (b *Book) disown() {
+	me := b.shared.door.Guard()
 	for id := range b.shared.grants {
-		if _, held := b.shared.held[id.n]; id.guard != b.shared.me || held {
+		if _, held := b.shared.held[id.n]; id.guard != me || held {
 			continue
 		}
 		if a := b.shared.asked[id.n]; a != nil {
@@ -120,8 +121,8 @@ func (l *loader) group(j *job) {
 	}
 	for range l.Count(4) {
 		a := &ask{id: l.id(), until: l.time(), claim: []byte(l.Text())}
-		if a.id.guard == b.shared.me {
-			a.own = b.shared.asked[a.id.n]
+		if own := b.shared.asked[a.id.n]; own != nil && a.id.guard == b.shared.door.Guard() {
+			a.own = own
 		}
 		if g.turn == nil {
 			g.turn = &turn{}
