@@ -67,6 +67,20 @@ const OpenPolicy = "version: v1\ndefault: {mode: open}\n"
 // Guard starts pushguard and waits until it is ready.
 func Guard(t testing.TB, o GuardOptions) *Process {
 	t.Helper()
+	return start(t, "pushguard", Binary(t), o.Addr, o.Prefix, o.args(t))
+}
+
+// KilledStart starts pushguard and kills it after a time, ready or not.
+func KilledStart(t testing.TB, o GuardOptions, after time.Duration) {
+	t.Helper()
+	p := launch(t, "pushguard", Binary(t), o.Addr, o.Prefix, o.args(t))
+	time.Sleep(after)
+	p.Kill()
+}
+
+// args are those of a command line, but for the address.
+func (o GuardOptions) args(t testing.TB) []string {
+	t.Helper()
 	if o.Policy == "" {
 		o.Policy = Write(t, "policy.yml", OpenPolicy)
 	}
@@ -80,7 +94,7 @@ func Guard(t testing.TB, o GuardOptions) *Process {
 	if o.Prefix != "" {
 		args = append(args, "--web.route-prefix="+o.Prefix)
 	}
-	return start(t, "pushguard", Binary(t), o.Addr, o.Prefix, append(args, o.Flags...))
+	return append(args, o.Flags...)
 }
 
 // Pushgateway starts Debian's Pushgateway, empty and without a file.
@@ -259,7 +273,16 @@ func tail(s string, n int) string {
 	return "…" + s[len(s)-n:]
 }
 
-// PeakMemory is the most memory the process ever held, in bytes (VmHWM).
+// ResetPeak makes PeakMemory begin anew with what the process holds now.
+func (p *Process) ResetPeak(t testing.TB) {
+	t.Helper()
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// PeakMemory is the most memory the process held since it began, or since ResetPeak, in
+// bytes (VmHWM).
 func (p *Process) PeakMemory(t testing.TB) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))

@@ -146,6 +146,12 @@ func (c *Conn) Write(b []byte) {
 	_, _ = c.c.Write(b)
 }
 
+// Pour sends bytes of which the server may not want all: the error says that it is gone.
+func (c *Conn) Pour(b []byte) error {
+	_, err := c.c.Write(b)
+	return err
+}
+
 // CloseWrite says that nothing more will come, as a client does that died.
 func (c *Conn) CloseWrite() { _ = c.c.CloseWrite() }
 
