@@ -3,9 +3,11 @@ package main
 import (
 	"container/list"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -26,6 +28,8 @@ type connections struct {
 	waiting list.List // for a request, the longest first
 	closed  uint64    // to make room
 	refused uint64
+
+	told chan struct{} // has a place for each that is told why it is refused
 }
 
 // connection is one of them; its places in the lists are nil while it has a request.
@@ -43,7 +47,7 @@ type host struct {
 }
 
 func newConnections(limit int, trusted []netip.Prefix) *connections {
-	return &connections{limit: limit, trusted: trusted, open: map[net.Conn]*connection{}, hosts: map[netip.Addr]*host{}}
+	return &connections{limit: limit, trusted: trusted, open: map[net.Conn]*connection{}, hosts: map[netip.Addr]*host{}, told: make(chan struct{}, mostTold)}
 }
 
 // state is a server's ConnState.
@@ -122,7 +126,7 @@ func (c *connections) makeRoom(fresh *connection) {
 	} else {
 		c.closed++
 	}
-	turnOut(known.Conn, known == fresh)
+	c.turnOut(known.Conn, known == fresh)
 }
 
 // exempt reports whether an address may have as many as there are.
@@ -140,18 +144,66 @@ func (c *connections) exempt(addr netip.Addr) bool {
 
 const noRoom = "pushguard: too many connections, try again later\n"
 
+// refusal has a length, so that no client needs to see the end of the connection.
+var refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: " +
+	strconv.Itoa(len(noRoom)) + "\r\n\r\n" + noRoom
+
+const (
+	// mostTold is how many connections are kept at once for their clients to read why,
+	// each for tellTime at most.
+	mostTold = 64
+	tellTime = time.Second
+	// firstRequest is what is read of a request that nobody answers.
+	firstRequest = 256 << 10
+)
+
 // turnOut closes a connection; a client that has only come is told why, if it speaks
 // without TLS.
-func turnOut(conn net.Conn, tell bool) {
+func (c *connections) turnOut(conn net.Conn, tell bool) {
 	if secure, ok := conn.(*tls.Conn); ok {
 		_ = secure.NetConn().Close() // without waiting for anybody
 		return
 	}
 	if tell {
-		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = conn.Write([]byte("HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\nConnection: close\r\n\r\n" + noRoom))
+		_ = conn.SetWriteDeadline(time.Now().Add(tellTime))
+		_, _ = conn.Write([]byte(refusal))
+		c.linger(conn)
 	}
 	_ = conn.Close()
+}
+
+// linger keeps the socket of a connection that is about to be closed, until the client has
+// read what it was told: a socket that is closed with a request unread in it is reset, and
+// takes the answer with it.
+func (c *connections) linger(conn net.Conn) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	select {
+	case c.told <- struct{}{}:
+	default:
+		return // so many come that it has to do without
+	}
+	file, err := tcp.File()
+	if err != nil {
+		<-c.told
+		return
+	}
+	go func() {
+		defer func() { <-c.told }()
+		defer file.Close()
+		last, err := net.FileConn(file)
+		if err != nil {
+			return
+		}
+		defer last.Close()
+		if half, ok := last.(*net.TCPConn); ok {
+			_ = half.CloseWrite()
+		}
+		_ = last.SetReadDeadline(time.Now().Add(tellTime))
+		_, _ = io.CopyN(io.Discard, last, firstRequest)
+	}()
 }
 
 var (
