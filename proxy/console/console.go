@@ -7,7 +7,7 @@
 // Content-Security-Policy permits no script and no style but the console's own files.
 //
 // However many look, the guard is asked at most once in a second or two: they share a
-// snapshot. What the console remembers is bounded, see history and feed.
+// snapshot, and what of it they look at alike is made once. What the console remembers is bounded, see history and feed.
 package console
 
 import (
@@ -159,11 +159,13 @@ func (c *Console) remember() {
 	c.history.add(now, c.look(now))
 }
 
-// snapshot is what the pages have in common, at one moment. It is not changed.
+// snapshot is what the pages have in common, at one moment. It is not changed, but for
+// what they share.
 type snapshot struct {
 	at     time.Time
 	jobs   proxy.JobsView
 	counts counts
+	shared
 }
 
 // snapshot returns one that is not older than fresh.

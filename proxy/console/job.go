@@ -66,15 +66,15 @@ type noticed struct {
 }
 
 func (c *Console) job(r *http.Request) (any, error) {
-	p, ok := c.jobPage(r.URL.Query())
+	p, ok := c.jobPage(c.snapshot(), r.URL.Query())
 	if !ok {
 		return nil, &fault{http.StatusNotFound, "no job of that name holds anything or was refused lately; names are those after folding"}
 	}
 	return p, nil
 }
 
-func (c *Console) jobPage(q url.Values) (*jobPage, bool) {
-	s, name := c.snapshot(), q.Get("name")
+func (c *Console) jobPage(s *snapshot, q url.Values) (*jobPage, bool) {
+	name := q.Get("name")
 	records := c.feed.recent(func(r *audit.Record) bool { return r.Governed == name && r.Forecast == nil })
 	n, _ := strconv.Atoi(q.Get("groups"))
 	n = max(1, min(n, maxGroupPages))

@@ -52,7 +52,7 @@ type jobsPage struct {
 	Now        time.Time
 	Query      url.Values
 	Headings   []heading
-	Rows       []row
+	Rows       []*row
 	Found      int
 	First      int // of those shown, from 1
 	Last       int
@@ -112,10 +112,11 @@ var headings = []heading{
 // asked is what a query of jobs may say.
 var asked = []string{"q", "owner", "mode", "sort", "dir", "page"}
 
-func (c *Console) jobs(r *http.Request) (any, error) { return c.jobsPage(r.URL.Query()), nil }
+func (c *Console) jobs(r *http.Request) (any, error) {
+	return c.jobsPage(c.snapshot(), r.URL.Query()), nil
+}
 
-func (c *Console) jobsPage(all url.Values) *jobsPage {
-	s := c.snapshot()
+func (c *Console) jobsPage(s *snapshot, all url.Values) *jobsPage {
 	p := &jobsPage{
 		Now: s.at, Query: url.Values{}, Held: s.jobs, Known: len(s.jobs.Jobs),
 		All: max(len(s.jobs.Jobs), int(s.counts.sum("pushguard_jobs", nil))),
@@ -125,9 +126,12 @@ func (c *Console) jobsPage(all url.Values) *jobsPage {
 			p.Query.Set(name, v)
 		}
 	}
-	rows := c.rows(s)
-	p.Owners = owners(rows)
-	rows = slices.DeleteFunc(rows, func(r row) bool { return !p.admits(&r) })
+	s.listing.Do(func() {
+		s.rows = c.rows(s)
+		s.owners = owners(s.rows)
+	})
+	p.Owners = s.owners
+	rows := p.among(s.rows)
 	p.sort(rows)
 	p.turnTo(rows)
 	return p
@@ -165,27 +169,39 @@ func owners(rows []row) []string {
 	return slices.Compact(out)
 }
 
-// admits reports whether a job is looked for: every word of q is in its name, its
-// owner or the name of its entry.
-func (p *jobsPage) admits(r *row) bool {
-	text := strings.ToLower(r.Job + "\n" + r.Owner + "\n" + r.Entry)
-	for _, word := range strings.Fields(strings.ToLower(p.Get("q"))) {
-		if !strings.Contains(text, word) {
-			return false
+// among are the jobs that are looked for.
+func (p *jobsPage) among(rows []row) []*row {
+	words := strings.Fields(strings.ToLower(p.Get("q")))
+	owner, mode := p.Get("owner"), p.Get("mode")
+	out := make([]*row, 0, len(rows))
+	for i := range rows {
+		r := &rows[i]
+		if (owner == "" || owner == r.Owner) && (mode == "" || mode == r.Mode) && r.has(words) {
+			out = append(out, r)
 		}
 	}
-	return (p.Get("owner") == "" || p.Get("owner") == r.Owner) && (p.Get("mode") == "" || p.Get("mode") == r.Mode)
+	return out
+}
+
+// has reports whether every word is in the job's name, its owner or the name of its
+// entry.
+func (r *row) has(words []string) bool {
+	if len(words) == 0 {
+		return true
+	}
+	text := strings.ToLower(r.Job + "\n" + r.Owner + "\n" + r.Entry)
+	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, word) })
 }
 
 // sort sorts by the column that the query names, and says so in the headings.
-func (p *jobsPage) sort(rows []row) {
+func (p *jobsPage) sort(rows []*row) {
 	key, down := p.Get("sort"), p.Get("dir") != "up"
 	by := order[key]
 	if by == nil {
 		key, by, down = "held", order["held"], true
 	}
-	slices.SortFunc(rows, func(a, b row) int {
-		n := by(&a, &b)
+	slices.SortFunc(rows, func(a, b *row) int {
+		n := by(a, b)
 		if down {
 			n = -n
 		}
@@ -223,7 +239,7 @@ func (p *jobsPage) with(pairs ...string) string {
 }
 
 // turnTo shows the page that the query names, or the last.
-func (p *jobsPage) turnTo(rows []row) {
+func (p *jobsPage) turnTo(rows []*row) {
 	p.Found = len(rows)
 	last := max(1, (len(rows)+jobsShown-1)/jobsShown)
 	n, _ := strconv.Atoi(p.Get("page"))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -40,14 +41,14 @@ type stream struct {
 	out     *http.ResponseController
 	query   url.Values
 	filter  *audit.Filter
-	next    mark              // in the feed
-	last    string            // the id of the last message that a reader who comes again had
-	sent    map[string]uint64 // what was sent last of each part
+	next    mark   // in the feed
+	last    string // the id of the last message that a reader who comes again had
+	sent    uint64 // what was sent last, by its sum
 }
 
 // live serves a stream of what changes on a page.
 func (c *Console) live(w http.ResponseWriter, r *http.Request) {
-	s := &stream{console: c, w: w, out: http.NewResponseController(w), query: r.URL.Query(), sent: map[string]uint64{}, last: cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("last"))}
+	s := &stream{console: c, w: w, out: http.NewResponseController(w), query: r.URL.Query(), last: cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("last"))}
 	if err := s.prepare(); err != nil {
 		http.Error(w, err.Error(), faultOf(err).status)
 		return
@@ -118,21 +119,15 @@ func (s *stream) run(r *http.Request) {
 
 // update sends what is new.
 func (s *stream) update() error {
-	c := s.console
-	switch s.query.Get("of") {
-	case "audit":
+	if s.filter != nil {
 		return s.records()
-	case "overview":
-		data, _ := c.overview(nil)
-		return s.part("overview-live", data)
-	case "jobs":
-		return s.part("jobs-live", c.jobsPage(s.query))
-	default:
-		if p, ok := c.jobPage(s.query); ok {
-			return s.part("job-live", p)
-		}
-		return nil
 	}
+	v := s.console.view(s.query.Get("of"), s.query)
+	if v.err != nil || v.data == "" || v.sum == s.sent {
+		return v.err
+	}
+	s.sent = v.sum
+	return s.send(v.data)
 }
 
 // records sends the records that came.
@@ -146,39 +141,26 @@ func (s *stream) records() error {
 	if err != nil {
 		return err
 	}
-	m := message{ID: "records", HTML: html, Before: true, Number: len(found.Records), Missed: found.Missed}
+	data, err := json.Marshal(message{ID: "records", HTML: html, Before: true, Number: len(found.Records), Missed: found.Missed})
+	if err != nil {
+		return err
+	}
 	if err := s.write("id: " + number10(s.next.next) + "\n"); err != nil {
 		return err
 	}
-	return s.send(m)
+	return s.send(string(data))
 }
 
-// part sends a part of the page if it has changed.
-func (s *stream) part(id string, data any) error {
-	html, err := s.console.fragment(id, data)
-	if err != nil {
-		return err
-	}
-	if now := sum([]byte(html)); s.sent[id] != now {
-		s.sent[id] = now
-		return s.send(message{ID: id, HTML: html})
-	}
-	return nil
-}
-
-func (s *stream) send(m message) error {
-	data, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
-	return s.write("data: " + string(data) + "\n\n")
-}
+// send sends a message.
+func (s *stream) send(data string) error { return s.write("data: ", data, "\n\n") }
 
 // write sends to the reader, who is dropped if they do not take it in time.
-func (s *stream) write(text string) error {
+func (s *stream) write(texts ...string) error {
 	_ = s.out.SetWriteDeadline(time.Now().Add(slowest))
-	if _, err := s.w.Write([]byte(text)); err != nil {
-		return err
+	for _, text := range texts {
+		if _, err := io.WriteString(s.w, text); err != nil {
+			return err
+		}
 	}
 	return s.out.Flush()
 }

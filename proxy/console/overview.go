@@ -55,8 +55,9 @@ type change struct {
 	Count      int
 }
 
-func (c *Console) overview(*http.Request) (any, error) {
-	s := c.snapshot()
+func (c *Console) overview(*http.Request) (any, error) { return c.overviewOf(c.snapshot()), nil }
+
+func (c *Console) overviewOf(s *snapshot) *overview {
 	o := &overview{Now: s.at, Jobs: s.jobs, Number: int(s.counts.sum("pushguard_jobs", nil)), Policy: c.guard.Policy()}
 	var all tally
 	o.Bars, all = c.history.lastHour(s)
@@ -68,7 +69,7 @@ func (c *Console) overview(*http.Request) (any, error) {
 	o.Health = c.health(s.counts)
 	o.Changes = c.changes(o.Policy)
 	o.Nearest = nearest(s.jobs.Jobs, 5)
-	return o, nil
+	return o
 }
 
 // nearest are the jobs that have used most of what they were granted.
