@@ -173,6 +173,7 @@ func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) 
 		if err := v.place.Start(ctx); err != nil {
 			return Answer{}, err
 		}
+		v.place.Rest()
 		return g.remove(ctx, v, e)
 	}
 	if err := v.read(ctx, g.cfg.Caps); err != nil {
@@ -209,6 +210,7 @@ func (g *Guard) options() wire.Options {
 // and within the budget of its job where the policy is enforced.
 func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, error) {
 	c := g.claim(v, e)
+	v.place.Rest() // it may wait for another push of its group, and in the end for the upstream
 	grant, err := g.admit(ctx, v, c.Claim)
 	if v.noteOverBudget(c, err) {
 		return Answer{}, errPolicy
@@ -217,6 +219,9 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 		return Answer{}, err
 	}
 	defer grant.Settle(ledger.Unknown) // of a step that panics
+	if g.own != nil {
+		v.place.Resume() // until the store waits for its disk
+	}
 	v.traceGrant(c.Claim, grant)
 	v.noteSharedFamilies(grant.Shared)
 	g.noteShadowed(v, grant)
@@ -229,7 +234,7 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 		defer counters.Settle(ledger.Untouched)
 	}
 	out := v.outgoing(g.own == nil || v.foresees(), g.cfg.TextAsProtobuf && g.own == nil)
-	out.Method, out.Key = grant.Method, c.Group
+	out.Method, out.Key, out.Turn = grant.Method, c.Group, &v.place
 	answer, outcome, err := g.send(ctx, v, grant, counters, out)
 	g.forecast(ctx, v, e, outcome == ledger.Applied)
 	return answer, err

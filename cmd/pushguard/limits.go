@@ -26,9 +26,9 @@ func (l *limitFlags) add(cmd *kingpin.CmdClause) {
 		Default("16KiB")
 	flag(cmd, "limits.series", "Most series of all jobs together, whatever the policy says: what a scrape of the Pushgateway can bring. A push that would bring more is refused.", &l.given.Series, parseCount).
 		Default("1000000")
-	flag(cmd, "limits.in-flight", "Most pushes and deletes that are worked on at once. Further ones wait, no job behind the flood of another, those that hold series and are within their budget first. What cannot wait is answered 503 with Retry-After.", &l.given.InFlight, parseCount).
+	flag(cmd, "limits.in-flight", "Most pushes and deletes in flight at once; as many of them work as there are processors (GOMAXPROCS), the others wait for a disk or a server. Further ones wait, no job behind the flood of another, those that hold series and are within their budget first. What cannot wait is answered 503 with Retry-After.", &l.given.InFlight, parseCount).
 		Default("64")
-	flag(cmd, "limits.wait", "How long a push may wait for that. Once pushes have waited all along for so long, a hundredth of it.", &l.given.Wait, parseTimeout).
+	flag(cmd, "limits.wait", "How long a push may wait for that. If its job has had pushes waiting for a tenth of that without a break, a twentieth of it.", &l.given.Wait, parseTimeout).
 		Default("1s")
 	flag(cmd, "limits.in-flight-bytes", "Most bytes that the bodies of all pushes hold at once, as received and decompressed. No job holds more than it leaves to the others, but for a single push. Beyond, 503.", &l.given.InFlightBytes, parseSize).
 		Default("256MiB")

@@ -48,7 +48,7 @@ func reason(err error) Reason {
 
 // TestInFlight goes up to the limit, waits at it, and is shed where as many wait as may.
 func TestInFlight(t *testing.T) {
-	g := New(Config{InFlight: 2, Wait: time.Minute})
+	g := New(Config{InFlight: 2, Working: 2, Wait: time.Minute})
 	var places []*Place
 	var told []<-chan error
 	for range 2 + 2*waitingShare {
@@ -64,17 +64,18 @@ func TestInFlight(t *testing.T) {
 		t.Errorf("one more: %v, want it shed before its body is read", err)
 	}
 	places[0].Leave()
-	if err := <-told[2]; err != nil {
-		t.Errorf("the third, once the first has left: %v", err)
+	last := len(places) - 1
+	if err := <-told[last]; err != nil {
+		t.Errorf("who came last, once the first has left: %v", err)
 	}
-	for i := 1; i < len(places); i++ {
-		if i > 2 {
-			if err := <-told[i]; err != nil {
-				t.Error(err)
-			}
+	places[last].Leave()
+	for i := last - 1; i > 1; i-- {
+		if err := <-told[i]; err != nil {
+			t.Error(err)
 		}
 		places[i].Leave()
 	}
+	places[1].Leave()
 	empty(t, g)
 }
 
@@ -82,8 +83,8 @@ func empty(t *testing.T, g *Gate) {
 	t.Helper()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.running+g.waiting+len(g.lines) != 0 || g.bytes != 0 {
-		t.Errorf("left behind: %d at work, %d waiting, %d bytes, %d lines", g.running, g.waiting, g.bytes, len(g.lines))
+	if g.running+len(g.working)+g.waiting+len(g.lines.all) != 0 || g.bytes != 0 {
+		t.Errorf("left behind: %d in flight, %d at work, %d waiting, %d bytes, %d lines", g.running, len(g.working), g.waiting, g.bytes, len(g.lines.all))
 	}
 }
 
@@ -111,38 +112,174 @@ func TestWait(t *testing.T) {
 // TestALoadThatDoesNotEnd has a burst wait for its turn, and what comes once pushes have
 // waited for all of that time not.
 func TestALoadThatDoesNotEnd(t *testing.T) {
-	g := New(Config{InFlight: 1, Wait: time.Hour})
-	first, second := enter(t, g, "a", true, 0), enter(t, g, "a", true, 0)
+	for name, since := range map[string]func(*Gate, *line) *time.Time{
+		"a job has waited all along":             func(_ *Gate, l *line) *time.Time { return &l.empty },
+		"no job has had its turn without a wait": func(g *Gate, _ *line) *time.Time { return &g.prompt },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := New(Config{InFlight: 1, Wait: time.Hour})
+			first, second := enter(t, g, "a", true, 0), enter(t, g, "a", true, 0)
+			<-begin(g, first)
+			told := begin(g, second)
+			g.mu.Lock()
+			at := since(g, second.line)
+			*at = at.Add(-time.Hour)
+			g.cfg.Wait = time.Second // of which a twentieth passes soon
+			g.mu.Unlock()
+			late := enter(t, g, "a", true, 0)
+			if err := <-begin(g, late); reason(err) != Waited {
+				t.Errorf("%v, want it to wait for no longer than a twentieth", err)
+			}
+			late.Leave()
+			select {
+			case err := <-told:
+				t.Errorf("the burst was told %v", err)
+			default:
+			}
+			first.Leave()
+			if err := <-told; err != nil {
+				t.Error(err)
+			}
+			third := enter(t, g, "a", true, 0)
+			soon := begin(g, third)
+			g.mu.Lock()
+			if time.Since(*since(g, third.line)) > time.Minute {
+				t.Error("that nobody waited any more is not known")
+			}
+			g.mu.Unlock()
+			second.Leave()
+			<-soon
+			third.Leave()
+			empty(t, g)
+		})
+	}
+}
+
+// TestAPatientJobBesideAFlood has a job that pushes now and then wait as it may, while
+// another has had pushes waiting for all of that time.
+func TestAPatientJobBesideAFlood(t *testing.T) {
+	g := New(Config{InFlight: 2, Working: 1, Wait: time.Hour})
+	first, flood := enter(t, g, "flood", true, 0), enter(t, g, "flood", true, 0)
 	<-begin(g, first)
-	told := begin(g, second)
+	told := begin(g, flood)
 	g.mu.Lock()
-	g.alone = g.alone.Add(-time.Hour)
-	g.cfg.Wait = time.Second // of which a hundredth passes soon
+	flood.line.empty = flood.line.empty.Add(-time.Hour)
+	small := g.lines.of("small", true)
+	if got := g.patience(flood.line, time.Now()); got != g.soon() {
+		t.Errorf("the flood waits for %v, want %v", got, g.soon())
+	}
+	small.join(new(Place), time.Now())
+	if got := g.patience(small, time.Now()); got != time.Hour {
+		t.Errorf("the other waits for %v, want %v", got, time.Hour)
+	}
+	small.newest()
+	g.lines.tidy(small)
 	g.mu.Unlock()
-	late := enter(t, g, "a", true, 0)
-	if err := <-begin(g, late); reason(err) != Waited {
-		t.Errorf("%v, want it to wait for no longer than a hundredth", err)
-	}
-	late.Leave()
-	select {
-	case err := <-told:
-		t.Errorf("the burst was told %v", err)
-	default:
-	}
-	first.Leave()
+	first.Rest() // and with that gives its processor to the one that waits
 	if err := <-told; err != nil {
 		t.Error(err)
 	}
-	third := enter(t, g, "a", true, 0)
-	soon := begin(g, third)
-	g.mu.Lock()
-	if time.Since(g.alone) > time.Minute {
-		t.Error("that nobody waited any more is not known")
+	first.Leave()
+	flood.Leave()
+	empty(t, g)
+}
+
+// TestLate has who waits of a burst served, however late, and of a load that goes on
+// nobody who has waited for longer than one that comes now would.
+func TestLate(t *testing.T) {
+	const soon = time.Minute / hurry
+	for _, tc := range []struct {
+		name                   string
+		since, joined, hurried time.Duration // ago
+		want                   Reason
+	}{
+		{"a burst", 2 * soon, 2 * soon, time.Hour, 0},
+		{"others come still", 2 * soon, 0, time.Hour, Waited},
+		{"and it came as they do", soon / 2, 0, time.Hour, 0},
+		{"none came for as long", 2 * soon, 2 * soon, 0, 0},
+		{"one was shed, and others come", 2 * soon, soon / 2, 0, Waited},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := New(Config{InFlight: 1, Wait: time.Minute})
+			first, second := enter(t, g, "a", true, 0), enter(t, g, "a", true, 0)
+			<-begin(g, first)
+			told := begin(g, second)
+			g.mu.Lock()
+			now, l := time.Now(), second.line
+			second.since, l.empty, l.joined, l.hurried = now.Add(-tc.since), now.Add(-tc.since), now.Add(-tc.joined), now.Add(-tc.hurried)
+			if tc.joined == 0 {
+				l.empty = now.Add(-time.Minute)
+			}
+			g.mu.Unlock()
+			first.Leave()
+			if err := <-told; reason(err) != tc.want {
+				t.Errorf("told %v, want %v", err, tc.want)
+			}
+			g.mu.Lock()
+			if tc.want != 0 && g.patience(l, time.Now()) != soon {
+				t.Error("who comes next may wait as if nobody had been shed")
+			}
+			g.mu.Unlock()
+			second.Leave()
+			empty(t, g)
+		})
 	}
+}
+
+// TestWorking has as many pushes judged at once as may be, and more of them in flight.
+func TestWorking(t *testing.T) {
+	g := New(Config{InFlight: 3, Working: 2, Wait: time.Minute})
+	var places []*Place
+	var told []<-chan error
+	for range 5 {
+		p := enter(t, g, "a", true, 0)
+		places, told = append(places, p), append(told, begin(g, p))
+	}
+	counts := func(running, working, waiting int) {
+		t.Helper()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.running != running || len(g.working) != working || g.waiting != waiting {
+			t.Errorf("%d in flight, %d at work, %d wait; want %d, %d, %d", g.running, len(g.working), g.waiting, running, working, waiting)
+		}
+	}
+	g.mu.Lock()
+	g.slicing = true // no slice ends
 	g.mu.Unlock()
-	second.Leave()
-	<-soon
-	third.Leave()
+	places[0].Rest()
+	places[0].Rest() // as if once
+	<-told[4]
+	counts(3, 2, 2)
+	places[1].Rest()
+	counts(3, 1, 2) // no more may be in flight
+	places[1].Resume()
+	places[1].Resume() // as if once
+	counts(3, 2, 2)
+	places[0].Resume()
+	counts(3, 3, 2) // who was begun waits for nobody
+	places[1].Rest()
+	counts(3, 2, 2)
+	places[0].Leave()
+	<-told[3]
+	counts(3, 2, 1)
+	for _, i := range []int{1, 3, 4} {
+		places[i].Leave()
+	}
+	<-told[2]
+	places[2].Leave()
+	empty(t, g)
+}
+
+// TestSlice has those that wait go on beside who works for long, and nobody wait for good.
+func TestSlice(t *testing.T) {
+	g := New(Config{InFlight: 2, Working: 1, Wait: time.Hour})
+	long, short := enter(t, g, "long", true, 0), enter(t, g, "short", true, 0)
+	<-begin(g, long)
+	if err := <-begin(g, short); err != nil {
+		t.Fatal(err)
+	}
+	short.Leave()
+	long.Leave()
 	empty(t, g)
 }
 
@@ -193,7 +330,7 @@ func TestBytes(t *testing.T) {
 // before the flood's next turn, and nobody else is shed.
 func TestAFloodWaitsBehindItself(t *testing.T) {
 	const inFlight, others, waiting = 4, 10, 4 * waitingShare
-	g := New(Config{InFlight: inFlight, Wait: time.Minute})
+	g := New(Config{InFlight: inFlight, Working: inFlight, Wait: time.Minute})
 	shed := map[string]int{}
 	var there []*sent
 	send := func(job string, known bool) {
@@ -266,7 +403,7 @@ func serve(t *testing.T, g *Gate, there []*sent, shed map[string]int) (order []s
 
 // TestKnownFirst has a turn go to a job that is known before those that are not.
 func TestKnownFirst(t *testing.T) {
-	g := New(Config{InFlight: 2, Wait: time.Minute})
+	g := New(Config{InFlight: 2, Working: 2, Wait: time.Minute})
 	a, b := enter(t, g, "x", false, 0), enter(t, g, "y", false, 0)
 	<-begin(g, a)
 	<-begin(g, b)
@@ -290,11 +427,18 @@ func TestKnownFirst(t *testing.T) {
 	empty(t, g)
 }
 
+// runs reports whether a push has its turn.
+func (g *Gate) runs(p *Place) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p.running
+}
+
 // TestGate does anything in any order: no limit is ever passed, and in the end nothing is
 // left behind.
 func TestGate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		cfg := Config{InFlight: rapid.IntRange(1, 3).Draw(t, "in flight"), Bytes: 100, Wait: time.Minute}
+		cfg := Config{InFlight: rapid.IntRange(1, 3).Draw(t, "in flight"), Working: rapid.IntRange(1, 3).Draw(t, "at work"), Bytes: 100, Wait: time.Minute}
 		g := New(cfg)
 		type push struct {
 			place *Place
@@ -308,6 +452,19 @@ func TestGate(t *testing.T) {
 				if g.Enter(p.place, job, rapid.Bool().Draw(t, "known"), rapid.Int64Range(0, 60).Draw(t, "bytes")) == nil {
 					p.told = begin(g, p.place)
 					pushes = append(pushes, p)
+				}
+			},
+			"rest": func(t *rapid.T) {
+				if len(pushes) > 0 { // one that waits gives up nothing
+					rapid.SampledFrom(pushes).Draw(t, "push").place.Rest()
+				}
+			},
+			"resume": func(t *rapid.T) {
+				for _, p := range pushes {
+					if g.runs(p.place) {
+						p.place.Resume()
+						return
+					}
 				}
 			},
 			"leave": func(t *rapid.T) {
@@ -327,10 +484,15 @@ func TestGate(t *testing.T) {
 				if g.running > cfg.InFlight || g.waiting > waitingShare*cfg.InFlight || g.bytes > cfg.Bytes || g.bytes < 0 {
 					t.Fatalf("%d at work, %d wait, %d bytes", g.running, g.waiting, g.bytes)
 				}
-				if g.waiting > 0 && g.running < cfg.InFlight {
-					t.Fatalf("%d wait, and only %d are at work", g.waiting, g.running)
+				if g.waiting > 0 && g.free() {
+					t.Fatalf("%d wait, and only %d are in flight, %d at work", g.waiting, g.running, len(g.working))
 				}
-				for _, l := range g.lines {
+				for i, p := range g.working {
+					if p.working != i+1 || !p.running {
+						t.Fatalf("place %d of those at work takes itself for %d, in flight: %v", i+1, p.working, p.running)
+					}
+				}
+				for _, l := range g.lines.all {
 					if waits := l.known && l.running == 0 && len(l.queue) > 0; waits != (l.idle != nil) {
 						t.Fatalf("line %q waits: %v, and is in the list: %v", l.name, waits, l.idle != nil)
 					}
@@ -342,7 +504,7 @@ func TestGate(t *testing.T) {
 		}
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 			g.mu.Lock()
-			left := g.running + g.waiting + len(g.lines)
+			left := g.running + g.waiting + len(g.lines.all)
 			g.mu.Unlock()
 			if left == 0 {
 				return

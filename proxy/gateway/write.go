@@ -57,6 +57,14 @@ type Request struct {
 	// Memo is of the shape of the push, if that came before: a sink may keep there what
 	// it made of it. Nil has it keep nothing.
 	Memo *Memo
+	// Turn, if not nil, is told where a sink no longer works on the request but waits.
+	Turn Turn
+}
+
+// Turn is that of a request among those that a guard works on.
+type Turn interface {
+	// Rest says that what is left of the request is to wait.
+	Rest()
 }
 
 // Memo is a place for what a sink makes of the shape of a push, once for all pushes of

@@ -13,6 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
 
+	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -68,9 +69,12 @@ func sameShapes(a, b []*family) bool {
 
 // commit waits until what was appended up to the position survives the process. A
 // disk that takes nothing is no error of a push: see Err.
-func (s *Store) commit(ctx context.Context, p state.Position) error {
+func (s *Store) commit(ctx context.Context, p state.Position, turn gateway.Turn) error {
 	if s.journal == nil || p == 0 {
 		return nil
+	}
+	if turn != nil {
+		turn.Rest()
 	}
 	err := s.journal.log.Commit(ctx, p)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, state.ErrClosed) {

@@ -83,7 +83,7 @@ func (s *Store) Do(ctx context.Context, r gateway.Request) (gateway.Answer, erro
 	var position state.Position
 	if r.Method == http.MethodDelete {
 		position = s.remove(r.Key)
-		return gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}, s.commit(ctx, position)
+		return gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}, s.commit(ctx, position, r.Turn)
 	}
 	families, known := s.recall(r, s.cfg.Now().UnixNano())
 	var err error
@@ -98,12 +98,12 @@ func (s *Store) Do(ctx context.Context, r gateway.Request) (gateway.Answer, erro
 	}
 	if err != nil {
 		position = s.fail(r.Key)
-		if err := s.commit(ctx, position); err != nil {
+		if err := s.commit(ctx, position, r.Turn); err != nil {
 			return gateway.Answer{}, err
 		}
 		return refusal(err), nil
 	}
-	return gateway.Answer{Status: http.StatusOK, Header: http.Header{}}, s.commit(ctx, position)
+	return gateway.Answer{Status: http.StatusOK, Header: http.Header{}}, s.commit(ctx, position, r.Turn)
 }
 
 func refusal(err error) gateway.Answer {
@@ -418,7 +418,7 @@ func (s *Store) Forward(ctx context.Context, path string, r gateway.Request) (ga
 		s.cfg.Quit()
 		return gateway.Answer{Status: http.StatusOK, Header: http.Header{}, Body: []byte("Requesting termination... Goodbye!")}, nil
 	case path == "/api/v1/admin/wipe" && r.Method == http.MethodPut:
-		return gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}, s.commit(ctx, s.wipe())
+		return gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}, s.commit(ctx, s.wipe(), nil)
 	default:
 		return gateway.Answer{
 			Status: http.StatusMethodNotAllowed, Header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}},

@@ -1,0 +1,81 @@
+package admission
+
+import "time"
+
+// slice is for how long a push works, or twice that, before others that wait do so
+// beside it.
+const slice = 50 * time.Millisecond
+
+func (g *Gate) run(p *Place) {
+	g.running++
+	g.served++
+	p.running = true
+	p.line.running++
+	p.line.served = g.served
+	g.lines.sort(p.line)
+	g.work(p)
+}
+
+// work has p be one of those that work.
+func (g *Gate) work(p *Place) {
+	if p.working == 0 {
+		g.working = append(g.working, p)
+		p.working, p.sliced = len(g.working), false
+	}
+}
+
+// rest takes p out of those that work.
+func (g *Gate) rest(p *Place) {
+	if p.working == 0 {
+		return
+	}
+	end := len(g.working) - 1
+	last := g.working[end]
+	g.working[p.working-1], last.working = last, p.working
+	g.working[end], g.working = nil, g.working[:end]
+	p.working = 0
+}
+
+// advance gives turns to those that wait, while there are any.
+func (g *Gate) advance() {
+	for g.waiting > 0 && g.free() {
+		now := time.Now()
+		next := g.lines.next()
+		if next.idle == nil || now.Sub(next.since) <= g.cfg.Wait/promptly {
+			g.prompt = now
+		}
+		if g.late(next, now) {
+			continue
+		}
+		p := next.newest()
+		g.waiting--
+		g.run(p)
+		p.turn <- 0
+	}
+}
+
+// watch has a slice begin, unless one has, while somebody waits.
+func (g *Gate) watch() {
+	if !g.slicing {
+		g.slicing = true
+		time.AfterFunc(slice, g.sliced)
+	}
+}
+
+// sliced lets others go on beside those that have worked all through a slice.
+func (g *Gate) sliced() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := len(g.working) - 1; i >= 0; i-- {
+		if p := g.working[i]; p.sliced {
+			g.rest(p)
+		} else {
+			p.sliced = true
+		}
+	}
+	g.advance()
+	g.slicing = false
+	if g.waiting > 0 {
+		g.watch()
+	}
+}
