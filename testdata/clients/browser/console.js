@@ -119,7 +119,7 @@ async function labelsOfAJob(context) {
   assert.match(await row("run_id").innerText(), /run-ids would see to it/);
   assert.match(await row("epoch").innerText(), /30[^]*number\s+100 %/);
   await page.goto(`${base}/guard/job?name=checkout_export`);
-  assert.match(await row("consumer").innerText(), /44[^]*word\s+100 %/);
+  assert.match(await row("consumer").innerText(), /4[0-5]\s[^]*word\s+100 %/); // of 44; above 32 it is an estimate
   assert.match(await text(page, "main"), /1–1 of 1 group/);
   await page.close();
 }
