@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -249,152 +248,6 @@ func (b *book) held(g *group, f *family, ls []labels.Label, seed uint64) bool {
 	return false
 }
 
-// has reports whether one of the families, which are in the order of their names, is of
-// that name and has that metric.
-func has(families []family, name string, print uint64) bool {
-	i, _ := slices.BinarySearchFunc(families, name, func(f family, name string) int { return strings.Compare(f.Name, name) })
-	for ; i < len(families) && families[i].Name == name; i++ {
-		if _, ok := slices.BinarySearch(families[i].prints, print); ok {
-			return true
-		}
-	}
-	return false
-}
-
-// hold counts families that no group holds, and nobody gives up.
-func (b *book) hold(own map[string]dto.MetricType) {
-	for name, typ := range own {
-		_ = b.index.Take([]store.Family{{Name: name, Type: typ}}, nil) // those of one process agree
-	}
-}
-
-// list takes over what the upstream lists, and returns how many families contradict
-// others of it.
-func (b *book) list(groups []gateway.Group) (contradictions int) {
-	for _, listed := range groups {
-		g := b.enter(listed.Key)
-		for _, f := range listed.Families {
-			own := family{Family: store.Family{Name: f.Name, Type: f.Type}}
-			for _, m := range f.Metrics {
-				own.prints = append(own.prints, m.Fingerprint)
-			}
-			slices.Sort(own.prints)
-			g.families = append(g.families, own)
-		}
-		slices.SortFunc(g.families, func(a, b family) int { return strings.Compare(a.Name, b.Name) })
-		contradictions += b.count(g)
-		g.changed = time.Time{}
-	}
-	return contradictions
-}
-
-// keep takes over from the book before what a listing that was asked for at that time
-// need not tell of: what has changed since, and, unless the upstream has restarted, what
-// it may have had to do yet.
-func (b *book) keep(before *book, asked time.Time, restarted bool) (contradictions int) {
-	later := func(at time.Time, certain bool) bool {
-		return at.After(asked) || certain && !restarted && asked.Sub(at) < lag
-	}
-	for id, old := range before.groups {
-		if !old.pushing && !later(old.changed, !old.doubtful) {
-			continue
-		}
-		if g := b.groups[id]; g != nil {
-			b.remove(g.key)
-		}
-		g := b.enter(old.key)
-		g.families, g.next, g.pushing, g.doubtful, g.changed = old.families, old.next, old.pushing, old.doubtful, old.changed
-		contradictions += b.count(g)
-		if g.doubtful {
-			b.noteUnsure(g)
-		}
-	}
-	for id, at := range before.removed {
-		if !later(at, true) || before.groups[id] != nil {
-			continue
-		}
-		if g := b.groups[id]; g != nil {
-			b.remove(g.key)
-		}
-		b.removed[id] = at
-	}
-	return contradictions
-}
-
-// count has the index count what a group holds, or is about to, and returns how much of
-// that contradicts others.
-func (b *book) count(g *group) (contradictions int) {
-	for _, f := range namesOf(either(g.families, g.next)) {
-		if slices.Contains(g.taken, f) {
-			continue
-		}
-		if b.index.Take([]store.Family{f}, nil) != nil {
-			contradictions++
-			continue
-		}
-		g.taken = append(g.taken, f)
-	}
-	return contradictions
-}
-
-// join is what a group holds after a push that adds to it, both in the order of their
-// names.
-func join(before, pushed []family) []family {
-	out := make([]family, 0, len(before)+len(pushed))
-	for _, f := range before {
-		for len(pushed) > 0 && pushed[0].Name < f.Name {
-			out, pushed = append(out, pushed[0]), pushed[1:]
-		}
-		if len(pushed) == 0 || pushed[0].Name != f.Name {
-			out = append(out, f)
-		}
-	}
-	return append(out, pushed...)
-}
-
-// either is what a group may hold that holds the one or the other, in the order of the
-// names: a name may come twice.
-func either(a, b []family) []family {
-	same := func(f, o family) bool { return f.Family == o.Family && slices.Equal(f.prints, o.prints) }
-	out := slices.Clone(b)
-	for _, f := range a {
-		if !slices.ContainsFunc(b, func(o family) bool { return same(f, o) }) {
-			out = append(out, f)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b family) int { return strings.Compare(a.Name, b.Name) })
-	return out
-}
-
-// kept are families without what is valid only while they are being pushed.
-func kept(pushed []family) []family {
-	out := make([]family, len(pushed))
-	for i, f := range pushed {
-		if f.push != nil {
-			f.Name = strings.Clone(f.Name)
-		}
-		f.push, f.metrics = nil, nil
-		out[i] = f
-	}
-	return out
-}
-
-// namesOf are the families by name and type, each once; they are in the order of their
-// names.
-func namesOf(families []family) []store.Family {
-	out := make([]store.Family, 0, len(families))
-	for _, f := range families {
-		known := false
-		for i := len(out) - 1; i >= 0 && out[i].Name == f.Name; i-- {
-			known = known || out[i] == f.Family
-		}
-		if !known {
-			out = append(out, f.Family)
-		}
-	}
-	return out
-}
-
 // clash says in a Pushgateway's words which metric stands in the way of what is held.
 func clash(err error, pushed []family) error {
 	var c *store.Clash
@@ -407,25 +260,4 @@ func clash(err error, pushed []family) error {
 		}
 	}
 	return err
-}
-
-// differ splits two sets of families: what only the first has, and what only the second.
-func differ(a, b []store.Family) (onlyA, onlyB []store.Family) {
-	in := make(map[store.Family]bool, len(a))
-	for _, f := range a {
-		in[f] = true
-	}
-	for _, f := range b {
-		if in[f] {
-			delete(in, f)
-		} else {
-			onlyB = append(onlyB, f)
-		}
-	}
-	for _, f := range a {
-		if in[f] {
-			onlyA = append(onlyA, f)
-		}
-	}
-	return onlyA, onlyB
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -271,4 +272,44 @@ func sortedTable(table map[string]*group) []*group {
 		out = append(out, table[id])
 	}
 	return out
+}
+
+// since is what a group was settled to while Load read a listing.
+type since struct {
+	whole    bool     // the book knows its whole content
+	families []uint64 // the book knows these, sorted
+}
+
+// note tells a Load that reads what is newer than its listing.
+func (b *Book) note(g *Grant, o Outcome) {
+	if o == Untouched {
+		return
+	}
+	if b.settled != nil {
+		noteIn(b.settled, g, o)
+	}
+	if b.shared != nil {
+		for _, l := range b.shared.loads {
+			noteIn(l.settled, g, o)
+		}
+	}
+}
+
+func noteIn(settled map[string]*since, g *Grant, o Outcome) {
+	s := settled[g.group.id]
+	if s == nil {
+		s = &since{}
+		settled[g.group.id] = s
+	}
+	if o != Applied {
+		return
+	}
+	if g.Method != http.MethodPost {
+		s.whole = true
+		return
+	}
+	for c := g.pushed.read(g.raw); c.next(); {
+		s.families = append(s.families, c.at.name)
+	}
+	slices.Sort(s.families)
 }

@@ -1,0 +1,243 @@
+package store
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+
+	"github.com/pushguard/pushguard/proxy/state"
+	"github.com/pushguard/pushguard/proxy/wire"
+)
+
+var errRecord = errors.New("a record of the groups that cannot be read")
+
+// restore reads what the directory holds.
+func (s *Store) restore(dir *state.Dir) error {
+	skipped := 0
+	log, err := dir.Log(logName, state.LogOptions{}, func(record []byte) error {
+		if !s.apply(record) {
+			skipped++
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.journal = &journal{log}
+	for _, g := range s.pinGroups() {
+		take, _ := difference(nil, g.families)
+		s.index.hold(take)
+	}
+	if skipped > 0 {
+		s.cfg.Logger.Warn("Records of groups could not be applied: what came later stands", "records", skipped)
+	}
+	return nil
+}
+
+// apply applies a record to a store that nobody uses yet, and reports whether it
+// could.
+func (s *Store) apply(record []byte) bool {
+	r := state.NewReader(record, errRecord)
+	kind := r.Byte()
+	id := r.Text()
+	if r.Err() != nil || !validKey(id) {
+		return false
+	}
+	switch kind {
+	case recordGone:
+		s.remove(wire.KeyOf(id))
+		return r.Len() == 0
+	case recordWhole:
+		c, ok := readWhole(&r)
+		if ok {
+			s.set(wire.KeyOf(id), c)
+		}
+		return ok
+	case recordValues:
+		return s.applyValues(id, &r)
+	default:
+		return false
+	}
+}
+
+// validKey reports whether a text is the ID of a key.
+func validKey(id string) bool {
+	key := wire.KeyOf(id)
+	return key.Job() != "" && wire.NewKey(key.Labels()...).ID() == id
+}
+
+func (s *Store) applyValues(id string, r *state.Reader) bool {
+	g := s.shard(id).groups[id]
+	c := &content{pushed: r.Varint(), failed: r.Varint()}
+	n := r.Count(10)
+	if g == nil || r.Err() != nil || int(n) != len(g.content.families) {
+		return false
+	}
+	for i := range n {
+		old := g.content.families[i]
+		sum := r.Word()
+		f := &family{shape: old.shape, pushed: r.Varint(), values: strings.Clone(r.Text()), whole: strings.Clone(r.Text())}
+		if r.Err() != nil || sum != old.shape.sum() || !wellFormed(f.values, len(old.shape.lines)) {
+			return false
+		}
+		c.families = append(c.families, f)
+	}
+	for _, f := range c.families {
+		s.shapes.again(f.shape)
+	}
+	s.set(wire.KeyOf(id), c)
+	return r.Len() == 0
+}
+
+// set has a group hold what was read, whatever stands beside it: what a compaction
+// wrote of two groups may be of two times, and clash until what is behind it is read.
+// The index is told at the end, see restore.
+func (s *Store) set(key wire.Key, c *content) {
+	g := s.enter(key)
+	defer g.turn.Unlock()
+	before := g.content
+	for _, f := range c.families {
+		if f.shape.used == 0 {
+			f.shape = s.shapes.share(f.shape)
+		}
+	}
+	s.swap(g, c)
+	s.shapes.release(before.families)
+}
+
+// readWhole reads what a group holds.
+func readWhole(r *state.Reader) (*content, bool) {
+	c := &content{pushed: r.Varint(), failed: r.Varint()}
+	for range r.Count(8) {
+		f, ok := readFamily(r)
+		if !ok || len(c.families) > 0 && c.families[len(c.families)-1].shape.Name >= f.shape.Name {
+			return nil, false
+		}
+		c.families = append(c.families, f)
+	}
+	return c, r.Err() == nil && r.Len() == 0
+}
+
+func readFamily(r *state.Reader) (*family, bool) {
+	s := &shape{}
+	s.Name, s.Type, s.help, s.text = strings.Clone(r.Text()), dto.MetricType(r.Byte()), strings.Clone(r.Text()), strings.Clone(r.Text())
+	at, end := uint64(0), uint64(len(s.text))
+	for range r.Count(3) {
+		l := line{name: uint32(at)}
+		at += r.Uvarint()
+		l.tail = uint32(min(at, end))
+		at += r.Uvarint()
+		flags := r.Byte()
+		l.end, l.anonymous, l.made = uint32(min(at, end)), flags&lineAnonymous != 0, flags&lineMade != 0
+		if at > end || !s.soundHead(s.text[l.name:l.tail]) || !soundTail(s.text[l.tail:l.end]) {
+			return nil, false
+		}
+		s.lines = append(s.lines, l)
+	}
+	last := uint64(0)
+	for i := range r.Count(1) {
+		if last += r.Uvarint(); last >= uint64(len(s.lines)) || i > 0 && last <= uint64(s.starts[i-1]) || i == 0 && last != 0 {
+			return nil, false
+		}
+		s.starts = append(s.starts, uint32(last))
+	}
+	f := &family{shape: s, pushed: r.Varint(), values: strings.Clone(r.Text()), whole: strings.Clone(r.Text())}
+	if s.Type > dto.MetricType_HISTOGRAM || r.Err() != nil || at != end || !wellFormed(f.values, len(s.lines)) {
+		return nil, false
+	}
+	s.note()
+	return f, true
+}
+
+// soundHead reports whether a line begins with the name of the family or of a part
+// of it.
+func (s *shape) soundHead(head string) bool {
+	for _, suffix := range [...]string{"", "_bucket", "_sum", "_count"} {
+		if head == string(appendHead(nil, s.Name, suffix)) {
+			return s.Name != "" && utf8.ValidString(s.Name)
+		}
+	}
+	return false
+}
+
+// soundTail reports whether labels can be read from what stands behind those of a
+// group.
+func soundTail(tail string) bool {
+	if !utf8.ValidString(tail) {
+		return false
+	}
+	for strings.HasPrefix(tail, ",") {
+		tail = tail[1:]
+		var ok bool
+		if strings.HasPrefix(tail, `"`) {
+			if tail, ok = pastQuoted(tail); !ok {
+				return false
+			}
+		} else {
+			name, _, _ := strings.Cut(tail, "=")
+			if !model.LegacyValidation.IsValidLabelName(name) {
+				return false
+			}
+			tail = tail[len(name):]
+		}
+		if !strings.HasPrefix(tail, "=") {
+			return false
+		}
+		if tail, ok = pastQuoted(tail[1:]); !ok {
+			return false
+		}
+	}
+	return tail == "} "
+}
+
+func pastQuoted(s string) (rest string, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		return s, false
+	}
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return s[i+1:], true
+		}
+	}
+	return s, false
+}
+
+// wellFormed reports whether there are so many values.
+func wellFormed(values string, n int) bool {
+	for ; n > 0 && len(values) > 0 && len(values) > int(values[0]); n-- {
+		end := 1 + int(values[0])
+		if _, err := strconv.ParseFloat(values[1:end], 64); err != nil {
+			return false
+		}
+		values = values[end:]
+	}
+	return n == 0 && values == ""
+}
+
+// note finds what a shape that was read knows of its labels.
+func (s *shape) note() {
+	s.plain = model.LegacyValidation.IsValidMetricName(s.Name)
+	s.each(func(m shapeMetric) {
+		var names []string
+		for _, l := range m.labels {
+			s.plain = s.plain && model.LegacyValidation.IsValidLabelName(l.Name)
+			if l.Value != "" {
+				names = append(names, l.Name)
+			}
+		}
+		for _, known := range s.labels {
+			if slices.Equal(known, names) {
+				return
+			}
+		}
+		s.labels = append(s.labels, names)
+	})
+}
