@@ -14,9 +14,11 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -63,38 +65,97 @@ type builder struct {
 	starts []uint32
 	values []byte
 	names  []string
+	labels []labels.Label // of the metric at hand
 	seen   map[uint64]*dto.Metric
 	more   []*dto.Metric // whose hash another has
+	hashes []uint64
 	bound  []byte
 	seed   maphash.Seed
+	tables tables
+	push   wire.Push
+}
+
+func newBuilder() *builder {
+	return &builder{seen: map[uint64]*dto.Metric{}, seed: maphash.MakeSeed()}
+}
+
+// families makes those of a push, in the order of their names. What has to be written
+// anew for what becomes of its metrics is read again.
+func (b *builder) families(r gateway.Request, now int64) ([]*family, error) {
+	defer b.forget()
+	b.key = r.Key
+	if families, ok := b.fromTables(r.Push, r.Fates, now); ok {
+		return families, nil
+	}
+	body := r.Push.Body
+	if slices.ContainsFunc(r.Fates, func(f wire.Fate) bool { return f.Act != wire.Pass }) {
+		body = wire.Render(nil, r.Push, r.Fates)
+		if r.Push.Encoding == wire.Text && b.push.Parse(body, wire.Text, r.Key, wire.Options{}) == nil {
+			if families, ok := b.fromTables(&b.push, nil, now); ok {
+				return families, nil
+			}
+		}
+	}
+	parsed, err := parse(body, r.Push.Encoding)
+	if err != nil {
+		return nil, err
+	}
+	families := make([]*family, len(parsed))
+	for i, mf := range parsed {
+		if families[i], err = b.build(mf, now); err != nil {
+			return nil, err
+		}
+	}
+	return families, nil
+}
+
+// forget lets go of what is of one push.
+func (b *builder) forget() {
+	b.tables.Push = nil
+	b.push.Reset()
+	clear(b.labels[:cap(b.labels)])
+	clear(b.names[:cap(b.names)])
+	clear(b.seen)
+	clear(b.more[:cap(b.more)])
+}
+
+// begin makes ready for a family, and end has its shape be what was built.
+func (b *builder) begin() {
+	b.text, b.lines, b.starts, b.values = b.text[:0], b.lines[:0], b.starts[:0], b.values[:0]
+}
+
+func (b *builder) end(s *shape) {
+	s.text, s.lines = string(b.text), slices.Clone(b.lines)
+	if len(b.starts) != len(b.lines) {
+		s.starts = slices.Clone(b.starts)
+	}
+}
+
+func newShape(name string, typ dto.MetricType, help string) *shape {
+	return &shape{Family: Family{name, typ}, help: help, plain: model.LegacyValidation.IsValidMetricName(name)}
 }
 
 // build returns the family in a group with this key. The error is a Pushgateway's:
 // that two of its series are one, or that one has a timestamp.
 func (b *builder) build(mf *dto.MetricFamily, pushed int64) (*family, error) {
-	b.text, b.lines, b.starts, b.values = b.text[:0], b.lines[:0], b.starts[:0], b.values[:0]
-	if b.seen == nil {
-		b.seen, b.seed = map[uint64]*dto.Metric{}, maphash.MakeSeed()
-	}
+	b.begin()
 	clear(b.seen)
 	b.more = b.more[:0]
-	s := &shape{Family: Family{mf.GetName(), mf.GetType()}, help: mf.GetHelp(), plain: model.LegacyValidation.IsValidMetricName(mf.GetName())}
+	s := newShape(mf.GetName(), mf.GetType(), mf.GetHelp())
 	whole := false
 	for _, m := range mf.Metric {
 		if m.TimestampMs != nil {
 			return nil, errTimestamps
 		}
 		b.sanitize(m)
+		b.labels = appendPairs(b.labels[:0], m.Label)
 		if err := b.once(mf, m); err != nil {
 			return nil, err
 		}
 		b.metric(s, m)
 		whole = whole || hasMore(m)
 	}
-	s.text, s.lines = string(b.text), slices.Clone(b.lines)
-	if len(b.starts) != len(b.lines) {
-		s.starts = slices.Clone(b.starts)
-	}
+	b.end(s)
 	f := &family{shape: s, values: string(b.values), pushed: pushed}
 	if whole {
 		message, err := proto.Marshal(mf)
@@ -118,17 +179,10 @@ func (b *builder) sanitize(m *dto.Metric) {
 
 // once holds a metric to being the only one of its labels.
 func (b *builder) once(mf *dto.MetricFamily, m *dto.Metric) error {
-	var h maphash.Hash
-	h.SetSeed(b.seed)
-	for _, l := range m.Label {
-		_, _ = h.WriteString(l.GetName())
-		_ = h.WriteByte(0xff)
-		_, _ = h.WriteString(l.GetValue())
-		_ = h.WriteByte(0xff)
-	}
-	first, ok := b.seen[h.Sum64()]
+	h := b.hash(b.labels)
+	first, ok := b.seen[h]
 	if !ok {
-		b.seen[h.Sum64()] = m
+		b.seen[h] = m
 		return nil
 	}
 	for _, o := range append(b.more, first) {
@@ -138,6 +192,13 @@ func (b *builder) once(mf *dto.MetricFamily, m *dto.Metric) error {
 	}
 	b.more = append(b.more, m)
 	return nil
+}
+
+func appendPairs(dst []labels.Label, pairs []*dto.LabelPair) []labels.Label {
+	for _, l := range pairs {
+		dst = append(dst, labels.Label{Name: l.GetName(), Value: l.GetValue()})
+	}
+	return dst
 }
 
 func samePair(a, b *dto.LabelPair) bool {
@@ -186,22 +247,22 @@ func hasMore(m *dto.Metric) bool {
 // metric adds the lines of a metric.
 func (b *builder) metric(s *shape, m *dto.Metric) {
 	b.starts = append(b.starts, uint32(len(b.lines)))
-	b.note(s, m)
+	b.note(s, b.labels)
 	switch s.Type {
 	case dto.MetricType_COUNTER:
-		b.line(s, m, "", "", 0, m.GetCounter().GetValue())
+		b.line(s, b.labels, "", "", 0, m.GetCounter().GetValue())
 	case dto.MetricType_GAUGE:
-		b.line(s, m, "", "", 0, m.GetGauge().GetValue())
+		b.line(s, b.labels, "", "", 0, m.GetGauge().GetValue())
 	case dto.MetricType_SUMMARY:
 		for _, q := range m.GetSummary().GetQuantile() {
-			b.line(s, m, "", model.QuantileLabel, q.GetQuantile(), q.GetValue())
+			b.line(s, b.labels, "", model.QuantileLabel, q.GetQuantile(), q.GetValue())
 		}
-		b.line(s, m, "_sum", "", 0, m.GetSummary().GetSampleSum())
-		b.count(s, m, "_count", "", 0, m.GetSummary().GetSampleCount(), 0)
+		b.line(s, b.labels, "_sum", "", 0, m.GetSummary().GetSampleSum())
+		b.count(s, b.labels, "_count", "", 0, m.GetSummary().GetSampleCount(), 0)
 	case dto.MetricType_HISTOGRAM:
 		b.histogram(s, m, m.GetHistogram())
 	default:
-		b.line(s, m, "", "", 0, m.GetUntyped().GetValue())
+		b.line(s, b.labels, "", "", 0, m.GetUntyped().GetValue())
 	}
 }
 
@@ -209,35 +270,44 @@ func (b *builder) histogram(s *shape, m *dto.Metric, h *dto.Histogram) {
 	infinite := false
 	for _, k := range h.GetBucket() {
 		infinite = infinite || math.IsInf(k.GetUpperBound(), +1)
-		b.count(s, m, "_bucket", model.BucketLabel, k.GetUpperBound(), k.GetCumulativeCount(), k.GetCumulativeCountFloat())
+		b.count(s, b.labels, "_bucket", model.BucketLabel, k.GetUpperBound(), k.GetCumulativeCount(), k.GetCumulativeCountFloat())
 	}
 	if !infinite {
-		b.count(s, m, "_bucket", model.BucketLabel, math.Inf(+1), h.GetSampleCount(), h.GetSampleCountFloat())
-		b.lines[len(b.lines)-1].made = true
+		b.infinite(s, b.labels, h.GetSampleCount(), h.GetSampleCountFloat())
 	}
-	b.line(s, m, "_sum", "", 0, h.GetSampleSum())
-	b.count(s, m, "_count", "", 0, h.GetSampleCount(), h.GetSampleCountFloat())
+	b.line(s, b.labels, "_sum", "", 0, h.GetSampleSum())
+	b.count(s, b.labels, "_count", "", 0, h.GetSampleCount(), h.GetSampleCountFloat())
+}
+
+// infinite adds the bucket for +Inf that was not pushed.
+func (b *builder) infinite(s *shape, ls []labels.Label, n uint64, f float64) {
+	b.count(s, ls, "_bucket", model.BucketLabel, math.Inf(+1), n, f)
+	b.lines[len(b.lines)-1].made = true
 }
 
 // note keeps which label names there are, and whether all are plain.
-func (b *builder) note(s *shape, m *dto.Metric) {
+func (b *builder) note(s *shape, ls []labels.Label) {
 	b.names = b.names[:0]
-	for _, l := range m.Label {
-		if l.GetValue() != "" {
-			b.names = append(b.names, l.GetName())
+	for _, l := range ls {
+		if l.Value != "" {
+			b.names = append(b.names, l.Name)
 		}
-		s.plain = s.plain && model.LegacyValidation.IsValidLabelName(l.GetName())
+		s.plain = s.plain && model.LegacyValidation.IsValidLabelName(l.Name)
 	}
 	for _, names := range s.labels {
 		if slices.Equal(names, b.names) {
 			return
 		}
 	}
-	s.labels = append(s.labels, slices.Clone(b.names))
+	names := make([]string, len(b.names)) // of their own, whatever the labels are views of
+	for i, name := range b.names {
+		names[i] = strings.Clone(name)
+	}
+	s.labels = append(s.labels, names)
 }
 
-func (b *builder) count(s *shape, m *dto.Metric, suffix, bound string, at float64, n uint64, f float64) {
-	b.place(s, m, suffix, bound, at)
+func (b *builder) count(s *shape, ls []labels.Label, suffix, bound string, at float64, n uint64, f float64) {
+	b.place(s, ls, suffix, bound, at)
 	if f > 0 {
 		b.value(func(dst []byte) []byte { return appendFloat(dst, f) })
 		return
@@ -245,22 +315,22 @@ func (b *builder) count(s *shape, m *dto.Metric, suffix, bound string, at float6
 	b.value(func(dst []byte) []byte { return strconv.AppendUint(dst, n, 10) })
 }
 
-func (b *builder) line(s *shape, m *dto.Metric, suffix, bound string, at, value float64) {
-	b.place(s, m, suffix, bound, at)
+func (b *builder) line(s *shape, ls []labels.Label, suffix, bound string, at, value float64) {
+	b.place(s, ls, suffix, bound, at)
 	b.value(func(dst []byte) []byte { return appendFloat(dst, value) })
 }
 
 // place adds a line without its value.
-func (b *builder) place(s *shape, m *dto.Metric, suffix, bound string, at float64) {
-	l := line{name: uint32(len(b.text)), anonymous: !slices.ContainsFunc(m.Label, isInstance)}
+func (b *builder) place(s *shape, ls []labels.Label, suffix, bound string, at float64) {
+	l := line{name: uint32(len(b.text)), anonymous: !slices.ContainsFunc(ls, func(l labels.Label) bool { return l.Name == model.InstanceLabel })}
 	if _, ok := b.key.Get(model.InstanceLabel); ok {
 		l.anonymous = false
 	}
 	b.text = appendHead(b.text, s.Name, suffix)
 	l.tail = uint32(len(b.text))
-	for _, p := range m.Label {
+	for _, l := range ls {
 		b.text = append(b.text, ',')
-		b.text = appendLabel(b.text, p.GetName(), p.GetValue())
+		b.text = appendLabel(b.text, l.Name, l.Value)
 	}
 	if bound != "" {
 		b.text = append(b.text, ',')

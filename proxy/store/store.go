@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,7 +56,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{cfg: cfg, started: cfg.Now(), index: NewIndex(), shapes: newShapes()}
-	s.builders.New = func() any { return &builder{} }
+	s.builders.New = func() any { return newBuilder() }
 	for i := range s.shards {
 		s.shards[i].groups = map[string]*group{}
 		s.shards[i].members = map[string][]member{}
@@ -119,25 +118,9 @@ func (s *Store) build(r gateway.Request) ([]*family, error) {
 	if r.Push == nil {
 		return nil, nil
 	}
-	body := r.Push.Body
-	if slices.ContainsFunc(r.Fates, func(f wire.Fate) bool { return f.Act != wire.Pass }) {
-		body = wire.Render(nil, r.Push, r.Fates)
-	}
-	parsed, err := parse(body, r.Push.Encoding)
-	if err != nil {
-		return nil, err
-	}
 	b := s.builders.Get().(*builder)
 	defer s.builders.Put(b)
-	b.key = r.Key
-	now := s.cfg.Now().UnixNano()
-	families := make([]*family, len(parsed))
-	for i, mf := range parsed {
-		if families[i], err = b.build(mf, now); err != nil {
-			return nil, err
-		}
-	}
-	return families, nil
+	return b.families(r, s.cfg.Now().UnixNano())
 }
 
 func (s *Store) shard(id string) *shard {

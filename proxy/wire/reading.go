@@ -205,4 +205,5 @@ func (p *Push) Help(family int) string {
 	return help
 }
 
-var unescapeHelp = strings.NewReplacer(`\\`, `\`, `\n`, "\n")
+// expfmt takes an escaped quote in a help text, too.
+var unescapeHelp = strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\"`, `"`)
