@@ -59,7 +59,7 @@ func (r *restorer) birth(in *reader) {
 	born, created, other := in.Uvarint(), in.Varint(), in.Byte()
 	kind, name, help := Kind(in.Byte()), in.Text(), in.Text()
 	ls, bounds := in.labels(), in.floats(nil)
-	if in.Err() != nil || kind < Counter || kind > Summary {
+	if in.Err() != nil || kind < Counter || kind > Summary || !ascend(bounds) {
 		in.Fail()
 		return
 	}

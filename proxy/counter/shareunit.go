@@ -3,6 +3,7 @@ package counter
 import (
 	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/pushguard/pushguard/proxy/state"
@@ -85,7 +86,7 @@ func (s *sharing) readCommit(in *reader) (p commitHead, readings []Reading, birt
 		default:
 			in.Fail()
 		}
-		if r.Source < Created || r.Source > Anonymous || len(r.Buckets) != len(out.Bounds) {
+		if r.Source < Created || r.Source > Anonymous || len(r.Buckets) != len(out.Bounds) || !ascend(out.Bounds) {
 			in.Fail()
 		}
 		if !p.totals {
@@ -96,6 +97,17 @@ func (s *sharing) readCommit(in *reader) (p commitHead, readings []Reading, birt
 		}
 	}
 	return p, readings, births
+}
+
+// ascend reports whether bounds are those of a histogram: numbers, each above the one
+// before.
+func ascend(bounds []float64) bool {
+	for i, b := range bounds {
+		if math.IsNaN(b) || i > 0 && b <= bounds[i-1] {
+			return false
+		}
+	}
+	return true
 }
 
 // Save is part of shared.Room. What it writes is the same on every guard that has
@@ -226,7 +238,7 @@ func (s *sharing) restore(in *reader) error {
 		name := in.Text()
 		t.scrapers.marks[name] = &mark{born: in.Uvarint(), turn: in.Uvarint()}
 	}
-	return in.Err()
+	return in.End()
 }
 
 func (r *reader) uint32() uint32 {

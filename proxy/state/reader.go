@@ -19,6 +19,15 @@ func NewReader(record []byte, damaged error) Reader { return Reader{rest: record
 // Err is not nil once the record was found damaged.
 func (r *Reader) Err() error { return r.err }
 
+// End is Err where all is to have been read: a record of which something is left over
+// is damaged, or of another version.
+func (r *Reader) End() error {
+	if len(r.rest) > 0 {
+		r.Fail()
+	}
+	return r.err
+}
+
 // Len is how many bytes are left.
 func (r *Reader) Len() int { return len(r.rest) }
 
