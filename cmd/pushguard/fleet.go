@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/config"
+	"github.com/prometheus/common/version"
 	"go.yaml.in/yaml/v4"
 
 	"github.com/pushguard/pushguard/proxy/counter"
@@ -124,9 +125,20 @@ func (f *fleetFlags) readTLS() (*tls.Config, error) {
 
 // together is what a guard shares.
 type together struct {
-	log   *shared.Log
-	ended chan struct{}
-	stop  context.CancelFunc
+	log    *shared.Log
+	ended  chan struct{}
+	failed chan error // why the guard can no longer take part
+	stop   context.CancelFunc
+}
+
+// run is a lifecycle that ends once the guard can no longer take part.
+func (f *together) run(ctx context.Context) error {
+	select {
+	case err := <-f.failed:
+		return fmt.Errorf("--state.url: %w", err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // join has the guard take part, and returns once it knows what the others know.
@@ -139,7 +151,10 @@ func (f *fleetFlags) join(ctx context.Context, m *memory, wait time.Duration, lo
 	if err != nil {
 		return err
 	}
-	log, err := shared.Open(ctx, shared.Config{URL: url, TLS: secure, Fleet: f.name, Timeout: f.timeout, Logger: logger, Degrade: f.degrade, OutageBytes: int(f.outageBytes)})
+	log, err := shared.Open(ctx, shared.Config{
+		URL: url, TLS: secure, Fleet: f.name, Timeout: f.timeout, Degrade: f.degrade, OutageBytes: int(f.outageBytes),
+		Version: version.Version, Logger: logger,
+	})
 	if err != nil {
 		return flagFault("--state.url: %v", err)
 	}
@@ -147,17 +162,17 @@ func (f *fleetFlags) join(ctx context.Context, m *memory, wait time.Duration, lo
 	m.book = ledger.Share(log, ledger.Config{Wait: wait, Secret: [16]byte(m.secret[16:])})
 	m.counters, m.totals = counter.Share(log, counter.Config{}, counter.TotalsConfig{})
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	m.fleet = &together{log: log, ended: make(chan struct{}), stop: stop}
-	joined, failed := make(chan struct{}), make(chan error, 1)
+	m.fleet = &together{log: log, ended: make(chan struct{}), failed: make(chan error, 1), stop: stop}
+	joined := make(chan struct{})
 	go func() {
 		defer close(m.fleet.ended)
-		failed <- log.Join(running, func() { close(joined) })
+		m.fleet.failed <- log.Join(running, func() { close(joined) })
 	}()
 	select {
 	case <-joined:
 		logger.Info("Joined the fleet", "fleet", f.name, "guards", log.Guards(), "groups", m.book.Len(), "series", m.book.Series())
 		return nil
-	case err := <-failed:
+	case err := <-m.fleet.failed:
 		return fmt.Errorf("--state.url: %w", err)
 	case <-ctx.Done():
 		return ctx.Err()

@@ -240,6 +240,9 @@ func (w *serving) addWatchers(ctx context.Context, group *oklogrun.Group) {
 		group.Add(inContext(ctx, w.behind.spool.Run))
 	}
 	group.Add(w.memory.run(ctx))
+	if w.known.fleet != nil {
+		group.Add(inContext(ctx, w.known.fleet.run))
+	}
 }
 
 // addKeepers adds what keeps and passes on what requests left. They are interrupted in

@@ -128,16 +128,29 @@ func written(m counts) []health {
 	return out
 }
 
-// fleet tells whether the Redis answers in which guards share what they know.
+// fleet tells whether the Redis answers in which guards share what they know, and
+// whether they understand one another.
 func fleet(m counts) health {
 	switch {
 	case m.sum("pushguard_shared_alone", nil) > 0:
 		return health{"Fleet", "bad", "the Redis does not answer: this guard goes on by itself, within its share of each budget"}
 	case m.sum("pushguard_shared_up", nil) == 0:
 		return health{"Fleet", "bad", "the Redis does not answer: pushes are answered 503"}
-	default:
-		return health{"Fleet", "good", plural(m.sum("pushguard_shared_guards", nil), "guard shares", "guards share") + " what they know"}
 	}
+	h := health{"Fleet", "good", plural(m.sum("pushguard_shared_guards", nil), "guard shares", "guards share") + " what they know"}
+	if n := m.sum("pushguard_shared_versions", nil); n > 1 {
+		h.Text += ", and are of " + number(n) + " versions"
+	}
+	unread := func(reason string) float64 {
+		return m.sum("pushguard_shared_unreadable_total", func(m *dto.Metric) bool { return label(m, "reason") == reason })
+	}
+	if n := unread("damaged"); n > 0 {
+		h.Text += "; the Redis had " + plural(n, "batch", "batches") + " of commands otherwise than written"
+	}
+	if n := unread("unknown"); n > 0 {
+		h.State, h.Text = "bad", h.Text+"; "+plural(n, "command", "commands")+" that no guard could read"
+	}
+	return h
 }
 
 func events(m counts) health {

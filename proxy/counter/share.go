@@ -165,7 +165,7 @@ func (s *sharing) expire(idle func(job string) time.Duration) (gone int) {
 }
 
 // Apply is part of shared.Room.
-func (s *sharing) Apply(e shared.Entry) {
+func (s *sharing) Apply(e shared.Entry) error {
 	if s.book.watermark.Load() == 0 {
 		s.book.raise(e.At.UnixNano())
 	}
@@ -175,32 +175,40 @@ func (s *sharing) Apply(e shared.Entry) {
 		own, _ := e.Own.(*sent)
 		s.applyCommit(&in, own, e.Did)
 	case cmdLost:
-		s.book.retries.lose(lostPush{in.identity(), in.Word()}, e.At)
-	case cmdForget:
-		group := in.identity()
-		s.book.retries.forget(group)
-		s.book.forget(groupHash(group))
-	case cmdClaim:
-		err := s.applyClaim(Kind(in.Byte()), string(in.Take(uint64(in.Len()))), e.At)
-		if own, ok := e.Own.(*claimed); ok {
-			own.err = err
+		if lost := (lostPush{in.identity(), in.Word()}); in.End() == nil {
+			s.book.retries.lose(lost, e.At)
 		}
+	case cmdForget:
+		if group := in.identity(); in.End() == nil {
+			s.book.retries.forget(group)
+			s.book.forget(groupHash(group))
+		}
+	case cmdClaim:
+		own, _ := e.Own.(*claimed)
+		s.applyClaim(&in, own, e.At)
 	case cmdExpire:
 		s.applyExpire(&in, e.At)
 	case cmdShown:
-		born := in.Uvarint()
-		s.totals.mu.Lock()
-		s.totals.scrapers.shown(string(in.Take(uint64(in.Len()))), born)
-		s.totals.mu.Unlock()
+		born, scraper := in.Uvarint(), string(in.Take(uint64(in.Len())))
+		if in.Err() == nil {
+			s.totals.mu.Lock()
+			s.totals.scrapers.shown(scraper, born)
+			s.totals.mu.Unlock()
+		}
+	default:
+		in.Fail()
 	}
+	return in.End()
 }
 
 // Leave is part of shared.Room: what a guard has not committed does not count.
 func (s *sharing) Leave(shared.Guard, time.Time) {}
 
-func (s *sharing) applyClaim(kind Kind, name string, at time.Time) error {
+func (s *sharing) applyClaim(in *reader, own *claimed, at time.Time) {
+	kind, name := Kind(in.Byte()), string(in.Take(uint64(in.Len())))
 	if kind < Counter || kind > Summary {
-		return errUnit
+		in.Fail()
+		return
 	}
 	t := s.totals
 	t.mu.Lock()
@@ -209,7 +217,9 @@ func (s *sharing) applyClaim(kind Kind, name string, at time.Time) error {
 	if err == nil {
 		f.asked = at.Unix()
 	}
-	return err
+	if own != nil {
+		own.err = err
+	}
 }
 
 // applyExpire forgets totals to which nothing was added since they were found idle,
@@ -247,7 +257,12 @@ func (s *sharing) applyExpire(in *reader, at time.Time) {
 // by itself.
 func (s *sharing) applyCommit(in *reader, own *sent, did time.Time) {
 	p, readings, births := s.readCommit(in)
-	if in.Err() != nil {
+	for i, born := range births {
+		if to := s.totals.byBirth[born]; to != nil && to.family.kind != readings[i].Output.Kind {
+			in.Fail()
+		}
+	}
+	if in.End() != nil {
 		return
 	}
 	if slices.ContainsFunc(births, func(born uint64) bool { return born != 0 && s.totals.byBirth[born] == nil }) {

@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -204,5 +205,47 @@ func TestSharedScraperSeesZeroOnce(t *testing.T) {
 			}
 		}
 		g.saved(t)
+	}
+}
+
+// TestUnreadCommands has a guard say what no counters can read: it is told so, nothing of
+// it is done on any guard, and all know the same afterwards.
+func TestUnreadCommands(t *testing.T) {
+	redis := redistest.Start(t)
+	a, b := newSharer(t, shared.Config{URL: redis.URL()}), newSharer(t, shared.Config{URL: redis.URL()})
+	r := rand.New(rand.NewPCG(7, 8))
+	for at := range 5 {
+		if err := a.book.shared.door.Do(t.Context(), randomCommit(a.book.shared, r, 3*at+1), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := a.saved(t)
+	whole := randomCommit(a.book.shared, r, 10)
+	group := appendIdentity(nil, Identity{1, 2})
+	for _, tc := range []struct {
+		name string
+		body []byte
+	}{
+		{"nothing", []byte{}},
+		{"an unknown command", []byte{0xff, 1, 2}},
+		{"half a push", whole[:len(whole)/2]},
+		{"more than a push", append(slices.Clone(whole), 0)},
+		{"half a group to forget", append([]byte{cmdForget}, group[:8]...)},
+		{"more than a group to forget", slices.Concat([]byte{cmdForget}, group, []byte{0})},
+		{"a lost push without its print", append([]byte{cmdLost}, group...)},
+		{"a family of no kind", []byte{cmdClaim, 0, 'x'}},
+		{"half of what is idle", []byte{cmdExpire, 3, 1, 1}},
+		{"a scraper without a birth", []byte{cmdShown}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if err := a.book.shared.door.Do(t.Context(), tc.body, nil); !errors.Is(err, errUnit) {
+				t.Errorf("Do: %v, want %v", err, errUnit)
+			}
+			for _, s := range []*sharer{a, b} {
+				if s.saved(t) != before {
+					t.Error("it was done in part")
+				}
+			}
+		})
 	}
 }

@@ -154,16 +154,14 @@ type read struct {
 	repeats bool
 }
 
-// head reads where the claim is to.
-func (r *reader) head(c *read) {
+func (r *reader) claim() (c read) {
 	flags := r.Byte()
 	c.Folds, c.Totals, c.Sweep, c.Evict = flags&claimFolds != 0, flags&claimTotals != 0, flags&claimSweep != 0, flags&claimEvict != 0
 	c.repeats, c.done = flags&claimRepeats != 0, Outcome(flags>>claimDone)
+	if c.done > Unknown {
+		r.Fail()
+	}
 	c.Group = wire.KeyOf(r.Text())
-}
-
-func (r *reader) claim() (c read) {
-	r.head(&c)
 	for b := r.Byte(); b != 0; b = r.Byte() {
 		c.Method += string(rune(b))
 	}

@@ -196,7 +196,7 @@ func (b *Book) tellSettled(id grantID, o Outcome) {
 type room struct{ *Book }
 
 // Apply is part of shared.Room.
-func (r room) Apply(e shared.Entry) {
+func (r room) Apply(e shared.Entry) error {
 	b := r.Book
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -206,9 +206,15 @@ func (r room) Apply(e shared.Entry) {
 	case cmdAdmit:
 		b.applyAdmit(&in, e)
 	case cmdSettle:
-		b.applySettle(grantID{e.Guard, in.Uvarint()}, Outcome(in.Byte()))
+		if id, o := (grantID{e.Guard, in.Uvarint()}), Outcome(in.Byte()); o < Applied || o > Unknown {
+			in.Fail()
+		} else if in.End() == nil {
+			b.applySettle(id, o)
+		}
 	case cmdBegin:
-		b.shared.loads[grantID{e.Guard, in.Uvarint()}] = &loading{wipes: b.wipes, settled: map[string]*since{}}
+		if id := (grantID{e.Guard, in.Uvarint()}); in.End() == nil {
+			b.shared.loads[id] = &loading{wipes: b.wipes, settled: map[string]*since{}}
+		}
 	case cmdListed:
 		b.applyListed(&in, grantID{e.Guard, in.Uvarint()})
 	case cmdListedEnd:
@@ -220,24 +226,27 @@ func (r room) Apply(e shared.Entry) {
 		b.applyTerms(&in)
 	case cmdTurnTotals:
 		b.turnTotals(toSecond(b.clock.last))
+	default:
+		in.Fail()
 	}
+	return in.End()
 }
 
+// applyAdmit decides a claim, or has it wait for its group.
 func (b *Book) applyAdmit(in *reader, e shared.Entry) {
 	a := &ask{id: grantID{e.Guard, in.Uvarint()}}
 	a.until = e.At.Add(time.Duration(in.Varint()))
 	if !e.Did.IsZero() {
 		a.until = e.Did
 	}
-	a.claim = in.Take(uint64(in.Len()))
 	a.own, _ = e.Own.(*answer)
-	var c read
-	head := newReader(a.claim)
-	head.head(&c)
-	if head.Err() != nil {
-		b.reply(a.id, a.own, nil, head.Err())
+	written := *in
+	c := in.claim()
+	if err := in.End(); err != nil {
+		b.reply(a.id, a.own, nil, err)
 		return
 	}
+	a.claim = written.Take(uint64(written.Len()))
 	g := findIn(b.table(c.Totals), c.Group)
 	if g == nil {
 		g = b.insert(c.Group, c.Totals)
@@ -247,7 +256,7 @@ func (b *Book) applyAdmit(in *reader, e shared.Entry) {
 	}
 	switch {
 	case g.turn.held == nil:
-		if !b.ruleAsk(g, a) {
+		if !b.ruleAsk(g, a, &c) {
 			b.handOver(g)
 		}
 	case b.wait <= 0 && c.done == 0:
@@ -258,19 +267,16 @@ func (b *Book) applyAdmit(in *reader, e shared.Entry) {
 }
 
 // ruleAsk decides a claim whose group is free, and reports whether it holds it now.
-func (b *Book) ruleAsk(g *group, a *ask) bool {
-	in := newReader(a.claim)
-	c := in.claim()
-	err := in.Err()
-	if err == nil && c.done != 0 {
-		b.redo(g, a, &c)
+func (b *Book) ruleAsk(g *group, a *ask, c *read) bool {
+	if c.done != 0 {
+		b.redo(g, a, c)
 		return false
 	}
 	d := drafts.Get().(*draft)
 	grant := &Grant{book: b, group: g, raw: c.by, draft: d, id: a.id}
+	var err error
 	switch {
-	case err != nil:
-	case c.repeats && !d.recall(b, g, &c):
+	case c.repeats && !d.recall(b, g, c):
 		err = errStale
 	case !c.repeats:
 		err = d.fill(b, &c.Claim)
@@ -308,7 +314,13 @@ func (b *Book) handOver(g *group) {
 		g.turn.waiting = g.turn.waiting[1:]
 		if a.until.Before(b.clock.last) && !a.done() {
 			b.reply(a.id, a.own, nil, ErrBusy)
-		} else if b.ruleAsk(g, a) {
+			continue
+		}
+		in := newReader(a.claim)
+		c := in.claim()
+		if err := in.End(); err != nil { // of a snapshot that is not as it was written
+			b.reply(a.id, a.own, nil, err)
+		} else if b.ruleAsk(g, a, &c) {
 			return
 		}
 	}

@@ -305,3 +305,47 @@ func TestSharedLoad(t *testing.T) {
 		t.Errorf("%d groups are left", a.book.Len())
 	}
 }
+
+// TestUnreadCommands has a guard say what no ledger can read: it is told so, nothing of
+// it is done on any guard, and all know the same afterwards.
+func TestUnreadCommands(t *testing.T) {
+	redis := redistest.Start(t)
+	a, b := newSharer(t, shared.Config{URL: redis.URL()}, time.Minute), newSharer(t, shared.Config{URL: redis.URL()}, time.Minute)
+	r := rand.New(rand.NewPCG(7, 8))
+	grant, err := a.book.Admit(t.Context(), randomClaim(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := command(a.book, randomClaim(r), 77)
+	for _, tc := range []struct {
+		name string
+		body []byte
+	}{
+		{"nothing", []byte{}},
+		{"an unknown command", []byte{0xff, 1, 2}},
+		{"half a claim", whole[:len(whole)/2]},
+		{"more than a claim", append(slices.Clone(whole), 0)},
+		{"an end without an outcome", []byte{cmdSettle, byte(grant.id.n)}},
+		{"an end with an outcome that there is not", []byte{cmdSettle, byte(grant.id.n), byte(Unknown) + 1}},
+		{"more than an end", []byte{cmdSettle, byte(grant.id.n), byte(Applied), 0}},
+		{"half the terms of a job", []byte{cmdTerms, 0, 1, 'j', 2}},
+		{"a listing that begins twice", []byte{cmdBegin, 1, 1}},
+		{"half an end of a listing", []byte{cmdListedEnd, 1, 9}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if err := a.book.shared.door.Do(t.Context(), tc.body, nil); !errors.Is(err, errRecord) {
+				t.Errorf("Do: %v, want %v", err, errRecord)
+			}
+			if a.saved(t) != b.saved(t) {
+				t.Error("they know other things")
+			}
+			if s := a.book.shared; len(s.grants) != 1 || len(s.loads) != 0 || a.book.Len() != 0 {
+				t.Errorf("%d grants, %d listings and %d groups, want one grant of a group to be", len(s.grants), len(s.loads), a.book.Len())
+			}
+		})
+	}
+	grant.Settle(Applied)
+	if a.saved(t) != b.saved(t) || len(b.book.shared.grants) != 0 {
+		t.Error("they know other things, or the claim has not ended")
+	}
+}

@@ -31,14 +31,14 @@ var errState = errors.New("what the guards share is damaged, or of a newer versi
 
 // Join takes the guard to where the others are, and then sends and applies until
 // ctx ends. It calls joined once, when the first is done; an error before is why it
-// cannot.
+// cannot, and one afterwards, ErrVersion, why it can no longer: nobody is answered then.
 func (l *Log) Join(ctx context.Context, joined func()) error {
 	if err := l.load(ctx); err != nil {
 		return err
 	}
 	l.post(beat)
 	if err := l.cycle(ctx); err != nil {
-		return err
+		return l.leave(err)
 	}
 	l.joined.Store(true)
 	joined()
@@ -50,7 +50,9 @@ func (l *Log) Join(ctx context.Context, joined func()) error {
 		}
 		l.answerReunion()
 		if err := l.cycle(ctx); err != nil {
-			l.recover(ctx, err)
+			if err := l.recover(ctx, err); err != nil {
+				return l.leave(err)
+			}
 			continue
 		}
 		l.saveIfDue(ctx)
@@ -120,7 +122,7 @@ func (l *Log) cycle(ctx context.Context) error {
 			l.batch++
 		}
 	}
-	body := pack(l.flying)
+	body := seal(l.cfg.Version, pack(l.flying))
 	sent := len(body) > 0
 	for more := true; more; {
 		begun := time.Now()
@@ -145,8 +147,8 @@ func (l *Log) cycle(ctx context.Context) error {
 			return errLost
 		}
 		body = nil
-		for i := range n.entries {
-			l.apply(&n.entries[i])
+		if err := l.take(n.entries); err != nil {
+			return err
 		}
 		more = l.place.seq < n.seq
 	}
@@ -169,8 +171,8 @@ func pack(batch []*command) []byte {
 	return out
 }
 
-// apply carries out a batch that has its place.
-func (l *Log) apply(e *entry) {
+// apply carries out a batch that has its place, if it is whole.
+func (l *Log) apply(e *entry, version string, commands []byte, whole bool) error {
 	name, number, _ := strings.Cut(e.mark, ":")
 	guard := Guard(name)
 	batch, _ := strconv.ParseUint(number, 10, 64)
@@ -180,47 +182,84 @@ func (l *Log) apply(e *entry) {
 		l.left(left, at)
 		l.reunion.miss(left, at)
 	}
-	l.members.hear(guard, batch, at)
-	var own []*command
-	if guard == l.guard && batch == l.batch {
-		own = l.flying
+	if l.members.hear(guard, batch, at, version) {
+		l.meet(guard, version)
 	}
-	in := state.NewReader([]byte(e.body), errState)
-	for in.Len() > 0 {
-		room, body := in.Byte(), in.Take(in.Uvarint())
-		var mine *command
-		for mine == nil && len(own) > 0 {
-			if c := own[0]; c.room != 0 || c.body != nil {
-				mine = c
-			}
-			own = own[1:]
-		}
-		l.carryOut(guard, at, room, body, mine)
+	mine, err := guard == l.guard && batch == l.batch, error(nil)
+	if whole {
+		err = l.carryOutAll(guard, at, commands, mine)
+	} else {
+		err = l.damaged(guard, mine)
+	}
+	if err != nil {
+		return err
 	}
 	l.place.seq, l.place.mark = e.seq, e.mark
 	l.unsaved += len(e.body)
 	l.counts.applied(len(e.body))
-	l.reunite(at)
+	if err := l.reunite(at); err != nil {
+		return err
+	}
 	l.standing()
-	if guard == l.guard && batch == l.batch {
+	if mine && whole {
+		l.resent = 0
 		l.landed()
 	}
+	return nil
 }
 
-func (l *Log) carryOut(guard Guard, at time.Time, room byte, body []byte, mine *command) {
+// carryOutAll carries out the commands of a batch; those of this guard's own have their
+// commands, in the same order.
+func (l *Log) carryOutAll(guard Guard, at time.Time, commands []byte, own bool) error {
+	var flying []*command
+	if own {
+		flying = l.flying
+	}
+	in := state.NewReader(commands, errCommand)
+	for in.Len() > 0 {
+		room, body := in.Byte(), in.Take(in.Uvarint())
+		var mine *command
+		for mine == nil && len(flying) > 0 {
+			if c := flying[0]; c.room != 0 || c.body != nil {
+				mine = c
+			}
+			flying = flying[1:]
+		}
+		err := in.Err()
+		if err == nil {
+			err = l.carryOut(guard, at, room, body, mine)
+		}
+		if err == nil {
+			continue
+		}
+		if mine != nil {
+			mine.err = err
+		}
+		if err := l.skip(guard, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Log) carryOut(guard Guard, at time.Time, room byte, body []byte, mine *command) error {
 	switch {
+	case room == 0 && len(body) == 1 && body[0] == beat:
 	case room == 0 && len(body) == 1 && body[0] == farewell:
 		l.members.remove(guard)
 		l.left(guard, at)
 	case room == 0 && len(body) > 0 && body[0] == handIn:
-		l.takeIn(guard, at, body[1:], mine)
+		return l.takeIn(guard, at, body[1:], mine)
 	case room > 0 && int(room) <= len(l.rooms):
 		e := Entry{Guard: guard, At: at, Body: body}
 		if mine != nil {
 			e.Own = mine.own
 		}
-		l.rooms[room-1].Apply(e)
+		return l.rooms[room-1].Apply(e)
+	default:
+		return errCommand
 	}
+	return nil
 }
 
 func (l *Log) left(guard Guard, at time.Time) {
@@ -233,8 +272,9 @@ func (l *Log) left(guard Guard, at time.Time) {
 	}
 }
 
-// standing notes who leads.
+// standing notes who leads, and of how many versions the guards are.
 func (l *Log) standing() {
+	l.versions.Store(int32(l.members.versions()))
 	l.guards.Store(int32(len(l.members.list)))
 	l.leads.Store(len(l.members.list) > 0 && l.members.list[0].guard == l.guard)
 	for i, m := range l.members.list {
@@ -251,24 +291,28 @@ func (l *Log) landed() {
 	l.flying = nil
 	l.mu.Unlock()
 	for _, c := range batch {
-		c.end(nil)
+		c.end(c.err)
 	}
 }
 
-// recover goes on after a round trip that failed.
-func (l *Log) recover(ctx context.Context, err error) {
+// recover goes on after a round trip that failed. An error says that the guard cannot.
+func (l *Log) recover(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return
+		return nil
+	}
+	if errors.Is(err, ErrVersion) {
+		return err
 	}
 	l.goAway(err)
 	for wait := firstAgain; ctx.Err() == nil; wait = min(2*wait, lastAgain) {
 		l.abandon(ErrAway)
 		l.giveUp()
-		if err = l.rejoin(ctx, err); err == nil {
-			return
+		if err = l.rejoin(ctx, err); err == nil || errors.Is(err, ErrVersion) {
+			return err
 		}
 		sleep(ctx, wait)
 	}
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) {

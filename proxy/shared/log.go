@@ -39,8 +39,9 @@ type Entry struct {
 // it makes of the same commands must be the same everywhere. Its methods are called
 // one at a time.
 type Room interface {
-	// Apply carries out a command.
-	Apply(e Entry)
+	// Apply carries out a command. An error says that it cannot read it, wholly or in
+	// part; what it did nonetheless must be the same everywhere, too.
+	Apply(e Entry) error
 	// Leave ends what a guard has begun that has left.
 	Leave(guard Guard, at time.Time)
 	// Save appends all there is.
@@ -71,6 +72,9 @@ type Config struct {
 	// SnapshotAfter is after how many bytes of commands the rooms are written down. 0
 	// is 32 MiB.
 	SnapshotAfter int
+	// Version is that of this guard's program: one that says what guards of another
+	// version cannot read ends their part, see ErrVersion. Empty is "unknown".
+	Version string
 	// Logger is told what an operator should know. Nil is told nothing.
 	Logger *slog.Logger
 }
@@ -95,6 +99,8 @@ type Log struct {
 	joined atomic.Bool
 	counts counts
 
+	versions atomic.Int32 // of the guards that are there, as far as they have said
+
 	mu     sync.Mutex
 	queue  []*command
 	closed bool
@@ -111,6 +117,11 @@ type Log struct {
 	batch   uint64     // its number
 	unsaved int        // bytes of commands since the snapshot
 	buried  []string   // guards that have left since
+
+	doubted    uint64 // the place of an entry that was asked for once more
+	resent     int    // how often in turn the Redis had a batch of this guard otherwise
+	complained time.Time
+	unsaid     int // what could not be read since
 }
 
 // place is how far a guard has come.
@@ -142,7 +153,7 @@ func (c *command) end(err error) {
 func Open(ctx context.Context, cfg Config) (*Log, error) {
 	cfg.Fleet, cfg.Timeout = cmp.Or(cfg.Fleet, "pushguard"), cmp.Or(cfg.Timeout, time.Second)
 	cfg.Lease, cfg.SnapshotAfter = cmp.Or(cfg.Lease, 10*time.Second), cmp.Or(cfg.SnapshotAfter, 32<<20)
-	cfg.OutageBytes = cmp.Or(cfg.OutageBytes, 64<<20)
+	cfg.OutageBytes, cfg.Version = cmp.Or(cfg.OutageBytes, 64<<20), cmp.Or(cfg.Version, "unknown")
 	name := make([]byte, 8)
 	_, _ = rand.Read(name) // never fails
 	l := &Log{cfg: cfg, logger: cfg.Logger, guard: Guard(hex.EncodeToString(name)), started: time.Now(), wake: make(chan struct{}, 1), counts: newCounts()}
@@ -202,6 +213,7 @@ func (d *Door) Now() time.Time { return d.log.Now() }
 
 // Do puts a command into the order and returns once this guard has applied it. An
 // error, which is ErrAway or that of ctx, says that it was not by now; it may be yet.
+// One of Room.Apply says that it never will.
 func (d *Door) Do(ctx context.Context, body []byte, own any) error {
 	return d.log.do(ctx, &command{room: d.room, body: body, own: own, done: make(chan struct{})})
 }
@@ -215,8 +227,8 @@ func (d *Door) Post(body []byte, own any) Posted {
 }
 
 // Keep is Post, and returns once this guard has applied the command. An error says
-// that it waits still: it is not given up while this guard lives. Of a guard that goes
-// on by itself, later says so instead.
+// that it waits still: it is not given up while this guard lives, unless it is that of
+// Room.Apply. Of a guard that goes on by itself, later says so instead.
 func (d *Door) Keep(ctx context.Context, body []byte, own any) (later bool, err error) {
 	c := &command{room: d.room, body: body, own: own, posted: true, done: make(chan struct{})}
 	if !d.log.enqueue(c) {

@@ -1,6 +1,7 @@
 package shared_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"github.com/pushguard/pushguard/proxy/shared/redistest"
 )
 
+var errUnread = errors.New("nobody can read that")
+
 // list is a room that keeps what it is told, in order.
 type list struct {
 	mu   sync.Mutex
@@ -19,13 +22,18 @@ type list struct {
 	left []shared.Guard
 }
 
-func (l *list) Apply(e shared.Entry) {
+// Apply cannot read what begins with a question mark.
+func (l *list) Apply(e shared.Entry) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if strings.HasPrefix(string(e.Body), "?") {
+		return errUnread
+	}
 	l.said = append(l.said, string(e.Body))
 	if own, ok := e.Own.(*int); ok {
 		*own = len(l.said)
 	}
+	return nil
 }
 
 func (l *list) Leave(g shared.Guard, _ time.Time) {

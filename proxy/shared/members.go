@@ -2,6 +2,7 @@ package shared
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/pushguard/pushguard/proxy/state"
@@ -17,17 +18,46 @@ type member struct {
 	guard Guard
 	batch uint64    // the number of its last
 	heard time.Time // when that had its place
+	// version is that of its program, as it said last; not restored, so "" at first.
+	version string
 }
 
-// hear notes that a guard was heard of.
-func (m *members) hear(guard Guard, batch uint64, at time.Time) {
-	for i := range m.list {
-		if m.list[i].guard == guard {
-			m.list[i].batch, m.list[i].heard = batch, at
-			return
+// hear notes that a guard was heard of, and reports whether its version is news. No
+// version is one that could not be read.
+func (m *members) hear(guard Guard, batch uint64, at time.Time, version string) (news bool) {
+	i := slices.IndexFunc(m.list, func(one member) bool { return one.guard == guard })
+	if i < 0 {
+		i = len(m.list)
+		m.list = append(m.list, member{guard: guard})
+	}
+	one := &m.list[i]
+	one.batch, one.heard = batch, at
+	if version == "" || version == one.version {
+		return false
+	}
+	one.version = version
+	return true
+}
+
+// versionOf is the version of a guard; "" if it is not known.
+func (m *members) versionOf(guard Guard) string {
+	for _, one := range m.list {
+		if one.guard == guard {
+			return one.version
 		}
 	}
-	m.list = append(m.list, member{guard, batch, at})
+	return ""
+}
+
+// versions is of how many versions the guards are that have said theirs.
+func (m *members) versions() int {
+	seen := map[string]struct{}{}
+	for _, one := range m.list {
+		if one.version != "" {
+			seen[one.version] = struct{}{}
+		}
+	}
+	return len(seen)
 }
 
 // gone takes out those that were not heard of since a time, and returns them.
@@ -78,7 +108,7 @@ func (m *members) save(dst []byte) []byte {
 func (m *members) restore(in *state.Reader) {
 	m.list = nil
 	for range in.Count(3) {
-		m.list = append(m.list, member{Guard(in.Text()), in.Uvarint(), time.UnixMicro(in.Varint())})
+		m.list = append(m.list, member{guard: Guard(in.Text()), batch: in.Uvarint(), heard: time.UnixMicro(in.Varint())})
 	}
 }
 

@@ -11,13 +11,21 @@ type counts struct {
 	trips                    prometheus.Histogram
 	failures, epochs, writes prometheus.Counter
 	bytes, handed            prometheus.Counter
+	unreadable               *prometheus.CounterVec
 }
 
 func newCounts() counts {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "pushguard_shared_" + name, Help: help})
 	}
+	unreadable := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pushguard_shared_unreadable_total",
+		Help: "What guards said that this one could not read, by reason. damaged: the Redis has it otherwise than it was written; no guard carries it out, and its guard says it again. unknown: no guard of this version knows it, and none carries it out.",
+	}, []string{"reason"})
+	unreadable.WithLabelValues("damaged")
+	unreadable.WithLabelValues("unknown")
 	return counts{
+		unreadable: unreadable,
 		trips: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "pushguard_shared_round_trip_seconds", Help: "How long the Redis that the guards share takes for a batch of commands.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1},
@@ -48,11 +56,12 @@ func (l *Log) Collectors() []prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "pushguard_shared_" + name, Help: help}, value)
 	}
 	return []prometheus.Collector{
-		l.counts.trips, l.counts.failures, l.counts.epochs, l.counts.writes, l.counts.bytes, l.counts.handed,
+		l.counts.trips, l.counts.failures, l.counts.epochs, l.counts.writes, l.counts.bytes, l.counts.handed, l.counts.unreadable,
 		gauge("up", "Whether the Redis that the guards share answers.", func() float64 { return number(!l.Away()) }),
 		gauge("alone", "Whether this guard goes on by itself, within its share of each budget, since the Redis does not answer (--state.on-outage=degrade).", func() float64 { return number(l.Alone()) }),
 		gauge("outage_bytes", "Commands that this guard carried out by itself and has not handed in yet, in bytes. At --state.outage-limit pushes are answered 503.", func() float64 { return float64(l.outage.bytes.Load()) }),
 		gauge("guards", "Guards of the fleet, as far as this one knows.", func() float64 { return float64(l.Guards()) }),
+		gauge("versions", "Versions of pushguard that the guards of the fleet are of: 1, but during an upgrade.", func() float64 { return float64(l.versions.Load()) }),
 		gauge("leads", "Whether this guard does what one of the fleet is to do: sweep, and list the Pushgateway on schedule.", func() float64 { return number(l.Leads()) }),
 	}
 }

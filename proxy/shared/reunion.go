@@ -66,7 +66,7 @@ func (r *reunion) over(at time.Time) bool {
 }
 
 // takeIn takes what a guard hands in.
-func (l *Log) takeIn(guard Guard, at time.Time, parts []byte, mine *command) {
+func (l *Log) takeIn(guard Guard, at time.Time, parts []byte, mine *command) error {
 	r := &l.reunion
 	if r.begun == 0 {
 		r.begin(at, l.members.list, l.cfg.Lease)
@@ -79,9 +79,9 @@ func (l *Log) takeIn(guard Guard, at time.Time, parts []byte, mine *command) {
 		if guard == l.guard && l.finals > 0 {
 			l.finals--
 		}
-		return
+		return nil
 	}
-	in := state.NewReader(parts, errState)
+	in := state.NewReader(parts, errCommand)
 	for i := 0; in.Len() > 0; i++ {
 		h := handed{guard: guard, room: in.Byte(), did: in.Varint(), body: in.Take(in.Uvarint())}
 		if mine != nil && i < len(mine.parts) {
@@ -91,13 +91,14 @@ func (l *Log) takeIn(guard Guard, at time.Time, parts []byte, mine *command) {
 			r.handed = append(r.handed, h)
 		}
 	}
+	return in.Err()
 }
 
 // reunite carries out what was handed in once that is all.
-func (l *Log) reunite(at time.Time) {
+func (l *Log) reunite(at time.Time) error {
 	r := &l.reunion
 	if r.begun == 0 || !r.over(at) {
-		return
+		return nil
 	}
 	all := r.handed
 	slices.SortStableFunc(all, func(x, y handed) int {
@@ -106,13 +107,21 @@ func (l *Log) reunite(at time.Time) {
 	*r = reunion{}
 	for i := range all {
 		h := &all[i]
+		err := errCommand
 		if h.room > 0 && int(h.room) <= len(l.rooms) {
-			l.rooms[h.room-1].Apply(Entry{Guard: h.guard, At: at, Body: h.body, Own: h.own, Did: time.UnixMicro(min(h.did, at.UnixMicro()))})
+			err = l.rooms[h.room-1].Apply(Entry{Guard: h.guard, At: at, Body: h.body, Own: h.own, Did: time.UnixMicro(min(h.did, at.UnixMicro()))})
+		}
+		if err == nil {
+			continue
+		}
+		if err := l.skip(h.guard, err); err != nil {
+			return err
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.hold = l.finals > 0
+	return nil
 }
 
 // answerReunion has a guard that was not by itself say so to those that were, and

@@ -20,7 +20,7 @@ var scripts embed.FS
 
 const (
 	// format is of what is in Redis. Guards of another one cannot take part.
-	format = "2"
+	format = "3"
 	// lifetime is how long the keys outlive the last guard.
 	lifetime = 7 * 24 * time.Hour
 	// chunk is how much of a snapshot is in one key.
@@ -156,7 +156,7 @@ func (s *store) head(ctx context.Context) (head, bool, error) {
 		return head{}, false, err
 	}
 	if got := fields["format"]; got != format {
-		return head{}, false, fmt.Errorf("the Redis keeps what guards of another version share (format %.20q, want %q): all guards of a fleet are of one version", got, format)
+		return head{}, false, fmt.Errorf("%w: the Redis keeps format %.20q of what they share, and this one wants %q", ErrVersion, got, format)
 	}
 	number := func(name string) uint64 {
 		n, parsed := strconv.ParseUint(fields[name], 10, 64)

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -15,6 +16,9 @@ type Link struct {
 	mu    sync.Mutex
 	cut   bool
 	conns map[net.Conn]struct{}
+	from  []byte // is changed into, so often
+	into  []byte
+	times int
 }
 
 // NewLink makes a way to the Redis.
@@ -50,6 +54,32 @@ func (l *Link) Mend() {
 	l.cut = false
 }
 
+// Change has the Redis read one text instead of another of the same length, so often.
+func (l *Link) Change(from, into string, times int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.from, l.into, l.times = []byte(from), []byte(into), times
+}
+
+// changed is what the Redis is to read of what a guard wrote.
+func (l *Link) changed(p []byte) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.times > 0 && bytes.Contains(p, l.from) {
+		l.times--
+		return bytes.Replace(p, l.from, l.into, 1)
+	}
+	return p
+}
+
+// toRedis writes what comes of a guard to the Redis.
+type toRedis struct {
+	link *Link
+	conn net.Conn
+}
+
+func (w toRedis) Write(p []byte) (int, error) { return w.conn.Write(w.link.changed(p)) }
+
 func (l *Link) serve() {
 	for {
 		from, err := l.listener.Accept()
@@ -61,9 +91,12 @@ func (l *Link) serve() {
 			_ = from.Close()
 			continue
 		}
-		for _, way := range [][2]net.Conn{{from, to}, {to, from}} {
+		for _, way := range []struct {
+			to   io.Writer
+			from io.Reader
+		}{{from, to}, {toRedis{l, to}, from}} {
 			go func() {
-				_, _ = io.Copy(way[0], way[1])
+				_, _ = io.Copy(way.to, struct{ io.Reader }{way.from})
 				l.drop(from, to)
 			}()
 		}
