@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/pushguard/pushguard/cmd/pushguard/e2e/exposition"
 )
 
 // page is the series of a /metrics with their values. Empty labels are none.
@@ -57,30 +58,9 @@ func readPage(ctx context.Context, url string) (page, error) {
 var errPage = errors.New("the page cannot be scraped")
 
 func parse(body []byte) (page, error) {
-	p, err := textparse.New(body, "text/plain", labels.NewSymbolTable(), textparse.ParserOptions{})
-	if err != nil {
-		return nil, err
-	}
 	shown := page{}
-	for {
-		entry, err := p.Next()
-		if errors.Is(err, io.EOF) {
-			return shown, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if entry != textparse.EntrySeries {
-			continue
-		}
-		var ls labels.Labels
-		p.Labels(&ls)
-		id := ls.WithoutEmpty().String()
-		if _, twice := shown[id]; twice {
-			return nil, fmt.Errorf("%s occurs twice", id)
-		}
-		_, _, shown[id] = p.Series()
-	}
+	err := exposition.Each(body, "text/plain", func(ls labels.Labels, value float64) { shown[ls.String()] = value })
+	return shown, err
 }
 
 // jobOf is the job of a series, empty if it has none.

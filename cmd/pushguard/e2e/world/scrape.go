@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,7 +12,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/textparse"
+
+	"github.com/pushguard/pushguard/cmd/pushguard/e2e/exposition"
 )
 
 const (
@@ -74,79 +74,17 @@ func (p *Process) scrape(t testing.TB, prefix, accept string) (Answer, error) {
 	return answer, nil
 }
 
-// ingest does with a scrape what Prometheus' scrape loop does up to the storage,
-// with the strictness of the name validation that was the only one before 3.0.
-// Prometheus drops a whole scrape on its first error.
+// ingest reads a scrape as Prometheus does, and takes an empty one for a fault.
 func ingest(body, contentType string) (Samples, error) {
-	p, err := textparse.New([]byte(body), contentType, labels.NewSymbolTable(), textparse.ParserOptions{
-		KeepClassicOnClassicAndNativeHistograms: true,
-	})
-	if err != nil {
-		return nil, err
-	}
 	samples := Samples{}
-	for {
-		entry, err := p.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		var value float64
-		switch entry {
-		case textparse.EntrySeries:
-			_, _, value = p.Series()
-		case textparse.EntryHistogram:
-			if value, err = nativeHistogram(p); err != nil {
-				return nil, err
-			}
-		default:
-			continue
-		}
-		if err := samples.add(p, value); err != nil {
-			return nil, err
-		}
+	err := exposition.Each([]byte(body), contentType, func(ls labels.Labels, value float64) {
+		name := ls.Get(model.MetricNameLabel)
+		samples[name+labels.NewBuilder(ls).Del(model.MetricNameLabel).Labels().String()] = value
+	})
+	if err == nil && len(samples) == 0 {
+		err = errors.New("it is empty")
 	}
-	if len(samples) == 0 {
-		return nil, errors.New("it is empty")
-	}
-	return samples, nil
-}
-
-func (s Samples) add(p textparse.Parser, value float64) error {
-	var ls labels.Labels
-	p.Labels(&ls)
-	if name, twice := ls.HasDuplicateLabelNames(); twice {
-		return fmt.Errorf("%s: label %s occurs twice", ls, name)
-	}
-	if !ls.Has(model.MetricNameLabel) {
-		return fmt.Errorf("%s: no metric name", ls)
-	}
-	if !ls.IsValid(model.LegacyValidation) {
-		return fmt.Errorf("%s: invalid labels", ls)
-	}
-	// To Prometheus an empty label is no label.
-	id := ls.Get(model.MetricNameLabel) + labels.NewBuilder(ls.WithoutEmpty()).Del(model.MetricNameLabel).Labels().String()
-	if _, twice := s[id]; twice {
-		return fmt.Errorf("%s: the series occurs twice", id)
-	}
-	s[id] = value
-	return nil
-}
-
-func nativeHistogram(p textparse.Parser) (float64, error) {
-	series, _, ints, floats := p.Histogram()
-	if ints != nil {
-		if err := ints.Validate(); err != nil {
-			return 0, fmt.Errorf("%s: %w", series, err)
-		}
-		return float64(ints.Count), nil
-	}
-	if err := floats.Validate(); err != nil {
-		return 0, fmt.Errorf("%s: %w", series, err)
-	}
-	return floats.Count, nil
+	return samples, err
 }
 
 // Names are the names of the series, sorted, each once.
