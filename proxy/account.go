@@ -27,15 +27,15 @@ func (g *Guard) account(ctx context.Context, v *passage, e *epoch, a Answer) {
 }
 
 // audited writes a push into the audit log, if it is to stand there, and returns by which
-// name the record is found where the push came to nothing and has one of its own: an
-// exemplar for whoever asks why.
+// name the record is found where the push came to nothing, or the newest one of a push
+// like it: an exemplar for whoever asks why.
 func (g *Guard) audited(v *passage, e *epoch, a Answer, outcome Outcome) (record string) {
 	if !g.cfg.AuditAll && outcome == Passed && v.said() == Passed {
 		return ""
 	}
 	r := g.record(v, e, a, outcome)
-	if alone := g.cfg.Audit.Write(r); alone && (outcome == Refused || outcome == Failed) {
-		return r.Time.UTC().Format(time.RFC3339Nano)
+	if told := g.cfg.Audit.Write(r); !told.IsZero() && (outcome == Refused || outcome == Failed) {
+		return told.UTC().Format(time.RFC3339Nano)
 	}
 	return ""
 }

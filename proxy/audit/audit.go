@@ -170,25 +170,43 @@ func (l *Log) Close() error {
 	return l.file.Close()
 }
 
-// Write writes a record. It does not fail: see New and Lost. It reports whether the
-// record stands in the log alone, not only counted by another's.
-func (l *Log) Write(r Record) (alone bool) {
-	if l == nil || l.folds(r) {
-		return false
+// Write writes a record. It does not fail: see New and Lost. It returns the time of the
+// record in the log that tells of it: its own, or where it is only counted, the newest of
+// its kind; zero if there is none.
+func (l *Log) Write(r Record) (told time.Time) {
+	if l == nil {
+		return time.Time{}
 	}
-	err := l.write(r.bounded())
-	l.tell(err)
-	return err == nil
+	r = r.bounded()
+	if told, counted := l.folds(r); counted {
+		return told
+	}
+	if !l.writeOf(r) {
+		return time.Time{}
+	}
+	return r.Time
 }
 
-// folds reports whether a record was counted instead.
-func (l *Log) folds(r Record) bool {
+// folds reports whether a record was counted instead, and the newest of its kind.
+func (l *Log) folds(r Record) (newest time.Time, counted bool) {
 	if l.folding == nil || !r.folds() {
-		return false
+		return time.Time{}, false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.folding.take(r.bounded(), l.now())
+	return l.folding.take(r, l.now())
+}
+
+// writeOf writes a record that may be of a kind, and reports whether it is in the log.
+func (l *Log) writeOf(r Record) bool {
+	err := l.write(r)
+	l.tell(err)
+	if err == nil && l.folding != nil && r.folds() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.folding.wrote(r)
+	}
+	return err == nil
 }
 
 // flush writes the records of what was counted.
@@ -200,7 +218,7 @@ func (l *Log) flush(all bool) {
 	due := l.folding.due(l.now(), all)
 	l.mu.Unlock()
 	for _, r := range due {
-		l.tell(l.write(r))
+		l.writeOf(r)
 	}
 }
 

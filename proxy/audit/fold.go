@@ -33,6 +33,7 @@ type folding struct {
 // folded are rejections of one kind, since the last record of it.
 type folded struct {
 	last    Record
+	newest  time.Time // record of the kind in the log; zero: there is none
 	first   time.Time
 	count   int
 	started time.Time
@@ -49,25 +50,32 @@ func (r Record) folds() bool {
 	return r.Client != "" && (r.Outcome == "refused" || r.Outcome == "failed" || r.Would == "refused")
 }
 
-// take counts a record and reports whether that is all there is to do; the first
-// of a kind is to be written.
-func (f *folding) take(r Record, now time.Time) bool {
+// take counts a record and reports whether that is all there is to do, and the time of
+// the newest record of its kind in the log; the first of a kind is to be written.
+func (f *folding) take(r Record, now time.Time) (newest time.Time, counted bool) {
 	k := kindOf(r)
 	if k.is(f, r) {
-		return true
+		return f.kinds[k].newest, true
 	}
 	various := f.clients[k.client] >= maxKindsOfClient
 	if various {
 		k = kind{client: k.client, outcome: k.outcome, would: k.would, status: k.status}
 		if k.is(f, r) {
-			return true
+			return time.Time{}, true // its record is of another kind
 		}
 	}
 	if len(f.kinds) < maxKinds {
 		f.kinds[k] = &folded{started: now, various: various}
 		f.clients[k.client]++
 	}
-	return false
+	return time.Time{}, false
+}
+
+// wrote notes that a record is in the log.
+func (f *folding) wrote(r Record) {
+	if known := f.kinds[kindOf(r)]; known != nil && !known.various && !r.Various {
+		known.newest = r.Time
+	}
 }
 
 // is counts a record of a kind that is known.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,63 @@ func TestATightLoopIsFolded(t *testing.T) {
 	l.flush(true)
 	if n := total(records()); n != 1003 {
 		t.Errorf("%d pushes in the log, want 1003", n)
+	}
+}
+
+// TestWriteTellsWhichRecord has a client refused twice a second for two minutes, for one
+// of two reasons: whatever Write says of a push is the time of a record in the log, of the
+// same reason, and not older than the counts that were written since.
+func TestWriteTellsWhichRecord(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	l, records := folder(t, &now)
+	ids := [2]string{"label_limit", "series_budget"}
+	for i := range 240 {
+		id := ids[i%2]
+		told := l.Write(Record{Time: now, Job: "load", Client: "192.0.2.7:1", Outcome: "refused", Status: 422, Findings: []finding.Finding{{ID: id}}})
+		at := slices.IndexFunc(records(), func(r Record) bool { return r.Time.Equal(told) })
+		if at < 0 || records()[at].Findings[0].ID != id {
+			t.Fatalf("push %d, %s, is told of by %v, which is record %d of %v", i, id, told, at, records())
+		}
+		if age := now.Sub(told); age > 2*foldFor {
+			t.Errorf("push %d is told of by a record of %v before", i, age)
+		}
+		now = now.Add(500 * time.Millisecond)
+		l.flush(false)
+	}
+	if n := len(records()); n > 2*14 {
+		t.Errorf("%d records of 240 pushes", n)
+	}
+}
+
+// TestWriteTellsOfNoRecord has nothing that could be found: of a record that stands for
+// various kinds, of one that could not be written, and of no log.
+func TestWriteTellsOfNoRecord(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	refusal := func(id int) Record {
+		return Record{Time: now, Job: "load", Client: "192.0.2.7:1", Outcome: "refused", Status: 422, Findings: []finding.Finding{{ID: fmt.Sprint("rule-", id)}}}
+	}
+	l, _ := folder(t, &now)
+	for i := range maxKindsOfClient + 1 {
+		if told := l.Write(refusal(i)); !told.Equal(now) {
+			t.Errorf("the first of kind %d is told of by %v", i, told)
+		}
+	}
+	now = now.Add(time.Second)
+	if told := l.Write(refusal(maxKindsOfClient + 5)); !told.IsZero() {
+		t.Errorf("one of various kinds is told of by %v", told)
+	}
+	full, _ := folder(t, &now)
+	full.onError = nil
+	if err := full.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if told := full.Write(refusal(1)); !told.IsZero() {
+			t.Errorf("one that could not be written is told of by %v", told)
+		}
+	}
+	if told := (*Log)(nil).Write(refusal(1)); !told.IsZero() {
+		t.Errorf("no log tells of %v", told)
 	}
 }
 
