@@ -5,9 +5,9 @@
 // A push has a [Place] from before its body is read to its answer. Its bytes count from
 // the start, so that bodies which come slowly hold memory and nothing else; its turn it
 // takes once the body is there. A turn that becomes free goes to the job with the fewest
-// of its pushes at work, among these to the one that has waited the longest: jobs which
-// the guard knows come before those it does not, and all of the latter share one line,
-// since their names cost nothing to invent.
+// of its pushes in flight, among these to the one whose last turn was the longest ago: jobs
+// which the guard knows come before those it does not, and all of the latter share one
+// line, since their names cost nothing to invent.
 //
 // With its turn a push gets a processor to work with, which it gives back where it waits
 // for others, by [Place.Rest]. So as many are worked on at once as there are processors,
@@ -54,7 +54,8 @@ const waitingShare = 64
 
 // Gate admits pushes. It is safe for concurrent use; a nil Gate admits everything.
 type Gate struct {
-	cfg Config
+	cfg    Config
+	others others
 
 	mu      sync.Mutex
 	lines   lines

@@ -136,6 +136,9 @@ func TestALoadThatDoesNotEnd(t *testing.T) {
 				t.Errorf("the burst was told %v", err)
 			default:
 			}
+			g.mu.Lock()
+			second.since = time.Now() // as if it had come with the other
+			g.mu.Unlock()
 			first.Leave()
 			if err := <-told; err != nil {
 				t.Error(err)
@@ -196,8 +199,8 @@ func TestLate(t *testing.T) {
 		{"a burst", 2 * soon, 2 * soon, time.Hour, 0},
 		{"others come still", 2 * soon, 0, time.Hour, Waited},
 		{"and it came as they do", soon / 2, 0, time.Hour, 0},
-		{"none came for as long", 2 * soon, 2 * soon, 0, 0},
-		{"one was shed, and others come", 2 * soon, soon / 2, 0, Waited},
+		{"one was shed", 2 * soon, 2 * soon, 0, Waited},
+		{"one was shed long ago", 2 * soon, 2 * soon, 2 * time.Minute, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := New(Config{InFlight: 1, Wait: time.Minute})
@@ -427,6 +430,33 @@ func TestKnownFirst(t *testing.T) {
 	empty(t, g)
 }
 
+// TestNowAndThenFirst has a job that pushes now and then go before one that always has a
+// push waiting, and came first.
+func TestNowAndThenFirst(t *testing.T) {
+	g := New(Config{InFlight: 1, Wait: time.Minute})
+	first, flood, small := enter(t, g, "flood", true, 0), enter(t, g, "flood", true, 0), enter(t, g, "small", true, 0)
+	between := enter(t, g, "between", true, 0)
+	<-begin(g, first)
+	late := begin(g, flood)
+	next := begin(g, between)
+	first.Leave()
+	<-next
+	soon := begin(g, small)
+	between.Leave()
+	if err := <-soon; err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-late:
+		t.Error("the flood came first")
+	default:
+	}
+	small.Leave()
+	<-late
+	flood.Leave()
+	empty(t, g)
+}
+
 // runs reports whether a push has its turn.
 func (g *Gate) runs(p *Place) bool {
 	g.mu.Lock()
@@ -493,8 +523,8 @@ func TestGate(t *testing.T) {
 					}
 				}
 				for _, l := range g.lines.all {
-					if waits := l.known && l.running == 0 && len(l.queue) > 0; waits != (l.idle != nil) {
-						t.Fatalf("line %q waits: %v, and is in the list: %v", l.name, waits, l.idle != nil)
+					if waits := l.known && l.running == 0 && len(l.queue) > 0; waits != (l.idle != 0) {
+						t.Fatalf("line %q waits: %v, and is in the list: %v", l.name, waits, l.idle != 0)
 					}
 				}
 			},

@@ -1,7 +1,7 @@
 package admission
 
 import (
-	"container/list"
+	"container/heap"
 	"slices"
 	"time"
 )
@@ -15,11 +15,11 @@ type line struct {
 	bytes   int64
 	served  uint64 // when a push of it got its turn last, in turns
 	queue   []*Place
-	empty   time.Time     // when nobody waited in it last
-	joined  time.Time     // when somebody came last to wait
-	hurried time.Time     // when somebody had waited for too long last
-	idle    *list.Element // in the list of its gate
-	since   time.Time     // when it came into that
+	empty   time.Time // when nobody waited in it last
+	joined  time.Time // when somebody came last to wait
+	hurried time.Time // when somebody had waited for too long last
+	idle    int       // where among the idle lines of its gate, from 1; 0 if it is none
+	since   time.Time // when it came to be one
 }
 
 // join has a push wait at the end of the line.
@@ -63,7 +63,7 @@ func (l *line) before(other *line) bool {
 // lines are those of a gate.
 type lines struct {
 	all  map[string]*line
-	idle list.List          // known lines that wait with no push at work, in that order
+	idle idleLines          // known lines that wait with no push in flight
 	busy map[*line]struct{} // known lines with pushes at work
 }
 
@@ -99,18 +99,50 @@ func (ls *lines) sort(l *line) {
 	}
 	waits := l.running == 0 && len(l.queue) > 0
 	switch {
-	case waits && l.idle == nil:
-		l.idle, l.since = ls.idle.PushBack(l), time.Now()
-	case !waits && l.idle != nil:
-		ls.idle.Remove(l.idle)
-		l.idle = nil
+	case waits && l.idle == 0:
+		l.since = time.Now()
+		heap.Push(&ls.idle, l)
+	case !waits && l.idle != 0:
+		heap.Remove(&ls.idle, l.idle-1)
 	}
+}
+
+// idleLines are a heap of those that wait for their turns, with no push in flight. First is
+// the one whose last turn was the longest ago: a job that pushes now and then does not
+// wait for one that always has a push there.
+type idleLines []*line
+
+// Len, Less, Swap, Push and Pop are those of heap.Interface.
+func (ls idleLines) Len() int { return len(ls) }
+
+func (ls idleLines) Less(i, j int) bool {
+	a, b := ls[i], ls[j]
+	return a.served < b.served || a.served == b.served && a.since.Before(b.since)
+}
+
+func (ls idleLines) Swap(i, j int) {
+	ls[i], ls[j] = ls[j], ls[i]
+	ls[i].idle, ls[j].idle = i+1, j+1
+}
+
+func (ls *idleLines) Push(l any) {
+	*ls = append(*ls, l.(*line))
+	(*ls)[len(*ls)-1].idle = len(*ls)
+}
+
+func (ls *idleLines) Pop() any {
+	end := len(*ls) - 1
+	l := (*ls)[end]
+	(*ls)[end] = nil
+	*ls = (*ls)[:end]
+	l.idle = 0
+	return l
 }
 
 // next is the line whose turn it is, while somebody waits.
 func (ls *lines) next() *line {
-	if first := ls.idle.Front(); first != nil {
-		return first.Value.(*line)
+	if len(ls.idle) > 0 {
+		return ls.idle[0]
 	}
 	var best *line
 	for l := range ls.busy {

@@ -30,11 +30,12 @@ func (g *Gate) standing(l *line, now time.Time) bool {
 
 func (g *Gate) soon() time.Duration { return max(1, g.cfg.Wait/hurry) }
 
-// late sheds all of a line who have waited for longer than who comes to it now would, as
-// others do, and reports whether there were such. While others come, they are to be served.
+// late sheds all of a line who have waited for longer than others of it do, while others
+// come or were shed, and reports whether there were such.
 func (g *Gate) late(l *line, now time.Time) bool {
 	newest := l.queue[len(l.queue)-1]
-	if !g.standing(l, now) || now.Sub(l.joined) > g.soon() || now.Sub(newest.since) <= g.soon() {
+	goesOn := now.Sub(l.joined) <= g.soon() || now.Sub(l.hurried) < g.cfg.Wait
+	if !g.standing(l, now) || !goesOn || now.Sub(newest.since) <= g.soon() {
 		return false
 	}
 	l.hurried = now

@@ -2,7 +2,6 @@ package admission
 
 import (
 	"context"
-	"runtime"
 	"time"
 )
 
@@ -42,15 +41,14 @@ func (p *Place) Start(ctx context.Context) error {
 	}
 	wait, err := p.start()
 	if err != nil || wait == 0 {
+		p.gate.others.let()
 		return err
 	}
 	patience := time.NewTimer(wait)
 	defer patience.Stop()
 	select {
 	case why := <-p.turn:
-		// Who leaves hands its processor straight to the one it wakes, and Go's scheduler
-		// looks after all others once in 61 times: they shall come to ask for their turns.
-		runtime.Gosched()
+		p.gate.others.let()
 		return p.told(why)
 	case <-ctx.Done():
 		return p.giveUp(ctx.Err())

@@ -1,6 +1,10 @@
 package admission
 
-import "time"
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+)
 
 // slice is for how long a push works, or twice that, before others that wait do so
 // beside it.
@@ -41,7 +45,7 @@ func (g *Gate) advance() {
 	for g.waiting > 0 && g.free() {
 		now := time.Now()
 		next := g.lines.next()
-		if next.idle == nil || now.Sub(next.since) <= g.cfg.Wait/promptly {
+		if next.idle == 0 || now.Sub(next.since) <= g.cfg.Wait/promptly {
 			g.prompt = now
 		}
 		if g.late(next, now) {
@@ -77,5 +81,19 @@ func (g *Gate) sliced() {
 	g.slicing = false
 	if g.waiting > 0 {
 		g.watch()
+	}
+}
+
+// others are the goroutines of pushes that have not asked for their turns yet, and of
+// answers. Go's scheduler hands a processor from one that ends to the one it wakes, and to
+// those that wait beside it, and looks after the network once in 61 times: where each of
+// them works for long, who comes later is not even heard, and cannot be preferred.
+type others struct{ last atomic.Int64 }
+
+// let lets others go first, if none did in the last millisecond.
+func (o *others) let() {
+	now, last := time.Now().UnixNano(), o.last.Load()
+	if now-last >= int64(time.Millisecond) && o.last.CompareAndSwap(last, now) {
+		runtime.Gosched()
 	}
 }

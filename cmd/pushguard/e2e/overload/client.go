@@ -41,7 +41,8 @@ type client struct {
 	url    string
 	bodies [][]byte
 	http   *http.Client
-	next   atomic.Int64
+	next   atomic.Int64 // body
+	sent   atomic.Int64 // pushes that were due
 }
 
 func newClient(url string, series int) *client {
@@ -137,7 +138,7 @@ func (c *client) send(ctx context.Context, k class, rate float64, d time.Duratio
 			break
 		}
 		time.Sleep(due - time.Since(begun))
-		job := k.job(c.next.Load())
+		job := k.job(c.sent.Add(1))
 		pushes.Go(func() {
 			sent := time.Now()
 			status := c.push(ctx, job)
