@@ -25,26 +25,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/server"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp): // which has been printed
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "explosion:", err)
-		stop()
-		os.Exit(1)
-	}
-}
+func main() { server.Main("explosion", run) }
 
 // options are what a command line says.
 type options struct {
