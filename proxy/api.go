@@ -44,8 +44,8 @@ type JobsView struct {
 
 // JobView is what one job holds and may hold.
 type JobView struct {
-	Job   string `json:"job"`
-	Entry string `json:"entry"`
+	Job   string `json:"job"`   // as the policy sees it
+	Entry string `json:"entry"` // that governs it: its pattern, or default
 	File  string `json:"file,omitempty"` // that the entry stands in
 	Line  int    `json:"line,omitempty"` // of the entry in it
 	Owner string `json:"owner,omitempty"`
@@ -60,10 +60,14 @@ type JobView struct {
 	// in force; of jobs in report alone.
 	Forecast *OutlookView `json:"forecast,omitempty"`
 
+	// Groups are how many it has, GroupsGranted how many it may; absent if nothing limits
+	// them.
 	Groups        int `json:"groups"`
 	GroupsGranted int `json:"groups_granted,omitempty"`
 
-	NewThisHour        int `json:"new_this_hour"` // series
+	// NewThisHour and NewThisDay are series that came new within the last hour and 24
+	// hours, with what it may bring; absent if nothing limits that.
+	NewThisHour        int `json:"new_this_hour"`
 	NewThisHourGranted int `json:"new_this_hour_granted,omitempty"`
 	NewThisDay         int `json:"new_this_day"`
 	NewThisDayGranted  int `json:"new_this_day_granted,omitempty"`

@@ -22,6 +22,7 @@ type UnmergeableError struct {
 	Reason string
 }
 
+// Error says that metrics cannot be merged, and why.
 func (e *UnmergeableError) Error() string { return "cannot merge: " + e.Reason }
 
 func unmergeable(format string, args ...any) error {
