@@ -44,8 +44,8 @@ type JobsView struct {
 
 // JobView is what one job holds and may hold.
 type JobView struct {
-	Job   string `json:"job"`   // as the policy sees it
-	Entry string `json:"entry"` // that governs it: its pattern, or default
+	Job   string `json:"job"`            // as the policy sees it
+	Entry string `json:"entry"`          // that governs it: its pattern, or default
 	File  string `json:"file,omitempty"` // that the entry stands in
 	Line  int    `json:"line,omitempty"` // of the entry in it
 	Owner string `json:"owner,omitempty"`
