@@ -28,7 +28,8 @@ jobs:
 `
 
 // TestConsole has a browser look at every page, below a route prefix: its filters, what
-// appears live, a phone's width, the dark, the keyboard, and axe-core's rules.
+// appears live, a policy with faults, markup that was pushed, a phone's width, the dark,
+// the keyboard, and axe-core's rules.
 func TestConsole(t *testing.T) {
 	t.Parallel()
 	world.Need(t, "/usr/bin/chromium-headless-shell")
@@ -36,8 +37,9 @@ func TestConsole(t *testing.T) {
 	script := world.Testdata("clients", "browser", "console.js")
 	world.Need(t, filepath.Join(filepath.Dir(script), "node_modules", "playwright-core"))
 	images := t.TempDir()
-	guard := world.Guard(t, world.GuardOptions{Policy: world.Write(t, "policy.yml", consolePolicy), Prefix: "/push"})
-	out, err := exec.CommandContext(t.Context(), "node", script, guard.URL, images).CombinedOutput()
+	file := world.Write(t, "policy.yml", consolePolicy)
+	guard := world.Guard(t, world.GuardOptions{Policy: file, Prefix: "/push", Flags: []string{"--web.enable-lifecycle"}})
+	out, err := exec.CommandContext(t.Context(), "node", script, guard.URL, images, file).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s\n%s", err, out, guard.Logs())
 	}

@@ -1,5 +1,6 @@
-// Looks at the console as people do: node console.js GUARD FOLDER. The guard is fresh;
-// its policy is that of TestConsole. Screenshots go into the folder.
+// Looks at the console as people do: node console.js GUARD FOLDER POLICY. The guard is
+// fresh, its policy is that of TestConsole in the file POLICY, which is read again by
+// POST /-/reload. Screenshots go into the folder.
 "use strict";
 
 const assert = require("node:assert");
@@ -8,7 +9,7 @@ const net = require("node:net");
 const path = require("node:path");
 const { chromium } = require("playwright-core");
 
-const [base, folder] = process.argv.slice(2);
+const [base, folder, policyFile] = process.argv.slice(2);
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const faults = [];
 const patience = 120_000; // milliseconds, for a machine with much else to do
@@ -29,7 +30,7 @@ async function fill() {
   }
   await push("checkout_export", Array.from({ length: 44 }, (_, i) => `queue_length{consumer="c${i}"} ${i}\n`).join(""));
   await push("forecast_train", Array.from({ length: 30 }, (_, i) => `loss{epoch="${i}",run_id="6f1c6c1e-0b1f-4c39-9d3a-0e5f6a1b2c3d"} 1\n`).join(""));
-  await push("<b>bold", 'rows{user="<img src=x onerror=document.title=1>"} 1\n');
+  await push("<b>bold", 'rows{user="<img src=x onerror=document.title=1>",run_id="<u>1"} 1\n');
   await push("a_long_name_".repeat(12), "rows 1\n");
   await push("billing_close", `x{${labels(20)}} 1\n`, 422);
   for (let i = 0; i < 110; i++) await push(`batch_${i}`, "duration_seconds 1\n");
@@ -47,7 +48,13 @@ async function open(context, at) {
   return page;
 }
 
-async function check(page, name, rules = { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }) {
+const allRules = { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] };
+const contrast = { runOnly: { type: "rule", values: ["color-contrast"] } };
+// The markup is the same in each look: all rules are asked of one, and of the dark its colours.
+const looks = [["", wide, allRules], ["-phone", phone, null], ["-dark", dark, contrast]];
+
+// check has no page wider than the window, and none with a serious finding of axe-core.
+async function check(page, name, rules = allRules) {
   const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert.ok(over <= 0, `${name} is ${over} pixels wider than the window`);
   if (!rules) return;
@@ -65,17 +72,40 @@ const pages = [
   ["overview", ""], ["jobs", "jobs"], ["job", "job?name=forecast_train"], ["audit", "audit"], ["explain", "explain"], ["policy", "policy#L3"],
 ];
 
-async function eachPage(browser) {
-  const contrast = { runOnly: { type: "rule", values: ["color-contrast"] } };
-  for (const [suffix, look, rules] of [["", wide], ["-phone", phone, null], ["-dark", dark, contrast]]) {
+// eachLook opens a page in the light, the dark and on a phone.
+async function eachLook(browser, name, at, before = async () => {}) {
+  for (const [suffix, look, rules] of looks) {
     const context = await browser.newContext(look);
-    for (const [name, at] of pages) {
-      const page = await open(context, at);
-      await check(page, name + suffix, rules);
-      await shot(page, name + suffix);
-      await page.close();
-    }
+    const page = await open(context, at);
+    await before(page);
+    await check(page, name + suffix, rules);
+    await shot(page, name + suffix);
     await context.close();
+  }
+}
+
+async function eachPage(browser) {
+  for (const [name, at] of pages) await eachLook(browser, name, at);
+  await eachLook(browser, "record", "audit?outcome=refused", async (page) => {
+    await page.locator("#records a").first().click();
+    await page.waitForURL(/record\?/);
+  });
+  await eachLook(browser, "explained", "explain", explainOne);
+}
+
+// sortsByEach clicks each heading twice: the column says so, and the rows turn round.
+async function sortsByEach(page) {
+  await page.goto(`${base}/guard/jobs?q=batch_10`);
+  for (const name of ["Owner", "Mode", "Series held", "Of granted", "New, hour", "New, day", "Refused, hour", "Last push", "Enforcing would"]) {
+    const heading = page.getByRole("columnheader", { name });
+    const seen = [];
+    for (let i = 0; i < 2; i++) {
+      const before = page.url();
+      await heading.getByRole("link").click();
+      await page.waitForURL((url) => url.href !== before);
+      seen.push(await heading.getAttribute("aria-sort"));
+    }
+    assert.deepStrictEqual(seen.sort(), ["ascending", "descending"], name);
   }
 }
 
@@ -104,6 +134,8 @@ async function jobs(context) {
   await page.getByLabel("Owner").selectOption("data-eng");
   await page.waitForURL(/owner=data-eng/);
   assert.strictEqual(await first(), "nightly_load");
+  await sortsByEach(page);
+  await page.goto(`${base}/guard/jobs?owner=data-eng`);
   await page.getByRole("link", { name: "nightly_load" }).click();
   await page.getByRole("link", { name: "nightly_.*, line" }).click();
   await page.waitForURL(/policy#L/);
@@ -150,10 +182,15 @@ async function audit(context) {
     await page.locator("#records th").first().waitFor();
     await page.close();
   }
-  const page = await open(context, "audit?outcome=refused");
+  const page = await open(context, "audit");
+  for (const outcome of ["changed", "forecast", "refused"]) {
+    await page.getByLabel("Outcome").selectOption(outcome); // asks at once
+    await page.waitForURL(new RegExp(`outcome=${outcome}`));
+    const came = await page.locator("#records td[data-label='Outcome']").allInnerTexts(); // it was, or would be
+    assert.ok(came.every((t) => t.includes(outcome)) && (outcome === "forecast" || came.length > 0), `${outcome}: ${came}`);
+  }
   await page.locator("#records a").first().click();
   await page.waitForURL(/record\?/);
-  await check(page, "record");
   const record = await text(page, "main");
   for (const part of [/"outcome": "refused"/, /billing_close/, /Fix push at most 12 labels/, /422/, /POST from 127\.0\.0\.1/]) assert.match(record, part);
   await page.close();
@@ -207,18 +244,62 @@ async function reconnects(context) {
   await new Promise((done) => between.close(done));
 }
 
-async function explain(context) {
-  const page = await open(context, "explain");
+async function explainOne(page) {
   await page.getByLabel("Path").fill("/metrics/job/nightly_load");
   await page.getByLabel("Body").fill('rows_loaded{table="items",run_id="r9"} 7\n');
   await page.getByRole("button", { name: "Explain" }).click();
   await page.waitForSelector("#outcome");
   assert.match(await text(page, "main"), /run_id[^]*dropped/);
-  await check(page, "explained");
-  await shot(page, "explained");
-  await page.setViewportSize(phone.viewport);
-  await check(page, "explained-phone", null);
+}
+
+// markup is a job's name, the value of a label and a body to explain: it is shown, and is
+// no element of any page.
+async function markup(context) {
+  const job = "<b>bold", value = "<img src=x onerror=document.title=1>";
+  const foreign = (page) => page.locator("main :is(b:text-is('bold'), u, img, script)").count();
+  for (const [at, shown] of [["jobs?q=bold", job], ["audit?job=.*bold", job], [`job?name=${encodeURIComponent(job)}`, "<img"]]) {
+    const page = await open(context, at);
+    assert.ok((await text(page, "main")).includes(shown), `${at} does not show ${shown}`);
+    assert.strictEqual(await foreign(page), 0, `${at} has markup that was pushed`);
+    await page.close();
+  }
+  const page = await open(context, "explain");
+  await page.getByLabel("Path").fill("/metrics/job/nightly_load");
+  await page.getByLabel("Body").fill(`rows{run_id="1",user="${value}"} 1\n</textarea><script>document.title=1</script>`);
+  await page.getByRole("button", { name: "Explain" }).click();
+  await page.waitForSelector("#outcome");
+  assert.ok((await page.getByLabel("Body").inputValue()).includes("</textarea><script>"));
+  assert.strictEqual(await foreign(page), 0, "explain has markup that was pasted");
+  assert.match(await page.title(), /^Explain/);
   await page.close();
+}
+
+async function reload(want) {
+  const a = await fetch(`${base}/-/reload`, { method: "POST" });
+  assert.strictEqual(a.status, want, await a.text());
+}
+
+// policies reads a policy with faults, which stand with their lines on the page while the
+// one before stays in force, and then one that differs, whose changes stand there.
+async function policies(browser) {
+  const good = fs.readFileSync(policyFile, "utf8");
+  fs.writeFileSync(policyFile, good.replace("mode: report", "mode: <i>maybe").replace("action: drop", "action: dorp"));
+  await reload(422);
+  await eachLook(browser, "policy-faults", "policy", async (page) => {
+    assert.match(await text(page, "#faults"), /2 faults in the policy that was refused/);
+    const faults = await page.locator(".findings li").allInnerTexts();
+    for (const [i, parts] of [[/:10:/, /dorp/], [/:13:/, /<i>maybe/]].entries()) for (const part of parts) assert.match(faults[i], part);
+    assert.match(await text(page, ".code"), /mode: report/); // in force
+  });
+  const overview = await open(await browser.newContext(wide), "");
+  assert.match(await text(overview, ".notice"), /The last policy was refused/);
+  await overview.close();
+  fs.writeFileSync(policyFile, good.replace("series: 25", "series: 30"));
+  await reload(200);
+  await eachLook(browser, "policy-changed", "policy", async (page) => {
+    assert.match(await text(page, "main"), /What it changed[^]*forecast_/);
+    assert.strictEqual(await page.locator("#faults").count(), 0);
+  });
 }
 
 // byKeyboard reaches the content past the navigation, and sees where it is.
@@ -261,8 +342,9 @@ async function withoutScripts(browser) {
     await new Promise((done) => setTimeout(done, 2200)); // pages share what was seen two seconds ago
     await eachPage(browser);
     const context = await browser.newContext(wide);
-    for (const story of [jobs, labelsOfAJob, audit, live, reconnects, explain, byKeyboard]) await story(context);
+    for (const story of [jobs, labelsOfAJob, audit, markup, live, reconnects, byKeyboard]) await story(context);
     await withoutScripts(browser);
+    await policies(browser);
     assert.deepStrictEqual(faults, []);
   } finally {
     await browser.close();
