@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/store"
 )
 
@@ -117,4 +119,59 @@ func BenchmarkEmbedded(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkLargeBody is one push of 100,000 series that nobody knows, ten a family, to a
+// guard that has just been started.
+func BenchmarkLargeBody(b *testing.B) {
+	var body strings.Builder
+	for s := range 100_000 {
+		if s%10 == 0 {
+			fmt.Fprintf(&body, "# TYPE step_%05d_rows gauge\n", s/10)
+		}
+		fmt.Fprintf(&body, "step_%05d_rows{region=\"eu-west-1\",run_id=\"r7f3c2a1b\",status=\"ok\",table=\"orders_%d\"} %d\n", s/10, s%10, s)
+	}
+	for name, upstream := range map[string]func() Upstream{
+		"embedded": func() Upstream { return must(store.Open(store.Config{})) },
+		"in-front": func() Upstream { return taker{} },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				g := must(New(Config{
+					Policy: must(policy.Parse("bench", []byte("version: v1\ndefault: {mode: enforce}\n"))), Upstream: upstream(),
+					Metrics: NewMetrics(prometheus.NewRegistry()), TextAsProtobuf: true, GroupWait: time.Minute,
+					Caps: Caps{Body: 1 << 24, Decoded: 1 << 24, Samples: 1e6, Labels: 20, LabelValue: 100},
+				}))
+				b.StartTimer()
+				a := g.Push(b.Context(), Request{
+					Method: http.MethodPut, Path: "/metrics/job/nightly/run_id/r1", Header: http.Header{},
+					Body: strings.NewReader(body.String()), Length: int64(body.Len()),
+				})
+				if a.Status != http.StatusOK {
+					b.Fatalf("%d %s", a.Status, a.Body)
+				}
+			}
+			b.ReportMetric(float64(body.Len()), "body-B")
+		})
+	}
+}
+
+// taker is a Pushgateway that takes everything and holds nothing.
+type taker struct{ Upstream }
+
+func (taker) Do(context.Context, gateway.Request) (gateway.Answer, error) {
+	return gateway.Answer{Status: http.StatusOK, Header: http.Header{}}, nil
+}
+
+func (taker) Groups(context.Context, uint64) ([]gateway.Group, error) { return nil, nil }
+
+func (taker) Started(context.Context) (time.Time, error) { return time.Time{}, nil }
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
