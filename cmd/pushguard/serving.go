@@ -240,6 +240,7 @@ func (w *serving) addWatchers(ctx context.Context, group *oklogrun.Group) {
 		group.Add(inContext(ctx, w.behind.spool.Run))
 	}
 	group.Add(w.memory.run(ctx))
+	group.Add(w.memory.floor(ctx))
 	if w.known.fleet != nil {
 		group.Add(inContext(ctx, w.known.fleet.run))
 	}
