@@ -92,10 +92,12 @@ func (s *saver) jobs() {
 // orphans are groups for which nobody pays: somebody has just taken them.
 func (s *saver) orphans() {
 	var all []*group
-	for _, g := range sortedTable(s.book.groups) {
-		for ; g != nil; g = g.twin {
-			if g.job == nil {
-				all = append(all, g)
+	for _, table := range []map[string]*group{s.book.groups, s.book.totals} {
+		for _, g := range sortedTable(table) {
+			for ; g != nil; g = g.twin {
+				if g.job == nil {
+					all = append(all, g)
+				}
 			}
 		}
 	}
