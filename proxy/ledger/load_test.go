@@ -178,3 +178,41 @@ func TestWipe(t *testing.T) {
 		t.Error("a push settled after Wipe is not booked")
 	}
 }
+
+// TestLoadSome has a listing that says nothing of some groups: they stay as they are,
+// whether it lists them or not, and what it knows counts.
+func TestLoadSome(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		listed  []Group
+		unknown func(wire.Key) bool
+		err     error
+		want    map[string]bool // by group, whether it is there
+		series  int
+	}{
+		{"of nothing", nil, nil, nil, map[string]bool{}, 0},
+		{"of one that is known", []Group{{Key: group1, Families: named("x")}}, nil, nil, map[string]bool{group1.ID(): true}, 2},
+		{"one that it does not list", nil, group1.Equal, nil, map[string]bool{group1.ID(): true}, 2},
+		{"one that it lists with less", []Group{{Key: group1}}, group1.Equal, nil, map[string]bool{group1.ID(): true}, 2},
+		{"a new one", []Group{{Key: rawB}}, rawB.Equal, nil, map[string]bool{}, 0},
+		{"all", []Group{{Key: rawB}}, func(wire.Key) bool { return true }, nil, map[string]bool{group1.ID(): true, rawA.ID(): true}, 4},
+		{"an error", nil, nil, errors.New("broken"), map[string]bool{group1.ID(): true, rawA.ID(): true}, 4},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := NewBook(Config{})
+			load(t, b, Group{Key: group1, Families: named("x")}, Group{Key: rawA, Families: named("x")})
+			err := b.LoadSome(func() ([]Group, func(wire.Key) bool, error) { return tc.listed, tc.unknown, tc.err })
+			if !errors.Is(err, tc.err) {
+				t.Errorf("LoadSome: %v, want %v", err, tc.err)
+			}
+			for _, k := range []wire.Key{group1, rawA, rawB} {
+				if got := b.Has(k); got != tc.want[k.ID()] {
+					t.Errorf("that %s is there is %v", k, got)
+				}
+			}
+			if b.Len() != len(tc.want) || b.Series() != tc.series {
+				t.Errorf("%d groups of %d series, want %d of %d", b.Len(), b.Series(), len(tc.want), tc.series)
+			}
+		})
+	}
+}
