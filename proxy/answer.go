@@ -73,6 +73,8 @@ var (
 	errNotCounted = errors.New("the connection was closed before the answer, so that what the push counts was not added up: push it again")
 	// errNoListing says that it has not answered that yet.
 	errNoListing = fmt.Errorf("%w: it has not said yet which groups it holds: %w", errUpstream, gateway.ErrTimeout)
+	// errUntold says so of one of several, which did not answer when the others did.
+	errUntold = fmt.Errorf("%w: the one of this job has not said yet which groups it holds", errUpstream)
 )
 
 // bodyError says that a body could not be read: it was cut short, or the client is too
@@ -148,7 +150,7 @@ func (g *Guard) refusal(v *passage, err error) Answer {
 func (g *Guard) fault(v *passage, err error) Answer {
 	status := http.StatusBadGateway
 	switch {
-	case errors.Is(err, shared.ErrAway), errors.Is(err, ledger.ErrBusy), errors.Is(err, errNotCounted), errors.Is(err, errNoListing):
+	case errors.Is(err, shared.ErrAway), errors.Is(err, ledger.ErrBusy), errors.Is(err, errNotCounted), errors.Is(err, errNoListing), errors.Is(err, errUntold):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, gateway.ErrTimeout):
 		status = http.StatusGatewayTimeout

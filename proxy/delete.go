@@ -16,7 +16,7 @@ import (
 // policy.
 func (g *Guard) remove(ctx context.Context, v *passage, e *epoch) (Answer, error) {
 	if !v.foresees() {
-		if err := g.sync(ctx); err != nil {
+		if err := g.sync(ctx, v.raw); err != nil {
 			return Answer{}, err
 		}
 	}

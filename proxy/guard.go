@@ -59,8 +59,11 @@ type Guard struct {
 	reloading sync.Mutex // serialises reading the policy again
 	reading   atomic.Pointer[reading]
 
-	syncing  chan struct{}             // taken while the upstream's groups are read
-	synced   atomic.Pointer[time.Time] // when their last reading began; nil: never
+	syncing chan struct{}             // taken while the upstream's groups are read
+	synced  atomic.Pointer[time.Time] // when their last reading began; nil: never
+	// untold are the groups that the first listing said nothing of, until one tells all;
+	// nil: none.
+	untold   atomic.Pointer[func(wire.Key) bool]
 	saidShed atomic.Int64              // when the log said so last that pushes are shed, in Unix nanoseconds
 	doubt    atomic.Pointer[time.Time] // when to read them again; nil: no need
 }
@@ -281,7 +284,7 @@ func (g *Guard) admit(ctx context.Context, v *passage, c ledger.Claim) (*ledger.
 	if v.foresees() {
 		return v.admit(ctx, g.book, c)
 	}
-	if err := g.sync(ctx); err != nil {
+	if err := g.sync(ctx, c.Group); err != nil {
 		return nil, err
 	}
 	grant, err := g.book.Admit(ctx, c)

@@ -30,12 +30,17 @@ const (
 // sync reads which groups the upstream holds, once. Until that has succeeded no
 // push is forwarded, since one that collides with a group nobody knows of would
 // break every scrape.
-func (g *Guard) sync(ctx context.Context) error {
+// What the first listing said nothing of waits for one that tells all.
+func (g *Guard) sync(ctx context.Context, key wire.Key) error {
 	if g.known() {
 		g.readBack(ctx)
-		return nil
+	} else if err := g.resync(ctx, time.Time{}); err != nil {
+		return err
 	}
-	return g.resync(ctx, time.Time{})
+	if untold := g.untold.Load(); untold != nil && (*untold)(key) {
+		return errUntold
+	}
+	return nil
 }
 
 // known reports whether the guard knows what the upstream holds.
@@ -132,6 +137,11 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 	if err != nil {
 		g.cfg.Metrics.unsynced.Inc()
 		return fmt.Errorf("%w: reading its groups: %w", errUpstream, err)
+	}
+	if unlisted == nil {
+		g.untold.Store(nil)
+	} else if !g.known() {
+		g.untold.Store(&unlisted)
 	}
 	g.synced.Store(&begun)
 	if unlisted != nil {

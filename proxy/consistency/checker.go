@@ -13,6 +13,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,14 +169,19 @@ func (c *Checker) Started(ctx context.Context) (time.Time, error) {
 }
 
 // Groups lists what the upstream holds, and has pushes held to that: but for groups that
-// were pushed to since it was asked, or seconds before, of which it may not tell yet.
+// were pushed to since it was asked, or seconds before, of which it may not tell yet, and
+// those of which the listing says nothing: the error is then a *gateway.Partial.
 func (c *Checker) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error) {
 	c.listing.Lock()
 	defer c.listing.Unlock()
 	c.seed.Store(seed)
 	asked := time.Now()
 	groups, err := c.Upstream.Groups(ctx, seed)
-	if err != nil {
+	var partial *gateway.Partial
+	unknown := func(wire.Key) bool { return false }
+	if errors.As(err, &partial) {
+		unknown = partial.Unknown
+	} else if err != nil {
 		return nil, err
 	}
 	restarted := c.restarted()
@@ -184,14 +190,14 @@ func (c *Checker) Groups(ctx context.Context, seed uint64) ([]gateway.Group, err
 	}
 	fresh := newBook()
 	fresh.hold(c.own)
-	contradictions := fresh.list(groups)
+	contradictions := fresh.list(slices.DeleteFunc(slices.Clone(groups), func(g gateway.Group) bool { return unknown(g.Key) }))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	contradictions += fresh.keep(c.book, asked, restarted)
+	contradictions += fresh.keep(c.book, asked, restarted, unknown)
 	if c.book = fresh; contradictions > 0 {
 		c.logger.Warn("The Pushgateway holds families that contradict one another, so that its scrape fails: delete the groups that are wrong", "families", contradictions)
 	}
-	return groups, nil
+	return groups, err
 }
 
 // restarted reports whether the upstream has started since it was listed last.

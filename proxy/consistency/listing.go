@@ -9,6 +9,7 @@ import (
 
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/store"
+	"github.com/pushguard/pushguard/proxy/wire"
 )
 
 // hold counts families that no group holds, and nobody gives up.
@@ -40,13 +41,13 @@ func (b *book) list(groups []gateway.Group) (contradictions int) {
 
 // keep takes over from the book before what a listing that was asked for at that time
 // need not tell of: what has changed since, and, unless the upstream has restarted, what
-// it may have had to do yet.
-func (b *book) keep(before *book, asked time.Time, restarted bool) (contradictions int) {
+// it may have had to do yet; and the groups that it does not know.
+func (b *book) keep(before *book, asked time.Time, restarted bool, unknown func(wire.Key) bool) (contradictions int) {
 	later := func(at time.Time, certain bool) bool {
 		return at.After(asked) || certain && !restarted && asked.Sub(at) < lag
 	}
 	for id, old := range before.groups {
-		if !old.pushing && !later(old.changed, !old.doubtful) {
+		if !old.pushing && !later(old.changed, !old.doubtful) && !unknown(old.key) {
 			continue
 		}
 		if g := b.groups[id]; g != nil {

@@ -198,13 +198,14 @@ func (a *answer) WriteHeader(code int) { a.code = code }
 // Write is part of http.ResponseWriter.
 func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
-// ready answers as the first one that is not well, or as the last.
+// ready answers as the first one that is well, or as the last: one that is not costs its
+// own jobs alone.
 func (f *Fleet) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
 	var got *answer
 	for _, u := range f.all {
-		if got = ask(u, r.WithContext(ctx)); got.code != http.StatusOK {
+		if got = ask(u, r.WithContext(ctx)); got.code == http.StatusOK {
 			break
 		}
 	}

@@ -163,9 +163,11 @@ type located struct {
 	at int
 }
 
-// Groups lists what all of them hold, one call at a time; it fails if one does not tell.
-// Of a group that several have, the one that was pushed to later stands. One that has
-// moved is as old as before.
+// Groups lists what all of them hold, one call at a time. Where one that groups belong to
+// does not tell, the listing says nothing of what it may hold: the error is then a
+// *gateway.Partial. It fails if one that leaves does not, which may have any group, or if
+// none does. Of a group that several have, the one that was pushed to later stands. One
+// that has moved is as old as before.
 func (f *Fleet) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error) {
 	f.listing.Lock()
 	defer f.listing.Unlock()
@@ -173,16 +175,40 @@ func (f *Fleet) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error
 	f.begin()
 	defer f.end()
 	found := map[string][]located{}
+	var silent []int
 	for at, u := range f.all {
 		groups, err := u.Groups(ctx, seed)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", u.Name(), err)
+			if silent = append(silent, at); at >= f.staying || len(silent) == f.staying || ctx.Err() != nil {
+				return nil, fmt.Errorf("%s: %w", u.Name(), err)
+			}
+			f.logger.Warn("A Pushgateway does not tell which groups it holds: what is known of them stays as it is", "pushgateway", u.Name(), "err", err)
 		}
 		for _, g := range groups {
 			found[g.Key.ID()] = append(found[g.Key.ID()], located{g, at})
 		}
 	}
-	return f.relearn(found), nil
+	if len(silent) == 0 {
+		return f.relearn(found), nil
+	}
+	untold := f.untold(silent)
+	return f.relearn(found), &gateway.Partial{Unknown: func(k wire.Key) bool {
+		return untold[k.ID()] || slices.Contains(silent, f.Place(k))
+	}}
+}
+
+// untold are the groups that are not, or not only, where they belong, of which one that
+// is silent has something. They stand as before.
+func (f *Fleet) untold(silent []int) map[string]bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[string]bool{}
+	for id, s := range f.standings {
+		if slices.ContainsFunc(silent, func(at int) bool { return s.holder == at || slices.Contains(s.old, at) }) {
+			out[id], f.changed[id] = true, true
+		}
+	}
+	return out
 }
 
 func (f *Fleet) begin() {

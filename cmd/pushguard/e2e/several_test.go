@@ -97,6 +97,55 @@ func TestSeveral(t *testing.T) {
 	}
 }
 
+// TestSeveralStartsWithOneDead starts a guard while one of three Pushgateways is dead:
+// the jobs of the others are served, as far as their budgets go, and those of the dead one
+// once it is back with what it had.
+func TestSeveralStartsWithOneDead(t *testing.T) {
+	t.Parallel()
+	behind := []*world.Process{world.Persistent(t), world.Pushgateway(t), world.Pushgateway(t)}
+	options := world.GuardOptions{
+		Policy: world.Write(t, "policy.yml", "version: v1\ndefault:\n  owner: p\n  mode: enforce\n  budget: {series: 2}\n"),
+		Flags:  []string{"--pushgateway.timeout=30s", "--pushgateway.watch-interval=100ms", "--pushgateway.breaker-failures=0"},
+	}
+	for _, p := range behind {
+		options.Flags = append(options.Flags, "--pushgateway.url="+p.URL)
+	}
+	guard := world.Guard(t, options)
+	for i := range 30 {
+		write(t, guard, "PUT", fmt.Sprintf("/metrics/job/j%d", i), "# TYPE x gauge\nx 1\n# TYPE y gauge\ny 1\n", 200)
+	}
+	dead := map[string]bool{}
+	for _, g := range behind[0].State(t) {
+		dead[g.Key["job"]] = true
+	}
+	guard.Stop(t)
+	behind[0].Stop(t) // it writes down what it has
+	guard = world.Guard(t, options)
+	if len(dead) < 1 || len(dead) > 25 {
+		t.Fatalf("%d of 30 jobs are the dead one's", len(dead))
+	}
+	for i := range 30 {
+		job, want := fmt.Sprintf("j%d", i), 200
+		if dead[job] {
+			want = 503 // what it holds of the budget is not known
+		}
+		write(t, guard, "POST", "/metrics/job/"+job, "# TYPE z gauge\nz 1\n", want) // over the budget, and trimmed
+	}
+	if page := guard.Scrape(t, ""); holds(page, map[string]float64{}, `z{job="j0"}`, `z{job="j1"}`) != nil {
+		t.Error("a job has more than its budget")
+	}
+	behind[0].Back(t)
+	for i := range 30 {
+		path := fmt.Sprintf("/metrics/job/j%d", i)
+		world.Eventually(t, func() error {
+			if a := guard.Send(t, world.Request{Method: "POST", Target: path, Body: "# TYPE z gauge\nz 1\n"}); a.Status != 200 {
+				return fmt.Errorf("%d %s", a.Status, a.Body)
+			}
+			return nil
+		})
+	}
+}
+
 // TestSeveralCopies: a move that was cut off has left a group on two Pushgateways. The
 // newer copy stands, wherever it is.
 func TestSeveralCopies(t *testing.T) {
