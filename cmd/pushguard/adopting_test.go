@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -101,6 +102,35 @@ func TestAdopting(t *testing.T) { follow(t, "../../docs/adopting.md", 20) }
 // So is every command of docs/migration.md.
 func TestMigration(t *testing.T) { follow(t, "../../docs/migration.md", 15) }
 
+// So is every command of the README, where a guard without a flag has the port of a
+// Pushgateway, and the policy in it is one.
+func TestReadme(t *testing.T) {
+	t.Setenv("PUSHGUARD_TIMEOUT", "60") // the listener's two seconds are for a task that waits
+	guard := gatewaytest.FreeAddress(t)
+	r := walk{
+		dir:  "../..",
+		to:   strings.NewReplacer("127.0.0.1:9091", guard, "pushguard serve", "pushguard serve --web.listen-address="+guard),
+		from: strings.NewReplacer(guard, "127.0.0.1:9091"),
+	}
+	steps := session(t, "../../README.md")
+	if len(steps) < 9 || steps[0].command != "pushguard serve &\n" {
+		t.Fatalf("the page has %d commands, the first of which is to start a guard: %v", len(steps), steps)
+	}
+	r.start(t, "pushguard serve")
+	r.run(t, "curl -s --retry 60 --retry-connrefused --retry-delay 1 http://"+guard+"/-/ready\n")
+	r.follow(t, steps[1:])
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "policy.yml")
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(text)
+	if err := os.WriteFile(file, block[1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.run(t, "pushguard check "+file)
+}
+
 // follow runs the commands of a page, at least so many.
 func follow(t *testing.T, page string, least int) {
 	t.Helper()
@@ -114,6 +144,12 @@ func follow(t *testing.T, page string, least int) {
 	if len(steps) < least {
 		t.Fatalf("the page has only %d commands", len(steps))
 	}
+	r.follow(t, steps)
+}
+
+// follow runs commands, and has each show what its page says.
+func (r walk) follow(t *testing.T, steps []step) {
+	t.Helper()
 	for _, s := range steps {
 		if got := r.run(t, s.command); !shows(s.want, strings.TrimSuffix(got, "\n")+strings.Repeat("\n", min(1, len(got)))) {
 			t.Errorf("$ %sshows\n%s\nand not\n%s", s.command, got, s.want)
