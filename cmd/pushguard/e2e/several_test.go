@@ -194,3 +194,49 @@ func TestSeveralSpool(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSeveralMovesWithSpool has the list grow by one that is dead at first, with a spool:
+// what is pushed while groups move ends at its place, and every counter is exact.
+func TestSeveralMovesWithSpool(t *testing.T) {
+	t.Parallel()
+	behind := []*world.Process{world.Persistent(t), world.Pushgateway(t), world.Pushgateway(t)}
+	options := spooling(t, nil, patient, "--pushgateway.keep-moved=0s", "--pushgateway.url="+behind[1].URL, "--pushgateway.url="+behind[2].URL)
+	const jobs = 20
+	value := 0
+	round := func(guard *world.Process) {
+		value++
+		for i := range jobs {
+			body := fmt.Sprintf("# TYPE x gauge\nx %d\n# TYPE n counter\nn 1\n", value)
+			if a := guard.Send(t, world.Request{Method: []string{"PUT", "POST"}[i%2], Target: fmt.Sprintf("/metrics/job/j%d", i), Body: body}); a.Status != 200 && a.Status != 202 {
+				t.Errorf("job %d: %d %s", i, a.Status, a.Body)
+			}
+		}
+	}
+	guard := listed(t, options)
+	round(guard)
+	guard.Stop(t)
+	behind[0].Stop(t)
+	options.Flags = append(options.Flags, "--pushgateway.url="+behind[0].URL)
+	guard = world.Guard(t, options)
+	round(guard) // some wait for the dead one, which they belong to from now on
+	behind[0] = behind[0].Back(t)
+	for range 5 {
+		round(guard)
+	}
+	drained(t, guard)
+	want := map[string]float64{}
+	for i := range jobs {
+		want[fmt.Sprintf(`x{job="j%d"}`, i)] = float64(value)
+		want[fmt.Sprintf(`n{job="j%d"}`, i)] = float64(value)
+	}
+	world.Eventually(t, func() error {
+		held := 0
+		for _, p := range behind {
+			held += len(p.State(t))
+		}
+		if moved := len(behind[0].State(t)); held != jobs || moved == 0 {
+			return fmt.Errorf("there are %d copies of %d groups, %d of them on the new one", held, jobs, moved)
+		}
+		return holds(guard.Scrape(t, ""), want)
+	})
+}
