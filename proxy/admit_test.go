@@ -82,38 +82,60 @@ pushguard_shed_total{reason="waited"} 2
 	}
 }
 
-// TestInFlightBytes holds bodies to the limit: those that say how long they are, those
-// that do not, and what they unpack to.
+// TestInFlightBytes holds pushes to the limit: those that say how long they are, those
+// that do not, and what they take once they are worked on.
 func TestInFlightBytes(t *testing.T) {
 	const mib = 1 << 20
 	body := append([]byte("x 1\n# "), bytes.Repeat([]byte{'c'}, 4*mib)...)
 	body = append(body, '\n')
 	for _, tc := range []struct {
-		name  string
-		limit int64
-		known bool // its length
-		want  int
+		name   string
+		limit  int64
+		known  bool // its length
+		beside int  // as many of the kind are at work
+		want   int
 	}{
-		{"over, by its length", 3 * mib, true, http.StatusServiceUnavailable},
-		{"over, as it comes", 3 * mib, false, http.StatusServiceUnavailable},
-		{"under, by its length", 16 * mib, true, http.StatusOK},
-		{"under, as it comes", 16 * mib, false, http.StatusOK},
+		{"more than all may, by its length", 16 * mib, true, 0, http.StatusRequestEntityTooLarge},
+		{"more than all may, as it comes", 16 * mib, false, 0, http.StatusRequestEntityTooLarge},
+		{"more than another leaves, by its length", 60 * mib, true, 1, http.StatusServiceUnavailable},
+		{"more than another leaves, as it comes", 60 * mib, false, 1, http.StatusServiceUnavailable},
+		{"alone, by its length", 40 * mib, true, 0, http.StatusOK},
+		{"alone, as it comes", 40 * mib, false, 0, http.StatusOK},
+		{"beside another", 150 * mib, true, 1, http.StatusOK},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g, upstream, registry := crowded(t, proxy.Caps{InFlightBytes: tc.limit})
-			go func() {
+			push := func(job string) proxy.Answer {
+				length := int64(-1)
+				if tc.known {
+					length = int64(len(body))
+				}
+				return g.Push(t.Context(), pushOf(http.MethodPut, job, bytes.NewReader(body), length))
+			}
+			others := make(chan proxy.Answer)
+			for range tc.beside {
+				go func() { others <- push("b") }()
+				<-upstream.came
+			}
+			go func() { // it lets go of all at once, whichever comes first
 				if tc.want == http.StatusOK {
 					<-upstream.came
 					upstream.take <- struct{}{}
+					for range tc.beside {
+						upstream.take <- struct{}{}
+					}
 				}
 			}()
-			length := int64(-1)
-			if tc.known {
-				length = int64(len(body))
-			}
-			a := g.Push(t.Context(), pushOf(http.MethodPut, "a", bytes.NewReader(body), length))
-			if a.Status != tc.want {
+			if a := push("a"); a.Status != tc.want {
 				t.Errorf("%d %s, want %d", a.Status, a.Body, tc.want)
+			}
+			for range tc.beside {
+				if tc.want != http.StatusOK {
+					upstream.take <- struct{}{}
+				}
+				if a := <-others; a.Status != http.StatusOK {
+					t.Errorf("the other: %d %s", a.Status, a.Body)
+				}
 			}
 			const none = "# HELP pushguard_in_flight_bytes Bytes that the bodies of pushes hold, of those that are still read, too; --limits.in-flight-bytes is the most.\n# TYPE pushguard_in_flight_bytes gauge\npushguard_in_flight_bytes 0\n"
 			if err := testutil.GatherAndCompare(registry, strings.NewReader(none), "pushguard_in_flight_bytes"); err != nil {

@@ -43,6 +43,7 @@ func (g *Guard) enforcedClaim(v *passage, e *epoch) *claim {
 	v.claimed(c, e, true)
 	c.Folds, c.Budget = e.folds(v), e.budget(v.entry, v.started)
 	g.capped(&c.Budget)
+	g.tighten(v, &c.Budget)
 	switch v.entry.OnOverBudget {
 	case policy.RejectPush:
 		c.OverBudget = ledger.Reject
@@ -73,6 +74,7 @@ func (g *Guard) plainClaim(v *passage, e *epoch) *claim {
 	v.claimed(c, e, false)
 	c.Budget, c.OverBudget = e.terms(v.entry, v.started), ledger.Reject
 	g.capped(&c.Budget)
+	g.tighten(v, &c.Budget)
 	return c
 }
 
@@ -188,6 +190,9 @@ func (v *passage) excess(c *claim, all []ledger.Excess) []finding.Finding {
 				continue
 			}
 			f.ID, f.Fix = said.id, v.overFix(x.Metrics, said.fix)
+			if x.Over == ledger.GuardSeriesLimit && v.tight {
+				f.Fix = v.overFix(x.Metrics, "the guard's memory has no room for new series: give it more, or find the job that spends it")
+			}
 		}
 		found = append(found, f)
 	}

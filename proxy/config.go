@@ -29,7 +29,8 @@ type Caps struct {
 	// push that brings more is refused. 0 is no cap.
 	Series int
 	// InFlight is how many pushes are worked on at once, Wait how long one may wait for
-	// its turn, and InFlightBytes what the bodies of all may hold: package admission has
+	// its turn, and InFlightBytes what all may hold, bodies and what is made of them, of
+	// which a single push may have no more either: package admission has
 	// the rest. 0 is no cap, and a Wait of a second.
 	InFlight      int
 	Wait          time.Duration
@@ -102,6 +103,9 @@ type Config struct {
 	// of the system. What the guard waits for, it waits for in real time. It is called
 	// from many goroutines. Book, Counters and Totals have clocks of their own.
 	Now func() time.Time
+	// Pressure says how full the memory is that the process may take. It is called for
+	// every push, from many goroutines. Nil is that there is room.
+	Pressure func() Pressure
 	// Product is how the guard names itself to clients, such as pushguard/1.0.
 	Product string
 	// GroupWait bounds how long a push waits for another of the same group, and

@@ -97,6 +97,7 @@ func (g *Guard) admitCounters(ctx context.Context, v *passage, e *epoch, book *l
 	c := &n.claim
 	c.Budget = e.budget(v.entry, v.started)
 	g.capped(&c.Budget)
+	g.tighten(v, &c.Budget)
 	c.Budget.PushesPerMinute = 0 // the push has been counted
 	c.OverBudget, c.Others = ledger.Collapse, v.others(c, e)
 	if v.entry.OnOverBudget == policy.RejectPush {

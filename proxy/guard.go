@@ -63,9 +63,10 @@ type Guard struct {
 	synced  atomic.Pointer[time.Time] // when their last reading began; nil: never
 	// untold are the groups that the first listing said nothing of, until one tells all;
 	// nil: none.
-	untold   atomic.Pointer[func(wire.Key) bool]
-	saidShed atomic.Int64              // when the log said so last that pushes are shed, in Unix nanoseconds
-	doubt    atomic.Pointer[time.Time] // when to read them again; nil: no need
+	untold     atomic.Pointer[func(wire.Key) bool]
+	memoryShed atomic.Uint64             // pushes for which there was no memory
+	saidShed   atomic.Int64              // when the log said so last that pushes are shed, in Unix nanoseconds
+	doubt      atomic.Pointer[time.Time] // when to read them again; nil: no need
 }
 
 // epoch is a policy and the verdicts it has come to. They are swapped together,
@@ -165,6 +166,9 @@ func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) 
 		return Answer{}, err
 	}
 	if err := g.authorize(ctx, v, e); err != nil {
+		return Answer{}, err
+	}
+	if err := g.room(v); err != nil {
 		return Answer{}, err
 	}
 	if err := g.enter(v); err != nil {

@@ -149,6 +149,7 @@ func (m *Metrics) watch(g *Guard) {
 		seriesCollector{g},
 		statsCollector{g},
 	)
+	g.watchMemory(m.registry)
 	if g.gate != nil {
 		m.registry.MustRegister(g.gate)
 	}

@@ -58,7 +58,10 @@ type passage struct {
 	changed bool
 
 	place    admission.Place // among the pushes in flight
+	most     int64           // bytes that all of them may hold; 0 is no limit
+	held     int64           // by it beside the body as it came
 	shed     string          // why it has none
+	tight    bool            // there is no memory for new series
 	received []byte          // the body as it came
 	decoded  []byte          // its memory is the passage's own where it was compressed
 	unpacked []byte          // that memory
@@ -97,7 +100,7 @@ func (v *passage) reset() {
 	v.request, v.raw, v.job, v.group, v.entry = Request{}, wire.Key{}, "", wire.Key{}, nil
 	v.changed, v.upstreamStatus, v.retryAfter = false, 0, 0
 	v.user, v.turnedAway = "", false
-	v.shed = ""
+	v.held, v.most, v.shed, v.tight = 0, 0, "", false
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
 	v.decoded, v.safety, v.trace, v.known, v.foresight = nil, nil, nil, nil, nil
 	v.plain, v.latest = false, nil
@@ -187,7 +190,7 @@ func (v *passage) reasons() []finding.Finding {
 // read takes the body in whole, under the caps of the guard, and waits for its turn: who
 // sends slowly takes none.
 func (v *passage) read(ctx context.Context, caps Caps) error {
-	body, err := v.receive(caps.Body)
+	body, err := v.receive(v.largest(caps.Body))
 	if err != nil {
 		return bodyError{err}
 	}
@@ -195,15 +198,7 @@ func (v *passage) read(ctx context.Context, caps Caps) error {
 	if err := v.place.Start(ctx); err != nil {
 		return err
 	}
-	v.decoded, err = wire.DecodeContent(v.unpacked, v.request.Header.Get("Content-Encoding"), v.received, caps.Decoded)
-	if err != nil {
-		return bodyError{err}
-	}
-	if len(v.received) > 0 && len(v.decoded) > 0 && &v.decoded[0] != &v.received[0] {
-		v.unpacked = v.decoded
-		return v.place.Grow(int64(len(v.decoded)))
-	}
-	return nil
+	return v.decode(caps)
 }
 
 // parse walks the body into tables, unless its shape is known.
@@ -215,7 +210,13 @@ func (v *passage) parse(e *epoch, opts wire.Options) error {
 	if wire.IsProtobuf(v.request.Header.Get("Content-Type")) {
 		enc = wire.Protobuf
 	}
-	return v.push.Parse(v.decoded, enc, v.raw, opts)
+	if err := v.weigh(enc, opts.Limits); err != nil {
+		return err
+	}
+	if err := v.push.Parse(v.decoded, enc, v.raw, opts); err != nil {
+		return err
+	}
+	return v.weighs(v.push.Expanded)
 }
 
 // judge finds the fate of every metric.

@@ -32,7 +32,7 @@ func (v *passage) tracePlaces(g *Guard, e *epoch) {
 func (v *passage) placeOf(g *Guard, e *epoch, f *finding.Finding) policy.Place {
 	switch f.ID {
 	case finding.GuardBudget:
-		if granted := e.policy.SeriesBudget(); g.mostSeries(granted) != granted {
+		if granted := e.policy.SeriesBudget(); v.tight || g.mostSeries(granted) != granted {
 			return policy.Place{}
 		}
 	case finding.EventFamily, finding.DroppedFamily:

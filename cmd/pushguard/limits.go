@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"log/slog"
+
 	"github.com/alecthomas/kingpin/v2"
 
 	"github.com/pushguard/pushguard/proxy"
@@ -11,6 +14,7 @@ type limitFlags struct {
 	given           proxy.Caps
 	labelValueBytes int64
 	connections     int
+	bytesGiven      bool // --limits.in-flight-bytes is on the command line
 }
 
 func (l *limitFlags) add(cmd *kingpin.CmdClause) {
@@ -30,10 +34,21 @@ func (l *limitFlags) add(cmd *kingpin.CmdClause) {
 		Default("64")
 	flag(cmd, "limits.wait", "How long a push may wait for that. If its job has had pushes waiting for a tenth of that without a break, a twentieth of it.", &l.given.Wait, parseTimeout).
 		Default("1s")
-	flag(cmd, "limits.in-flight-bytes", "Most bytes that the bodies of all pushes hold at once, as received and decompressed. No job holds more than it leaves to the others, but for a single push. Beyond, 503.", &l.given.InFlightBytes, parseSize).
-		Default("256MiB")
+	flag(cmd, "limits.in-flight-bytes", "Most bytes that all pushes hold at once: their bodies, as received and decompressed, and eight times that and 1KiB for each sample while a push is worked on that is unlike those before. No job holds more than it leaves to the others, but for a single push. Beyond, 503, and 413 for a push that takes more by itself. Where memory is limited, and this flag is not given, a quarter of that if it is less.", &l.given.InFlightBytes, parseSize).
+		Default("1GiB").IsSetByUser(&l.bytesGiven)
 	flag(cmd, "limits.connections", "Most connections to --web.listen-address; no client's address has more than it leaves to the others, but for --web.trusted-proxies. Beyond, the one that has waited longest for a request is closed, or, if none waits, the new one.", &l.connections, parseCount).
 		Default("4096")
+}
+
+// within has pushes hold no more than a part of the memory there is, unless the command
+// line says how much: beside them there is what is kept.
+func (l *limitFlags) within(memory int64, logger *slog.Logger) {
+	const share = 4
+	if l.bytesGiven || memory/share >= l.given.InFlightBytes {
+		return
+	}
+	l.given.InFlightBytes = memory / share
+	logger.Info("Memory is limited, and what pushes may hold of it at once", "limits.in-flight-bytes", fmt.Sprintf("%dMiB", l.given.InFlightBytes>>20))
 }
 
 func (l *limitFlags) caps() proxy.Caps {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -153,6 +154,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 		return err
 	}
 	s.memory.limit(logger)
+	s.limits.within(debug.SetMemoryLimit(-1), logger)
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	w := newServing(s, logger)

@@ -34,6 +34,7 @@ type serving struct {
 	logger      *slog.Logger
 	registry    *prometheus.Registry
 	connections *connections // to the address of the jobs
+	pressure    *pressure    // on the memory
 
 	log      *audit.Log
 	sender   *statsd.Sender // nil sends nothing
@@ -49,7 +50,7 @@ type serving struct {
 }
 
 func newServing(s *serveCommand, logger *slog.Logger) *serving {
-	w := &serving{serveCommand: s, logger: logger, registry: processRegistry()}
+	w := &serving{serveCommand: s, logger: logger, registry: processRegistry(), pressure: newPressure()}
 	w.connections = newConnections(s.limits.connections, s.trustedProxies)
 	w.registry.MustRegister(w.connections)
 	return w
@@ -164,6 +165,7 @@ func (w *serving) config(rules *policy.Policy, metrics *proxy.Metrics) proxy.Con
 		TextAsProtobuf:  w.textAsProtobuf,
 		Caps:            w.limits.caps(),
 		Rhythm:          w.rhythms.rhythm(),
+		Pressure:        w.pressure.look,
 		Product:         product(),
 		// As long as the push ahead of it may take.
 		GroupWait: w.gatewayTimeout,

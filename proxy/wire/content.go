@@ -30,7 +30,7 @@ func (e *TooLargeError) Error() string {
 // trustedLength is how many bytes of memory a claimed length is worth; beyond
 // it memory follows what has arrived. A job's push fits, and a client that
 // claims much and sends nothing holds little.
-const trustedLength = 1 << 20
+const trustedLength = 64 << 10
 
 // ReadBody reads a request's body whole into the memory of dst, what dst held
 // being overwritten, and grows it as needed. The length is the one claimed,

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"log/slog"
+	"math"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/pushguard/pushguard/proxy"
+)
+
+// TestPressureShares is under, at and over what may be in use of a limit.
+func TestPressureShares(t *testing.T) {
+	for _, tc := range []struct {
+		limit, use uint64
+		want       proxy.Pressure
+	}{
+		{0, 1 << 40, proxy.Roomy},
+		{1000, 0, proxy.Roomy},
+		{1000, 599, proxy.Roomy},
+		{1000, 600, proxy.Tight},
+		{1000, 749, proxy.Tight},
+		{1000, 750, proxy.Full},
+		{1000, 2000, proxy.Full},
+	} {
+		p := pressure{limit: tc.limit, use: func() uint64 { return tc.use }, now: time.Now}
+		if got := p.look(); got != tc.want {
+			t.Errorf("%d of %d: %d, want %d", tc.use, tc.limit, got, tc.want)
+		}
+	}
+}
+
+// TestInFlightBytesWithin a limit of memory are a quarter of it, unless somebody said how
+// many, or it is more than there would be without.
+func TestInFlightBytesWithin(t *testing.T) {
+	for _, tc := range []struct {
+		memory int64
+		flags  []string
+		want   int64
+	}{
+		{math.MaxInt64, nil, 1 << 30},
+		{4 << 30, nil, 1 << 30},
+		{4<<30 - 4, nil, 1<<30 - 1},
+		{200 << 20, nil, 50 << 20},
+		{200 << 20, []string{"--limits.in-flight-bytes=100MiB"}, 100 << 20},
+	} {
+		var l limitFlags
+		app := kingpin.New("test", "")
+		l.add(app.Command("serve", ""))
+		if _, err := app.Parse(append([]string{"serve"}, tc.flags...)); err != nil {
+			t.Fatal(err)
+		}
+		l.within(tc.memory, slog.New(slog.DiscardHandler))
+		if got := l.caps().InFlightBytes; got != tc.want {
+			t.Errorf("%d bytes, %v: %d, want %d", tc.memory, tc.flags, got, tc.want)
+		}
+	}
+}
+
+// TestPressureIsReadNowAndThen: a reading holds for a while.
+func TestPressureIsReadNowAndThen(t *testing.T) {
+	now, reads := time.Unix(100, 0), 0
+	p := pressure{limit: 1000, use: func() uint64 { reads++; return 700 }, now: func() time.Time { return now }}
+	for range 100 { // in steps of a millisecond
+		if p.look() != proxy.Tight {
+			t.Fatal("there is room")
+		}
+		now = now.Add(time.Millisecond)
+	}
+	if want := int(100 * time.Millisecond / pressureAge); reads != want {
+		t.Errorf("%d reads, want %d", reads, want)
+	}
+}
+
+// TestInUse holds 64 MiB and sees them in use, and lets go of them.
+func TestInUse(t *testing.T) {
+	const size = 64 << 20
+	runtime.GC()
+	before := readInUse()
+	block := make([]byte, size)
+	runtime.GC()
+	full := readInUse()
+	runtime.KeepAlive(block)
+	block = nil
+	runtime.GC()
+	after := readInUse()
+	if full < before+size*9/10 || after > full-size*9/10 {
+		t.Errorf("%d MiB in use, then %d, then %d", before>>20, full>>20, after>>20)
+	}
+}
+
+// BenchmarkPressure is what a push pays to know it.
+func BenchmarkPressure(b *testing.B) {
+	p := newPressure()
+	p.limit = 1 << 40
+	b.ReportAllocs()
+	for b.Loop() {
+		p.look()
+	}
+}
