@@ -229,22 +229,26 @@ func hugeInChunks(t *testing.T, guard *world.Process) []net.Conn {
 }
 
 func hugeInside(t *testing.T, guard *world.Process) []net.Conn {
-	var member bytes.Buffer
-	w := gzip.NewWriter(&member)
-	for range 64 {
-		if _, err := w.Write(filler); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	bomb := strings.Repeat(member.String(), 16)
+	member := zipped(t, strings.Repeat(string(filler), 64))
+	bomb := strings.Repeat(member, 16)
 	a := guard.Send(t, world.Request{Method: "PUT", Target: "/metrics/job/huge", Body: bomb, Headers: [][2]string{{"Content-Encoding", "gzip"}}})
 	if a.Status != http.StatusRequestEntityTooLarge || !strings.Contains(a.Body, "limit") {
 		t.Errorf("%d %q, want 413 and the limit", a.Status, a.Body)
 	}
 	return nil
+}
+
+func zipped(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
 
 // cutOff resets connections within a body.

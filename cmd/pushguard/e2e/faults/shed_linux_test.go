@@ -56,35 +56,55 @@ func TestInFlightAtASocket(t *testing.T) {
 	}
 }
 
-// TestInFlightBytesAtASocket has one push hold 600 KiB of a MiB while it is sent: others
-// have the rest to the last byte, and no byte more.
+// TestInFlightBytesAtASocket has pushes hold a MiB to the last byte while they are sent:
+// one byte more is told to come again, and once there is room it is taken. What would be
+// more by itself is told that it always will.
 func TestInFlightBytesAtASocket(t *testing.T) {
 	t.Parallel()
-	guard := world.Guard(t, world.GuardOptions{Flags: []string{"--limits.in-flight-bytes=1MiB"}})
-	body := func(size int) string {
-		text := "# TYPE rows gauge\nrows 1\n"
-		return text + "#" + strings.Repeat("x", size-len(text)-2) + "\n"
+	guard := world.Guard(t, world.GuardOptions{Flags: []string{"--limits.in-flight-bytes=1MiB", "--web.read-timeout=10m"}})
+	const limit, claim, largest = 1 << 20, 64 << 10, 128 << 10 // claimed before it comes; of a body
+	var jobs []string
+	for i := range limit/claim + 1 { // jobs that are not known share what one may have
+		jobs = append(jobs, fmt.Sprint("job-", i))
+		mustPush(t, guard, "/metrics/job/"+jobs[i], rows(1))
 	}
-	const held, rest = 600 << 10, 424 << 10
-	for _, job := range []string{"slow", "other"} { // jobs that are not known share what one may have
-		mustPush(t, guard, "/metrics/job/"+job, body(100))
+	send := func(job string, length int) *world.Conn {
+		c := guard.Dial(t)
+		c.Write(fmt.Appendf(nil, "PUT /metrics/job/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", job, length))
+		return c
 	}
-	slow := world.Request{Target: "/metrics/job/slow", Body: body(held)}
-	c := guard.Dial(t)
-	c.Write([]byte(slow.Head(guard.Addr)))
-	awaitOwn(t, guard, "pushguard_in_flight_bytes", held)
-	holdShed(t, guard.Push(t, "/metrics/job/other", body(rest+1)), "limit: 1048576 bytes")
-	mustPush(t, guard, "/metrics/job/other", body(rest))
-	mustPush(t, guard, "/metrics/job/other", body(rest-1))
+	var slow []*world.Conn
+	for i := range limit/claim - 1 {
+		slow = append(slow, send(jobs[i], claim))
+		awaitOwn(t, guard, "pushguard_in_flight_bytes", float64((i+1)*claim))
+	}
+	small := rows(1)
+	slow = append(slow, send(jobs[len(jobs)-2], claim-len(small)))
+	awaitOwn(t, guard, "pushguard_in_flight_bytes", float64(limit-len(small)))
+	last := jobs[len(jobs)-1]
+	holdShed(t, guard.Push(t, "/metrics/job/"+last, small+"\n"), "limit: 1048576 bytes")
+	slow = append(slow, send(last, len(small)))
+	awaitOwn(t, guard, "pushguard_in_flight_bytes", limit)
 	if got := own(t, guard, `pushguard_shed_total{reason="bytes"}`); got != 1 {
 		t.Errorf("%v are said to have been shed, want 1", got)
 	}
-	c.Write([]byte(slow.Body))
-	if got := c.Read(http.MethodPost); got.Status != http.StatusOK {
-		t.Errorf("the slow push: %d %q", got.Status, got.Body)
+	fits := slow[len(slow)-1]
+	for _, c := range slow[:len(slow)-1] {
+		c.Close()
 	}
-	mustPush(t, guard, "/metrics/job/other", body(rest+1))
+	awaitOwn(t, guard, "pushguard_in_flight_bytes", float64(len(small)))
+	fits.Write([]byte(small))
+	if got := fits.Read(http.MethodPut); got.Status != http.StatusOK {
+		t.Errorf("the last push to fit: %d %q", got.Status, got.Body)
+	}
 	awaitOwn(t, guard, "pushguard_in_flight_bytes", 0)
+	mustPush(t, guard, "/metrics/job/"+last, rows(2))
+	if got := guard.Push(t, "/metrics/job/"+last, strings.Repeat("#", largest)+"\n"); got.Status != http.StatusRequestEntityTooLarge || !strings.Contains(got.Body, "limit: 131072 bytes") {
+		t.Errorf("a push that has no room by itself: %d %q, want 413 and the limit", got.Status, got.Body)
+	}
+	if got := guard.Push(t, "/metrics/job/"+last, rows(1500)); got.Status != http.StatusRequestEntityTooLarge || !strings.Contains(got.Body, "memory") {
+		t.Errorf("a push whose samples have no room by themselves: %d %q, want 413", got.Status, got.Body)
+	}
 }
 
 // TestConnectionsAtASocket has four connections with a request each, as many as may be: a
@@ -93,7 +113,7 @@ func TestInFlightBytesAtASocket(t *testing.T) {
 func TestConnectionsAtASocket(t *testing.T) {
 	t.Parallel()
 	admin := gatewaytest.FreeAddress(t)
-	guard := world.Guard(t, world.GuardOptions{Flags: []string{"--limits.connections=4", "--admin.listen-address=" + admin}})
+	guard := world.Guard(t, world.GuardOptions{Flags: []string{"--limits.connections=4", "--web.read-timeout=10m", "--admin.listen-address=" + admin}})
 	apart := &world.Process{Name: "the guard's admin", Addr: admin, URL: "http://" + admin}
 	const body = "# TYPE rows gauge\nrows 1\n"
 	var conns []net.Conn

@@ -58,6 +58,7 @@ type GuardOptions struct {
 	Audit    string   // the path of the audit log; empty is none
 	Prefix   string   // --web.route-prefix
 	Addr     string   // host:port to listen on; empty is a free port
+	Memory   *Memory  // how much it may hold; nil is what there is
 	Flags    []string // more flags, as written on a command line
 }
 
@@ -67,7 +68,8 @@ const OpenPolicy = "version: v1\ndefault: {mode: open}\n"
 // Guard starts pushguard and waits until it is ready.
 func Guard(t testing.TB, o GuardOptions) *Process {
 	t.Helper()
-	return start(t, "pushguard", Binary(t), o.Addr, o.Prefix, o.args(t))
+	path, args := o.Memory.command(Binary(t), o.args(t))
+	return start(t, "pushguard", path, o.Addr, o.Prefix, args)
 }
 
 // KilledStart starts pushguard and kills it after a time, ready or not.
