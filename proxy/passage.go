@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"hash/maphash"
 	"io"
 	"net/http"
 	"strconv"
@@ -217,126 +216,6 @@ func (v *passage) parse(e *epoch, opts wire.Options) error {
 		return err
 	}
 	return v.weighs(v.push.Expanded)
-}
-
-// judge finds the fate of every metric.
-func (v *passage) judge(e *epoch) {
-	if v.known != nil {
-		v.judgeKnown(e)
-		return
-	}
-	v.leaveOutReserved()
-	if v.entry.Mode != policy.Open {
-		v.noteExpired()
-		v.judgeLimits()
-	}
-	explodes := v.refused() && v.enforced() // which costs no more than to count it
-	switch {
-	case explodes && v.trace == nil, !explodes && v.judgePlain(e.verdicts):
-		return
-	}
-	v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics))...)
-	for i := range v.safety {
-		if v.safety[i].Act == wire.LeaveOut {
-			v.fates[i].Act = wire.LeaveOut
-		}
-	}
-	v.verdicts = append(v.verdicts, make([]*verdict, len(v.push.Metrics))...)
-	if !explodes {
-		v.judgeMetrics(e.verdicts)
-	}
-}
-
-// leaveOutReserved takes out the families that the Pushgateway writes itself, in
-// every mode.
-func (v *passage) leaveOutReserved() {
-	for i := range v.push.Metrics {
-		name := v.push.Families[v.push.Metrics[i].Family].Name
-		if !wire.Reserved(name) {
-			continue
-		}
-		if v.safety == nil {
-			v.safety = make([]wire.Fate, len(v.push.Metrics))
-			for i := range v.safety {
-				v.safety[i].Act = wire.Pass
-			}
-		}
-		v.safety[i].Act = wire.LeaveOut
-		v.changed = true
-		v.findings.Add(finding.Finding{
-			ID: finding.ReservedFamily, Metric: strings.Clone(name), Count: 1,
-			Fix: "do not push it: the gateway writes this metric for every group itself",
-		})
-	}
-}
-
-// judgeLimits holds the push as a whole to the limits of its entry.
-func (v *passage) judgeLimits() {
-	found := v.entry.Rules.JudgePush(v.push.Expanded)
-	if limit := v.entry.Rules.Limits().BodySize; limit > 0 && int64(len(v.decoded)) > limit {
-		found = append(found, finding.Finding{
-			ID: finding.BodySizeLimit, Count: len(v.decoded), Limit: int(limit),
-			Fix: "push fewer or smaller series, or have body_size_limit raised",
-		})
-	}
-	v.note(found, true)
-}
-
-func (v *passage) judgeMetrics(c *verdicts) {
-	p := &v.push
-	table := c.table(v.table(p.Encoding))
-	defer table.mu.Unlock()
-	family, hash := int32(-1), uint64(0)
-	generation := c.demand.Generation()
-	v.asked = v.asked[:0]
-	for i := range p.Metrics {
-		if v.fates[i].Act != 0 {
-			continue
-		}
-		m := &p.Metrics[i]
-		f := &p.Families[m.Family]
-		if m.Family != family {
-			family, hash = m.Family, maphash.String(c.seed, f.Name)
-		}
-		h := hash ^ maphash.Bytes(c.seed, m.Identity)
-		said := table.get(h, f.Name, m.Identity)
-		if said == nil {
-			said = judge(v.entry, v.group, c.secret, p, i)
-			if c.asProtobuf && p.Encoding == wire.Text && v.enforced() {
-				said.keepFields()
-			}
-			c.put(table, h, said)
-		}
-		if said.fed != generation {
-			said.fed = generation
-			if v.asked = c.asked(v.asked, said.pushed.labels); len(v.asked) > maxAsked {
-				c.demand.Add(v.job, v.asked)
-				v.asked = v.asked[:0]
-			}
-		}
-		v.fates[i], v.verdicts[i] = said.fate, said
-		v.changed = v.changed || said.fate.Act != wire.Pass
-		v.note(said.findings, said.rejected)
-		v.traceMetric(i, said)
-	}
-	v.ask(c)
-}
-
-// ask tells the estimator which label values the job wants, those of the grouping
-// key among them.
-func (v *passage) ask(c *verdicts) {
-	v.asked = c.asked(v.asked, v.raw.Labels())
-	c.demand.Add(v.job, v.asked)
-}
-
-// asked appends label values as the estimator takes them.
-func (c *verdicts) asked(dst []demand.Value, ls []labels.Label) []demand.Value {
-	for _, l := range ls {
-		if l.Value != "" {
-			dst = append(dst, demand.Value{Label: l.Name, Hash: maphash.Comparable(c.seed, l), Text: l.Value})
-		}
-	}
-	return dst
 }
 
 // noteSharedCounters says that runs which the policy folds into one group
