@@ -173,10 +173,10 @@ listen pushes
 
 // fill has the contenders hold the pushes, and pushes the same from then on.
 func (s *stage) fill(ctx context.Context, p pushes, contenders ...*contender) error {
-	if err := s.aim(p, contenders...); err != nil {
-		return err
-	}
 	for _, c := range contenders {
+		if err := s.aim(p, c); err != nil { // no sooner: a server closes connections that say nothing
+			return err
+		}
 		if err := c.load.fill(ctx); err != nil {
 			return fmt.Errorf("%s: %w", c.front().Name, err)
 		}

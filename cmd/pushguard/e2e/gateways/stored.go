@@ -131,12 +131,9 @@ func averaged(ctx context.Context, c *contender) (scrape, error) {
 }
 
 // largeBody measures how far one push of many series raises the memory of a guard that
-// has just started, embedded and in front of a Pushgateway.
+// has just started, embedded and in front of a Pushgateway that holds nothing.
 func largeBody(ctx context.Context, s *stage) ([]line, error) {
-	upstream, err := s.pushgateway(ctx, true)
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	one := shape{groups: 1, series: 100_000}
 	body, request := len(one.body(0, 1)), pushes{one.push(0, 1)}
 	var lines []line
@@ -146,7 +143,7 @@ func largeBody(ctx context.Context, s *stage) ([]line, error) {
 		for range s.rounds {
 			var c *contender
 			if len(lines) == 0 {
-				c, err = s.before(ctx, permits, upstream)
+				c, err = s.inFront(ctx)
 			} else {
 				c, err = s.embedded(ctx, permits)
 			}
@@ -163,6 +160,15 @@ func largeBody(ctx context.Context, s *stage) ([]line, error) {
 		lines = append(lines, line)
 	}
 	return lines, nil
+}
+
+// inFront is a guard in front of a Pushgateway of its own.
+func (s *stage) inFront(ctx context.Context) (*contender, error) {
+	upstream, err := s.pushgateway(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	return s.before(ctx, permits, upstream)
 }
 
 // growth is how much one request raises a contender's memory at its peak. The contender
