@@ -90,6 +90,24 @@ func TestWho(t *testing.T) {
 	}
 }
 
+// TestTokensAreLookedUpByTheirHashes has users hold nothing that a token, or the beginning of
+// one, could be held against for longer or shorter.
+func TestTokensAreLookedUpByTheirHashes(t *testing.T) {
+	const token = "3f9d2c71b8e640a5"
+	u := users(t, "etl", tokenOf(token))
+	if kept := fmt.Sprintf("%#v", u); strings.Contains(kept, token) || strings.Contains(kept, token[:8]) {
+		t.Errorf("the token is kept: %s", kept)
+	}
+	if len(u.tokens) != 1 || u.tokens[sha256.Sum256([]byte(token))] != "etl" {
+		t.Errorf("not found by its hash: %v", u.tokens)
+	}
+	for _, guess := range []string{"", token[:8], token[:15], token + "0", strings.ToUpper(token)} {
+		if _, err := NewChecker().Who(t.Context(), u, bearer(guess)); !errors.Is(err, ErrWrong) {
+			t.Errorf("%q: %v, want %v", guess, err, ErrWrong)
+		}
+	}
+}
+
 func TestAdd(t *testing.T) {
 	costly := strings.Replace(hashed(t, "x"), "$04$", "$14$", 1)
 	for _, test := range []struct{ name, user, hash, want string }{
