@@ -257,3 +257,35 @@ func FuzzApply(f *testing.F) {
 		}
 	})
 }
+
+// rests counts how often it is told that what is left is to wait.
+type rests int
+
+// Rest is part of gateway.Turn.
+func (r *rests) Rest() { *r++ }
+
+// TestRests has a push say that it waits where it waits for the disk, and only there.
+func TestRests(t *testing.T) {
+	kept, end := openedDir(t, t.TempDir())
+	defer end()
+	for _, tc := range []struct {
+		name string
+		s    *Store
+		want rests
+	}{{"with a directory", kept, 2}, {"in memory", opened(t, Config{}), 0}} {
+		var turn rests
+		for _, method := range []string{http.MethodPut, http.MethodDelete} {
+			r, err := request(method, key(), "a 1\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Turn = &turn
+			if _, err := tc.s.Do(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if turn != tc.want {
+			t.Errorf("%s: %d times, want %d", tc.name, turn, tc.want)
+		}
+	}
+}

@@ -137,35 +137,21 @@ func (s *Store) learn(r gateway.Request, families []*family) {
 	if !l.fits(r) {
 		return // something was merged
 	}
-	samples := samplesOf(r)
-	for _, f := range families {
-		lines, ok := samples[f.shape.Name]
-		if !ok || f.whole != "" || len(lines) != len(f.shape.lines) || !sameValues(r.Push, lines, f.values) {
+	b := s.builders.Get().(*builder)
+	defer s.builders.Put(b)
+	defer b.forget()
+	t := &b.tables
+	if t.order(r.Push, r.Fates); len(t.families) != len(families) {
+		return
+	}
+	for i, f := range families {
+		lines := t.lines(t.families[i])
+		if t.Families[t.families[i]].Name != f.shape.Name || f.whole != "" || len(lines) != len(f.shape.lines) || !sameValues(r.Push, lines, f.values) {
 			return
 		}
 		l.families = append(l.families, laidOut{f.shape, lines})
 	}
 	r.Memo.Store(l)
-}
-
-// samplesOf leads the lines of the families of a push, in the order in which they are
-// built, back to its samples.
-func samplesOf(r gateway.Request) map[string][]int32 {
-	p := r.Push
-	byMetric := make([][]int32, len(p.Metrics))
-	for i := range p.Samples {
-		m := p.Samples[i].Metric
-		byMetric[m] = append(byMetric[m], int32(i))
-	}
-	out := map[string][]int32{}
-	for m, samples := range byMetric {
-		if r.Fates != nil && r.Fates[m].Act == wire.LeaveOut {
-			continue
-		}
-		f := &p.Families[p.Metrics[m].Family]
-		out[f.Name] = append(out[f.Name], inOrder(p, f.Type, samples)...)
-	}
-	return out
 }
 
 // inOrder is the order of the lines of one metric: bounds as they came, the bucket of

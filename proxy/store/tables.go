@@ -24,21 +24,21 @@ type tables struct {
 	ofMetric, samples []int32
 }
 
-// read orders the tables of a push but for what its fates leave out. It reports whether
-// they say all that is stored: that every metric passes as it is or not at all.
+// read orders the tables of a push. It reports whether they say all that is stored: that
+// every metric passes as it is or not at all.
 func (t *tables) read(p *wire.Push, fates []wire.Fate) bool {
 	if p.Encoding != wire.Text || slices.ContainsFunc(fates, func(f wire.Fate) bool { return f.Act != wire.Pass && f.Act != wire.LeaveOut }) {
 		return false
 	}
+	t.order(p, fates)
+	return !slices.ContainsFunc(t.metrics, func(m int32) bool { return p.Metrics[m].Stamped() })
+}
+
+// order orders the tables of a push but for what its fates leave out.
+func (t *tables) order(p *wire.Push, fates []wire.Fate) {
 	t.Push = p
-	stays := func(m int) bool { return len(fates) == 0 || fates[m].Act == wire.Pass }
-	for m := range p.Metrics {
-		if stays(m) && p.Metrics[m].Stamped() {
-			return false
-		}
-	}
 	t.ofFamily, t.metrics = gather(t.ofFamily, t.metrics, len(p.Families), len(p.Metrics), func(m int) int32 {
-		if !stays(m) {
+		if len(fates) > 0 && fates[m].Act == wire.LeaveOut {
 			return -1
 		}
 		return p.Metrics[m].Family
@@ -51,7 +51,16 @@ func (t *tables) read(p *wire.Push, fates []wire.Fate) bool {
 		}
 	}
 	slices.SortFunc(t.families, func(a, b int32) int { return strings.Compare(p.Families[a].Name, p.Families[b].Name) })
-	return true
+}
+
+// lines are, of each line of a family in the order in which they are built, the sample
+// that it shows; negative for none.
+func (t *tables) lines(f int32) []int32 {
+	var out []int32
+	for _, m := range t.metrics[t.ofFamily[f]:t.ofFamily[f+1]] {
+		out = append(out, inOrder(t.Push, t.Families[f].Type, t.samples[t.ofMetric[m]:t.ofMetric[m+1]])...)
+	}
+	return out
 }
 
 // gather puts n members in the order of what they belong to, and those of one in the order
