@@ -60,10 +60,7 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 5*time.Second, "how long each of the fleets is loaded")
 	flag.StringVar(&o.guard, "guard", "", "a built pushguard; without it one is built from the source")
 	flag.Parse()
-	if err := run(context.Background(), o, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "fleet:", err)
-		os.Exit(1)
-	}
+	server.Main("fleet", func(ctx context.Context, _ []string, out, _ io.Writer) error { return run(ctx, o, out) })
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {

@@ -41,10 +41,7 @@ func main() {
 	flag.StringVar(&o.guard, "guard", "", "a built pushguard; without it one is built from the source")
 	flag.Parse()
 	o.flags = flag.Args()
-	if err := run(context.Background(), o, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "overload:", err)
-		os.Exit(1)
-	}
+	server.Main("overload", func(ctx context.Context, _ []string, out, _ io.Writer) error { return run(ctx, o, out) })
 }
 
 const policyText = `

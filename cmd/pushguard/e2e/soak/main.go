@@ -27,17 +27,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/server"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	o := options{}
 	flag.DurationVar(&o.length, "length", time.Hour, "how long it takes")
 	flag.Float64Var(&o.rate, "rate", 25, "pushes a second, to each of the two guards")
@@ -47,11 +43,7 @@ func main() {
 	flag.StringVar(&o.dir, "dir", "", "directory for policy, audit log and state, which stay there; without it one that does not")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the order of the faults")
 	flag.Parse()
-	if err := run(ctx, o, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		stop()
-		os.Exit(1)
-	}
+	server.Main("soak", func(ctx context.Context, _ []string, out, _ io.Writer) error { return run(ctx, o, out) })
 }
 
 // options are what a command line says.
