@@ -24,7 +24,7 @@ func TestHeapFloor(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			got := 0
 			f := heapFloor{
-				least: 64 << 20, usual: 100,
+				least:   64 << 20,
 				live:    func() uint64 { return uint64(tc.live) << 20 },
 				percent: func(p int) int { got = p; return 0 },
 			}
@@ -40,7 +40,7 @@ func TestHeapFloor(t *testing.T) {
 func TestHeapFloorFollows(t *testing.T) {
 	var set []int
 	live := uint64(8 << 20)
-	f := heapFloor{least: 64 << 20, usual: 100, live: func() uint64 { return live }, percent: func(p int) int { set = append(set, p); return 0 }}
+	f := heapFloor{least: 64 << 20, live: func() uint64 { return live }, percent: func(p int) int { set = append(set, p); return 0 }}
 	for _, l := range []uint64{8, 8, 8, 16, 15, 128, 500, 8} {
 		live = l << 20
 		f.adjust()
@@ -54,7 +54,7 @@ func TestHeapFloorFollows(t *testing.T) {
 func TestHeapFloorRuns(t *testing.T) {
 	looked, set := make(chan struct{}, 1), 0
 	f := heapFloor{
-		least: 64 << 20, usual: 100,
+		least:   64 << 20,
 		live:    func() uint64 { looked <- struct{}{}; return 8 << 20 },
 		percent: func(p int) int { set = p; return 0 },
 	}

@@ -69,15 +69,21 @@ type memoryUse struct {
 func (u memoryUse) spare() uint64 { return u.objects - min(u.live, u.objects) + u.free }
 
 func readMemoryUse() memoryUse {
-	samples := []metrics.Sample{
-		{Name: "/gc/heap/live:bytes"},
-		{Name: "/memory/classes/heap/objects:bytes"},
-		{Name: "/memory/classes/heap/free:bytes"},
-		{Name: "/gc/heap/allocs:bytes"},
+	read := readBytes("/gc/heap/live:bytes", "/memory/classes/heap/objects:bytes", "/memory/classes/heap/free:bytes", "/gc/heap/allocs:bytes")
+	return memoryUse{live: read[0], objects: read[1], free: read[2], allocated: read[3]}
+}
+
+// readBytes reads metrics of package runtime/metrics that are numbers of bytes.
+func readBytes(names ...string) []uint64 {
+	samples, values := make([]metrics.Sample, len(names)), make([]uint64, len(names))
+	for i, name := range names {
+		samples[i].Name = name
 	}
 	metrics.Read(samples)
-	value := func(i int) uint64 { return samples[i].Value.Uint64() }
-	return memoryUse{live: value(0), objects: value(1), free: value(2), allocated: value(3)}
+	for i := range samples {
+		values[i] = samples[i].Value.Uint64()
+	}
+	return values
 }
 
 // releaser gives memory back that a load has left behind. Go's collector runs when as

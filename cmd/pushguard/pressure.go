@@ -3,7 +3,6 @@ package main
 import (
 	"math"
 	"runtime/debug"
-	"runtime/metrics"
 	"sync/atomic"
 	"time"
 
@@ -68,18 +67,12 @@ func (p *pressure) of(use uint64) proxy.Pressure {
 // readInUse is what no collector can give back: what was reachable when it ran last, and
 // what is no heap, such as stacks.
 func readInUse() uint64 {
-	samples := []metrics.Sample{
-		{Name: "/gc/heap/live:bytes"},
-		{Name: "/memory/classes/total:bytes"},
-		{Name: "/memory/classes/heap/objects:bytes"},
-		{Name: "/memory/classes/heap/unused:bytes"},
-		{Name: "/memory/classes/heap/free:bytes"},
-		{Name: "/memory/classes/heap/released:bytes"},
-	}
-	metrics.Read(samples)
-	sum := samples[0].Value.Uint64() + samples[1].Value.Uint64()
-	for _, heap := range samples[2:] {
-		sum -= heap.Value.Uint64()
+	read := readBytes("/gc/heap/live:bytes", "/memory/classes/total:bytes",
+		"/memory/classes/heap/objects:bytes", "/memory/classes/heap/unused:bytes",
+		"/memory/classes/heap/free:bytes", "/memory/classes/heap/released:bytes")
+	sum := read[0] + read[1]
+	for _, heap := range read[2:] {
+		sum -= heap
 	}
 	return sum
 }

@@ -40,9 +40,12 @@ func (p *Place) Start(ctx context.Context) error {
 		return nil
 	}
 	wait, err := p.start()
-	if err != nil || wait == 0 {
-		p.gate.others.let()
+	if err != nil {
 		return err
+	}
+	if wait == 0 {
+		p.gate.others.let()
+		return nil
 	}
 	patience := time.NewTimer(wait)
 	defer patience.Stop()
