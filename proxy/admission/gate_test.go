@@ -249,6 +249,8 @@ func TestWorking(t *testing.T) {
 	g.mu.Lock()
 	g.slicing = true // no slice ends
 	g.mu.Unlock()
+	<-told[0]
+	<-told[1]
 	places[0].Rest()
 	places[0].Rest() // as if once
 	<-told[4]
