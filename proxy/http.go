@@ -44,11 +44,23 @@ func (g *Guard) Handler() http.Handler {
 	r.MatcherFunc(writes).HandlerFunc(g.write)
 	r.PathPrefix("/").Handler(g.permit(readRight, upstream))
 	r.NotFoundHandler = g.permit(readRight, upstream) // the prefix itself, without a slash
-	h := below(g.cfg.RoutePrefix, r)
+	h := below(g.cfg.RoutePrefix, g.pushesFirst(r))
 	if g.cfg.RoutePrefix == "" || g.cfg.AdminApart {
 		return h
 	}
 	return besideQuit(h)
+}
+
+// pushesFirst has what is for a group not ask the routes of everything else, which takes
+// as long as half a small push.
+func (g *Guard) pushesFirst(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isWrite(r.Method) && strings.HasPrefix(r.URL.Path, "/metrics/") {
+			g.write(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // AdminHandler serves what concerns those who run the guard rather than its

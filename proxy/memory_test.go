@@ -3,7 +3,9 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -83,35 +85,16 @@ func heap() uint64 {
 func BenchmarkEmbedded(b *testing.B) {
 	for _, remembers := range []bool{true, false} {
 		b.Run(map[bool]string{true: "known-shape", false: "without-memory"}[remembers], func(b *testing.B) {
-			p, err := policy.Parse("bench", []byte(permitAll))
-			if err != nil {
-				b.Fatal(err)
-			}
-			own, err := store.Open(store.Config{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			g, err := New(Config{
-				Policy: p, Upstream: own, Metrics: NewMetrics(prometheus.NewRegistry()),
-				Caps:      Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
-				GroupWait: time.Minute,
-			})
-			if err != nil {
-				b.Fatal(err)
-			}
+			g := embedded(b)
 			if !remembers {
 				g.epoch.Load().known = nil
 			}
-			var body strings.Builder
-			body.WriteString("# TYPE rows_loaded gauge\n")
-			for s := range 100 {
-				fmt.Fprintf(&body, "rows_loaded{region=\"eu-west-1\",status=\"ok\",table=\"table_%d\"} %d\n", s, s*s)
-			}
+			body := tables(100)
 			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
+			for b.Loop() {
 				a := g.Push(b.Context(), Request{
 					Method: http.MethodPut, Path: "/metrics/job/nightly/run_id/r1", Header: http.Header{},
-					Body: strings.NewReader(body.String()), Length: int64(body.Len()),
+					Body: strings.NewReader(body), Length: int64(len(body)),
 				})
 				if a.Status != http.StatusOK {
 					b.Fatalf("%d %s", a.Status, a.Body)
@@ -119,6 +102,63 @@ func BenchmarkEmbedded(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkHandler is a push of 10 known series to what serves the protocol, from a request
+// that was read to an answer that is written.
+func BenchmarkHandler(b *testing.B) {
+	h, body := embedded(b).Handler(), tables(10)
+	r := httptest.NewRequest(http.MethodPut, "/metrics/job/nightly/run_id/r1", nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		w := answered{header: http.Header{}}
+		if h.ServeHTTP(&w, r); w.status != http.StatusOK {
+			b.Fatal(w.status)
+		}
+	}
+}
+
+// answered is a ResponseWriter that keeps the status alone.
+type answered struct {
+	header http.Header
+	status int
+}
+
+func (w *answered) Header() http.Header         { return w.header }
+func (w *answered) Write(p []byte) (int, error) { return len(p), nil }
+func (w *answered) WriteHeader(status int)      { w.status = status }
+
+// embedded is a guard that keeps the snapshots itself and permits everything.
+func embedded(b *testing.B) *Guard {
+	b.Helper()
+	p, err := policy.Parse("bench", []byte(permitAll))
+	if err != nil {
+		b.Fatal(err)
+	}
+	own, err := store.Open(store.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	g, err := New(Config{
+		Policy: p, Upstream: own, Metrics: NewMetrics(prometheus.NewRegistry()),
+		Caps:      Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
+		GroupWait: time.Minute,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return g
+}
+
+// tables is the body of a push of so many series of one family.
+func tables(series int) string {
+	var body strings.Builder
+	body.WriteString("# TYPE rows_loaded gauge\n")
+	for s := range series {
+		fmt.Fprintf(&body, "rows_loaded{region=\"eu-west-1\",status=\"ok\",table=\"table_%d\"} %d\n", s, s*s)
+	}
+	return body.String()
 }
 
 // BenchmarkLargeBody is one push of 100,000 series that nobody knows, ten a family, to a
