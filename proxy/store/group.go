@@ -72,12 +72,16 @@ func (s *shard) pin(dst []pinned) []pinned {
 
 // appendGroups is pin where the shard is locked.
 func (s *shard) appendGroups(dst []pinned) []pinned {
+	first := len(dst)
 	for _, g := range s.groups {
-		if g.content.pushed != 0 || g.content.failed != 0 {
-			dst = append(dst, pinned{g, g.content})
-		}
+		dst = append(dst, pinned{group: g})
 	}
-	return dst
+	// Apart, so that what is far in memory comes for many of them at once; see ahead.
+	for i := first; i < len(dst); i++ {
+		dst[i].content = dst[i].group.content
+	}
+	decided := slices.DeleteFunc(dst[first:], func(g pinned) bool { return g.pushed == 0 && g.failed == 0 })
+	return dst[:first+len(decided)]
 }
 
 // swap replaces what a group holds. The shard is locked. The families of before and
