@@ -106,6 +106,9 @@ type Config struct {
 	// Pressure says how full the memory is that the process may take. It is called for
 	// every push, from many goroutines. Nil is that there is room.
 	Pressure func() Pressure
+	// Troubles says what else keeps the guard from what it is for, a line each, to whoever
+	// asks how it is. It is called from many goroutines. Nil is nothing.
+	Troubles func() []string
 	// Product is how the guard names itself to clients, such as pushguard/1.0.
 	Product string
 	// GroupWait bounds how long a push waits for another of the same group, and

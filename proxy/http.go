@@ -38,8 +38,8 @@ func (g *Guard) Handler() http.Handler {
 		g.routeAdmin(r)
 	}
 	r.PathPrefix("/guard/").Handler(http.NotFoundHandler())
-	r.Path("/-/ready").Methods(http.MethodGet).Handler(g.permit(noRight, g.serveReady(upstream)))
-	r.Path("/-/healthy").Methods(http.MethodGet).Handler(g.permit(noRight, upstream))
+	r.Path("/-/ready").Methods(http.MethodGet).Handler(g.permit(noRight, g.serveReady(g.serveHealth(upstream))))
+	r.Path("/-/healthy").Methods(http.MethodGet).Handler(g.permit(noRight, g.serveHealth(upstream)))
 	r.Path("/metrics").Methods(http.MethodGet).Handler(g.permit(readRight, g.page(upstream)))
 	r.MatcherFunc(writes).HandlerFunc(g.write)
 	r.PathPrefix("/").Handler(g.permit(readRight, upstream))

@@ -166,6 +166,7 @@ func (w *serving) config(rules *policy.Policy, metrics *proxy.Metrics) proxy.Con
 		Caps:            w.limits.caps(),
 		Rhythm:          w.rhythms.rhythm(),
 		Pressure:        w.pressure.look,
+		Troubles:        w.known.troubles,
 		Product:         product(),
 		// As long as the push ahead of it may take.
 		GroupWait: w.gatewayTimeout,

@@ -159,6 +159,27 @@ func (m *memory) metrics(groups *store.Store) []prometheus.Collector {
 	return out
 }
 
+// troubles says what is not kept, or not shared, to whoever asks how the guard is. Of the
+// snapshots their store tells.
+func (m *memory) troubles() (out []string) {
+	if m.dir != nil && m.store != nil {
+		for _, err := range []error{m.book.Err(), m.store.Err()} {
+			if err != nil {
+				out = append(out, "what changes is kept in memory alone: "+err.Error())
+				break
+			}
+		}
+	}
+	switch {
+	case m.fleet == nil || !m.fleet.log.Away():
+	case m.fleet.log.Alone():
+		out = append(out, "the Redis does not answer: this guard goes on by itself, within its share of each budget")
+	default:
+		out = append(out, "the Redis does not answer: pushes are answered 503")
+	}
+	return out
+}
+
 // close gives the directory free, and leaves the fleet.
 func (m *memory) close() (err error) {
 	if m.fleet != nil {

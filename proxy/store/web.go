@@ -71,7 +71,7 @@ func (s *Store) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	text := "OK"
 	if err := s.Err(); err != nil {
-		text += "\nwhat is pushed is kept in memory alone: " + err.Error() + "\n"
+		text += "\nwhat is pushed is kept in memory alone: " + err.Error()
 	}
 	_, _ = w.Write([]byte(text))
 }
