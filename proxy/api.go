@@ -144,15 +144,13 @@ func (g *Guard) serveJob(w http.ResponseWriter, r *http.Request) {
 }
 
 // Job tells what is known of a job, and whether anything is, with its labels and n of its
-// groups, the oldest first, without those up to from. With n = 0 it tells of neither.
+// groups, the oldest first, without those up to from. With n = 0 it tells of neither. Of
+// one that is not known it tells what the policy would grant.
 func (g *Guard) Job(name string, from, n int) (JobDetail, bool) {
 	e, now := g.epoch.Load(), g.cfg.Now()
 	report, known := g.book.JobFrom(name, from, n)
 	shadow, forecast := g.shadow.Job(name, 0)
 	labels := g.demand.Job(name, labelsShown)
-	if !known && !forecast && len(labels) == 0 {
-		return JobDetail{}, false
-	}
 	if !known {
 		report.JobUse = ledger.JobUse{Job: name, NewThisHour: shadow.NewThisHour, NewThisDay: shadow.NewThisDay}
 	}
@@ -168,7 +166,7 @@ func (g *Guard) Job(name string, from, n int) (JobDetail, bool) {
 			Group: keyMap(group.Key), Series: group.Series, Pushed: when(group.Pushed), Pinned: group.Pinned, Over: group.Over,
 		})
 	}
-	return out, true
+	return out, known || forecast || len(labels) > 0
 }
 
 // serveLabel answers /labels/{label}: which jobs push how many values of it.

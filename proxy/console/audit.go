@@ -126,5 +126,8 @@ func (c *Console) recordPage(line []byte) (*recordPage, error) {
 // recordLink leads to a record.
 func recordLink(r *audit.Record) string { return "record" + query("time", stamp(r.Time), "job", r.Job) }
 
+// answeredOf is answered of a copy.
+func answeredOf(r audit.Record) string { return answered(&r) }
+
 // recordLinkOf is recordLink of a copy, as templates have it.
 func recordLinkOf(r audit.Record) string { return recordLink(&r) }

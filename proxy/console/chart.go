@@ -68,25 +68,35 @@ type spark struct {
 // drawn draws a line, with the limit if it is near enough to be in the picture.
 func drawn(l line, limit int) spark {
 	s := spark{Low: math.MaxUint32, Limit: -1, To: l.End, From: l.End.Add(-time.Duration(len(l.Values)-1) * l.Step)}
+	seen := 0
 	for _, v := range l.Values {
 		if v != unknown {
 			s.Low, s.Top = min(s.Low, v), max(s.Top, v)
+			seen++
 		}
 	}
-	if s.Low > s.Top {
-		s.Low = 0
-	}
+	s.Title = s.words(seen, len(l.Values))
 	scale := float64(max(1, s.Top))
 	if limit > 0 && float64(limit) <= 2*scale {
 		scale = math.Max(scale, float64(limit))
 		s.Limit = height(float64(limit), scale)
 	}
 	s.stretch(l.Values, scale)
-	s.Title = fmt.Sprintf("from %s to %s series", number(int(s.Low)), number(int(s.Top)))
-	if s.Low == s.Top {
-		s.Title = plural(int(s.Low), "series", "series") + " all the while"
-	}
 	return s
+}
+
+// words says what a line shows that is known at so many of its moments.
+func (s *spark) words(seen, all int) string {
+	switch {
+	case seen == 0:
+		return "nothing held"
+	case s.Low < s.Top:
+		return fmt.Sprintf("from %s to %s series", number(int(s.Low)), number(int(s.Top)))
+	case seen < all:
+		return plural(int(s.Low), "series", "series")
+	default:
+		return plural(int(s.Low), "series", "series") + " all the while"
+	}
 }
 
 func height(v, scale float64) float64 {

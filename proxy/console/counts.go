@@ -2,6 +2,7 @@ package console
 
 import (
 	"slices"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -41,9 +42,21 @@ func (t tally) sum() float64 {
 	return sum
 }
 
+// answers are how many requests the Pushgateway behind was sent, and how many of them it
+// did not answer or failed.
+type answers struct{ all, bad float64 }
+
+func (a answers) plus(o answers) answers { return answers{a.all + o.all, a.bad + o.bad} }
+
+// since is what came after earlier answers.
+func (a answers) since(before answers) answers {
+	return answers{a.all - before.all, a.bad - before.bad}
+}
+
 // counts are what the guard's own metrics say.
 type counts struct {
 	all      tally
+	behind   answers
 	byJob    map[string]tally
 	families map[string]*dto.MetricFamily
 }
@@ -58,6 +71,7 @@ func read(from prometheus.Gatherer) counts {
 	for _, mf := range gathered {
 		c.families[mf.GetName()] = mf
 	}
+	c.behind = c.answered()
 	for _, m := range c.families["pushguard_pushes_total"].GetMetric() {
 		job, outcome := label(m, "job"), slices.Index(outcomes[:], label(m, "outcome"))
 		if outcome < 0 {
@@ -68,6 +82,15 @@ func read(from prometheus.Gatherer) counts {
 		c.all, c.byJob[job] = c.all.plus(one), c.byJob[job].plus(one)
 	}
 	return c
+}
+
+// answered counts the answers of the Pushgateway behind; 0 is the code of none.
+func (c counts) answered() answers {
+	const name = "pushguard_upstream_request_duration_seconds"
+	return answers{c.sum(name, nil), c.sum(name, func(m *dto.Metric) bool {
+		code, _ := strconv.Atoi(label(m, "code"))
+		return code == 0 || code >= 500
+	})}
 }
 
 func label(m *dto.Metric, name string) string {

@@ -32,12 +32,13 @@ type history struct {
 	begun   int64 // of the first
 	counts  counts
 	outcome [minutes]tally
+	behind  [minutes]answers
 	jobs    map[string]*past
 }
 
 // past is that of one job.
 type past struct {
-	first, last int64 // the minutes in which it was seen
+	first, last int64 // the minutes in which it first held something, and was seen last
 	byMinute    [minutes]uint32
 	byTen       [tens]uint32
 	refused     [minutes]uint32
@@ -58,6 +59,7 @@ func (h *history) add(now time.Time, s *snapshot) {
 		h.begun = at
 	} else {
 		h.outcome[at%minutes] = h.outcome[at%minutes].plus(s.counts.all.since(h.counts.all))
+		h.behind[at%minutes] = h.behind[at%minutes].plus(s.counts.behind.since(h.counts.behind))
 	}
 	for i := range s.jobs.Jobs {
 		h.hold(at, &s.jobs.Jobs[i])
@@ -69,14 +71,14 @@ func (h *history) add(now time.Time, s *snapshot) {
 			}
 		}
 	}
-	h.minute, h.counts = at, counts{all: s.counts.all, byJob: s.counts.byJob}
+	h.minute, h.counts = at, counts{all: s.counts.all, behind: s.counts.behind, byJob: s.counts.byJob}
 }
 
 // turn clears the places of the minutes since the last sample, and forgets jobs that
 // are gone for a day.
 func (h *history) turn(at int64) {
 	for m := max(h.minute+1, at-minutes+1); m <= at; m++ {
-		h.outcome[m%minutes] = tally{}
+		h.outcome[m%minutes], h.behind[m%minutes] = tally{}, answers{}
 	}
 	for name, p := range h.jobs {
 		if at-p.last > tens*10 {
@@ -103,7 +105,7 @@ func (h *history) past(name string, at int64) *past {
 		if len(h.jobs) >= maxFollowed || len(name) > maxName {
 			return nil
 		}
-		p = &past{first: at}
+		p = &past{}
 		p.turn(at-tens*10, at)
 		h.jobs[name] = p
 	}
@@ -113,6 +115,7 @@ func (h *history) past(name string, at int64) *past {
 
 func (h *history) hold(at int64, j *proxy.JobView) {
 	if p := h.past(j.Job, at); p != nil {
+		p.first = cmp.Or(p.first, at)
 		p.byMinute[at%minutes], p.byTen[at/10%tens] = uint32(j.Held), uint32(j.Held)
 	}
 }
@@ -143,6 +146,22 @@ func (h *history) lastHour(s *snapshot) (bars []bar, all tally) {
 		bars, all = append(bars, b), all.plus(b.Tally)
 	}
 	return bars, all
+}
+
+// lastAnswers are how the Pushgateway behind answered within the last hour, and since a
+// minute or two.
+func (h *history) lastAnswers(s *snapshot) (hour, lately answers) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := s.at.Unix() / 60
+	for m := max(h.minute, now) - minutes + 1; m <= h.minute; m++ {
+		hour = hour.plus(h.behind[m%minutes])
+		if m >= now-1 {
+			lately = lately.plus(h.behind[m%minutes])
+		}
+	}
+	rest := s.counts.behind.since(h.counts.behind)
+	return hour.plus(rest), lately.plus(rest)
 }
 
 // refusals are how many pushes of each job were refused within the last hour.
@@ -189,14 +208,14 @@ func (h *history) of(name string) (hour, day line, ok bool) {
 	return hour, day, true
 }
 
-// born is a job that was first seen within the last hour.
+// born is a job that first held something within the last hour.
 type born struct {
 	Job  string
 	Time time.Time
 }
 
-// newJobs are the jobs first seen within the last hour, newest first; not those that
-// were there when the guard started.
+// newJobs are the jobs that first held something within the last hour, newest first; not
+// those that did when the guard started.
 func (h *history) newJobs(n int) []born {
 	h.mu.Lock()
 	defer h.mu.Unlock()

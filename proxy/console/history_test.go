@@ -71,3 +71,18 @@ func TestHistoryOfAnHour(t *testing.T) {
 		t.Errorf("two hours later %v are of the last hour", all)
 	}
 }
+
+// TestWordsOfALine has a line say no more than what was seen.
+func TestWordsOfALine(t *testing.T) {
+	for want, values := range map[string][]uint32{
+		"nothing held":           {unknown, unknown},
+		"6 series":               {unknown, 6},
+		"6 series all the while": {6, 6},
+		"1 series":               {1, unknown},
+		"from 0 to 6 series":     {0, unknown, 6},
+	} {
+		if got := drawn(line{Values: values, Step: time.Minute}, 0).Title; got != want {
+			t.Errorf("%v: %q, want %q", values, got, want)
+		}
+	}
+}

@@ -34,6 +34,7 @@ type jobPage struct {
 	Records   []audit.Record
 	LabelRows []labelRow
 	Most      int // values of its first label
+	Totals    int // series that are in no group: those of counters that are added up
 	// First and Last are the groups that are shown, from 1; Prev and Next lead to the
 	// others.
 	First, Last int
@@ -86,12 +87,9 @@ func (c *Console) jobPage(s *snapshot, q url.Values) (*jobPage, bool) {
 	if !ok && len(records) == 0 {
 		return nil, false
 	}
-	if !ok {
-		r := records[0]
-		detail.JobView = proxy.JobView{Job: name, Entry: r.Entry, Owner: r.Owner, Mode: r.Mode}
-	}
 	p := &jobPage{Now: s.at, JobDetail: detail, Row: row{detail.JobView, c.history.refusals(s)[name]}}
 	p.Place = c.place(p.File, p.Line)
+	p.Totals = totalsOf(&detail)
 	hour, day, ok := c.history.of(name)
 	p.Hour, p.Day, p.Followed = drawn(hour, p.Granted), drawn(day, p.Granted), ok
 	p.Findings = c.noticed(name, records)
@@ -101,6 +99,19 @@ func (c *Console) jobPage(s *snapshot, q url.Values) (*jobPage, bool) {
 	}
 	p.turnTo(n)
 	return p, true
+}
+
+// totalsOf is how many series a job holds beside its groups. It is known where all of
+// these are listed.
+func totalsOf(d *proxy.JobDetail) int {
+	if len(d.GroupList) < d.Groups {
+		return 0
+	}
+	n := d.Held
+	for i := range d.GroupList {
+		n -= d.GroupList[i].Series
+	}
+	return max(0, n)
 }
 
 // turnTo says which page of groups is shown.

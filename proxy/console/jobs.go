@@ -15,6 +15,10 @@ import (
 // jobsShown is how many jobs a page has.
 const jobsShown = 100
 
+// otherJobs stands for the jobs that the guard's metrics do not name: no entry governs
+// all of them.
+const otherJobs = "__other__"
+
 // row is a job of the table.
 type row struct {
 	proxy.JobView
@@ -150,7 +154,8 @@ func (c *Console) rows(s *snapshot) []row {
 			continue
 		}
 		j := proxy.JobView{Job: name}
-		if known, ok := c.guard.Job(name, 0, 0); ok {
+		if name != otherJobs {
+			known, _ := c.guard.Job(name, 0, 0)
 			j = known.JobView
 		}
 		rows = append(rows, row{j, n})

@@ -5,10 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"time"
-
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/audit"
@@ -22,6 +19,7 @@ type overview struct {
 	Now     time.Time
 	Jobs    proxy.JobsView
 	Number  int // of jobs that hold something
+	Told    int // series that tell what was found in jobs, which take room from theirs
 	Columns []column
 	Bars    []bar
 	Top     float64
@@ -40,11 +38,6 @@ func (*overview) stream() url.Values { return url.Values{"of": {"overview"}} }
 type counted struct {
 	Outcome string
 	Number  float64
-}
-
-// health is how something around the guard does.
-type health struct {
-	Name, State, Text string // the state is good, bad, or off where there is none
 }
 
 // change is something that changed lately.
@@ -66,7 +59,8 @@ func (c *Console) overviewOf(s *snapshot) *overview {
 		o.All = append(o.All, counted{outcomes[i], n})
 	}
 	o.Pushes, o.Refused = all.sum(), all[refused]
-	o.Health = c.health(s.counts)
+	o.Health = c.health(s)
+	o.Told = max(0, int(s.counts.sum("pushguard_series_limit", nil))-s.jobs.SeriesLimit)
 	o.Changes = c.changes(o.Policy)
 	o.Nearest = nearest(s.jobs.Jobs, 5)
 	return o
@@ -84,125 +78,6 @@ func nearest(all []proxy.JobView, n int) []proxy.JobView {
 		return cmp.Compare(share(b.Held, b.Granted), share(a.Held, a.Granted))
 	})
 	return out[:min(n, len(out))]
-}
-
-// health tells how what is around the guard does, by its metrics.
-func (c *Console) health(m counts) []health {
-	out := []health{c.upstream(m), statsd(m)}
-	if m.has("pushguard_events_up") {
-		out = append(out, events(m))
-	}
-	if m.has("pushguard_shared_up") {
-		out = append(out, fleet(m))
-	}
-	if m.has("pushguard_state_written") {
-		h := health{"State", "good", "what changes is written to the state directory"}
-		if !m.every("pushguard_state_written") {
-			h.State, h.Text = "bad", "the disk takes nothing: changes are in memory alone"
-		}
-		out = append(out, h)
-	}
-	if m.has("pushguard_spool_written") {
-		h := health{"Spool", "good", plural(m.sum("pushguard_spool_groups", nil), "group waits", "groups wait") + " for the Pushgateway"}
-		if !m.every("pushguard_spool_written") {
-			h.State, h.Text = "bad", h.Text+"; the disk takes no more"
-		}
-		out = append(out, h)
-	}
-	return append(out, written(m)...)
-}
-
-// written tells of the files that pushes are written down in, once one of them lost some.
-func written(m counts) []health {
-	var out []health
-	for _, f := range []struct{ name, lost, written, what string }{
-		{"Audit log", "pushguard_audit_lost_total", "pushguard_audit_written", " records could not be written"},
-		{"Recorded pushes", "pushguard_record_lost_total", "pushguard_record_written", " could not be written"},
-	} {
-		if lost := m.sum(f.lost, nil); lost > 0 && m.every(f.written) {
-			out = append(out, health{f.name, "good", "is written again; " + number(lost) + f.what})
-		} else if lost > 0 {
-			out = append(out, health{f.name, "bad", number(lost) + f.what})
-		}
-	}
-	return out
-}
-
-// fleet tells whether the Redis answers in which guards share what they know, and
-// whether they understand one another.
-func fleet(m counts) health {
-	switch {
-	case m.sum("pushguard_shared_alone", nil) > 0:
-		return health{"Fleet", "bad", "the Redis does not answer: this guard goes on by itself, within its share of each budget"}
-	case m.sum("pushguard_shared_up", nil) == 0:
-		return health{"Fleet", "bad", "the Redis does not answer: pushes are answered 503"}
-	}
-	h := health{"Fleet", "good", plural(m.sum("pushguard_shared_guards", nil), "guard shares", "guards share") + " what they know"}
-	if n := m.sum("pushguard_shared_versions", nil); n > 1 {
-		h.Text += ", and are of " + number(n) + " versions"
-	}
-	unread := func(reason string) float64 {
-		return m.sum("pushguard_shared_unreadable_total", func(m *dto.Metric) bool { return label(m, "reason") == reason })
-	}
-	if n := unread("damaged"); n > 0 {
-		h.Text += "; the Redis had " + plural(n, "batch", "batches") + " of commands otherwise than written"
-	}
-	if n := unread("unknown"); n > 0 {
-		h.State, h.Text = "bad", h.Text+"; "+plural(n, "command", "commands")+" that no guard could read"
-	}
-	return h
-}
-
-func events(m counts) health {
-	h := health{"Event log", "good", plural(m.sum("pushguard_events_queued", nil), "record waits", "records wait")}
-	if !m.every("pushguard_events_up") {
-		h.State = "bad"
-	}
-	if !m.every("pushguard_events_spool_written") {
-		h.State, h.Text = "bad", h.Text+" in memory alone: the disk takes nothing"
-	}
-	if lost := m.sum("pushguard_events_dropped_total", nil); lost > 0 {
-		h.State, h.Text = "bad", h.Text+", "+number(lost)+" dropped"
-	}
-	return h
-}
-
-// upstream is how the Pushgateway behind answers; 0 is the code of no answer.
-func (c *Console) upstream(m counts) health {
-	const name = "pushguard_upstream_request_duration_seconds"
-	if c.cfg.Behind == "" {
-		return health{"Pushgateway", "off", "embedded: the guard keeps the snapshots itself"}
-	}
-	all := m.sum(name, nil)
-	bad := m.sum(name, func(m *dto.Metric) bool {
-		code, _ := strconv.Atoi(label(m, "code"))
-		return code == 0 || code >= 500
-	})
-	h := health{"Pushgateway", "good", plural(all, "request", "requests") + ", none failed"}
-	if bad > 0 {
-		h.Text = plural(all, "request", "requests") + ", " + number(bad) + " without an answer or failed"
-	}
-	switch {
-	case m.sum("pushguard_upstream_breaker_open", nil) > 0:
-		h.State, h.Text = "bad", "does not answer, and is left alone for a while; "+h.Text
-	case all > 0 && bad == all:
-		h.State = "bad"
-	}
-	return h
-}
-
-func statsd(m counts) health {
-	if !m.has("pushguard_statsd_up") {
-		return health{"StatsD", "off", "no StatsD server: the guard keeps the totals itself"}
-	}
-	h := health{"StatsD", "good", plural(m.sum("pushguard_statsd_lines_total", nil), "line sent", "lines sent")}
-	if m.sum("pushguard_statsd_up", nil) == 0 {
-		h.State = "bad"
-	}
-	if dropped := m.sum("pushguard_statsd_dropped_total", nil); dropped > 0 {
-		h.Text += ", " + plural(dropped, "increment not taken", "increments not taken")
-	}
-	return h
 }
 
 // changes tells what changed lately, the newest first: policies, jobs that are new, and
@@ -261,20 +136,6 @@ func policyChanges(p proxy.PolicyView) []change {
 		text += ", " + plural(len(last.Changes), "change", "changes")
 	}
 	return []change{{last.Time, "policy", text, "policy", 1}}
-}
-
-// told says in a line what a record is about.
-func told(r *audit.Record) string {
-	text := cut(jobOf(r)) + ": "
-	switch {
-	case r.Reason != "":
-		text += "a group was deleted, " + r.Reason
-	case len(r.Findings) > 0:
-		text += findingText(&r.Findings[0])
-	default:
-		text += r.Method + " " + r.Outcome
-	}
-	return text
 }
 
 // jobOf is the job of a record as the policy sees it, or as it was sent.

@@ -21,7 +21,7 @@ func parse() *template.Template {
 	funcs := template.FuncMap{
 		"number": number, "clock": clock, "stamp": stamp, "ago": ago, "share": share, "percent": percent, "portion": portion, "host": host,
 		"query": query, "labels": groupText, "list": list, "plural": plural,
-		"quote": regexp.QuoteMeta, "span": span, "finding": findingOf, "recordLink": recordLinkOf,
+		"quote": regexp.QuoteMeta, "span": span, "finding": findingOf, "recordLink": recordLinkOf, "reason": reasonText, "answered": answeredOf,
 	}
 	return template.Must(template.New("").Funcs(funcs).ParseFS(files, "pages/*.html"))
 }
@@ -115,13 +115,18 @@ func ago(now time.Time, v any) string {
 	return "just now"
 }
 
-// span is a duration as a policy has it, such as 7d.
+// span is a duration as a policy has it, such as 7d: weeks are written as days.
 func span(text string) string {
+	const day = 24 * time.Hour
 	d, err := time.ParseDuration(text)
-	if err != nil {
+	switch {
+	case err != nil:
 		return text
+	case d >= day && d%day == 0:
+		return strconv.Itoa(int(d/day)) + "d"
+	default:
+		return model.Duration(d).String()
 	}
-	return model.Duration(d).String()
 }
 
 // share is how much of a whole a part is, in percent of at most 100; 0 of nothing.
