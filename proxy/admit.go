@@ -51,34 +51,33 @@ func (v *passage) receive(limit int64) ([]byte, error) {
 		most = v.request.Length
 	}
 	if length := v.request.Length; length < 0 {
-		from = &metered{from: from, place: &v.place, left: firstBytes, most: most, growth: 2}
+		from = &metered{from: from, place: &v.place, counted: firstBytes, room: func(come int64) int64 { return min(2*come, most) }}
 	} else if length > promised {
-		from = &metered{from: from, place: &v.place, left: promised, most: most, growth: wire.Growth}
+		from = &metered{from: from, place: &v.place, counted: promised, room: func(come int64) int64 { return wire.Room(length, come) }}
 	}
 	return wire.ReadBody(v.received, from, v.request.Length, limit)
 }
 
 // metered is a body that grows a place as it comes, by as much as its memory does.
 type metered struct {
-	from  io.Reader
-	place *admission.Place
-	all   int64
-	left  int64 // of what was counted
-	most  int64 // that can come
-	// growth is how many times what has come its memory may be.
-	growth int64
+	from    io.Reader
+	place   *admission.Place
+	all     int64
+	counted int64
+	// room is how much its memory is once so much has come.
+	room func(come int64) int64
 }
 
 // Read is part of io.Reader.
 func (c *metered) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
 	c.all += int64(n)
-	if c.left -= int64(n); c.left < 0 {
-		more := max(-c.left, min((c.growth-1)*c.all, c.most-c.all)-c.left)
+	if c.all > c.counted {
+		more := max(c.all, c.room(c.all)) - c.counted
 		if err := c.place.Grow(more); err != nil {
 			return n, err
 		}
-		c.left += more
+		c.counted += more
 	}
 	return n, err
 }

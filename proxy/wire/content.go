@@ -45,10 +45,10 @@ func ReadBody(dst []byte, r io.Reader, length, limit int64) ([]byte, error) {
 	if length < 0 {
 		return readCapped(dst[:0], r, "body", limit)
 	}
-	if first := min(length, trustedLength); int64(cap(dst)) < first {
+	if first := Room(length, 0); int64(cap(dst)) < first {
 		dst = make([]byte, 0, first)
 	}
-	body, err := readUpTo(dst[:0], r, length, Growth)
+	body, err := readUpTo(dst[:0], r, length, Room)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func ReadBody(dst []byte, r io.Reader, length, limit int64) ([]byte, error) {
 // readCapped appends r to dst up to its end, and fails at the first byte over
 // the limit.
 func readCapped(dst []byte, r io.Reader, what string, limit int64) ([]byte, error) {
-	body, err := readUpTo(dst, r, min(limit, math.MaxInt64-1)+1, 2)
+	body, err := readUpTo(dst, r, min(limit, math.MaxInt64-1)+1, doubled)
 	if int64(len(body)) > limit {
 		return nil, &TooLargeError{What: what, Limit: limit}
 	}
@@ -71,17 +71,33 @@ func readCapped(dst []byte, r io.Reader, what string, limit int64) ([]byte, erro
 	return body, nil
 }
 
-// Growth is how much memory a body of a claimed length may take while it comes: so many
-// times what has come. What grows leaves garbage, of which doubling makes three times as
-// much.
-const Growth = 4
+// ahead is, as a power of two, how many times what has come the memory of a body of a
+// claimed length may be. What grows leaves garbage: with this a fifteenth of the body at
+// the most, where doubling leaves as much again.
+const ahead = 4
+
+// Room is how much memory ReadBody takes for a body of a claimed length of which so many
+// bytes have come.
+func Room(length, come int64) int64 {
+	if come < trustedLength {
+		return min(length, trustedLength)
+	}
+	room := length
+	for room>>ahead > come {
+		room >>= ahead
+	}
+	return room
+}
+
+// doubled is the same of a body whose length is not known.
+func doubled(_, come int64) int64 { return max(512, 2*come) }
 
 // readUpTo appends to dst until r ends or dst holds most bytes. The memory grows
-// with what was read, so many times at once, and never exceeds most.
-func readUpTo(dst []byte, r io.Reader, most, growth int64) ([]byte, error) {
+// with what was read, as room says, and never exceeds most.
+func readUpTo(dst []byte, r io.Reader, most int64, room func(most, come int64) int64) ([]byte, error) {
 	for int64(len(dst)) < most {
 		if len(dst) == cap(dst) {
-			grown := make([]byte, len(dst), min(max(512, growth*int64(cap(dst))), most))
+			grown := make([]byte, len(dst), min(room(most, int64(len(dst))), most))
 			copy(grown, dst)
 			dst = grown
 		}

@@ -127,6 +127,27 @@ func TestReadBodyDoesNotTrustLengths(t *testing.T) {
 	}
 }
 
+// What a body leaves behind while its memory grows is a small part of it, however long
+// it is, and its memory is never far ahead of what has come.
+func TestReadBodyLeavesLittle(t *testing.T) {
+	for _, length := range []int64{trustedLength - 1, trustedLength, trustedLength + 1, 1<<20 - 1, 1 << 20, 1<<20 + 1, 9 << 20, 1 << 24} {
+		taken := allocated(func() {
+			if body, err := ReadBody(nil, zeros{}, length, length); err != nil || int64(len(body)) != length {
+				t.Errorf("%d bytes, %v; want %d", len(body), err, length)
+			}
+		})
+		// Memory comes in blocks, and others may take some meanwhile.
+		if most := length + length/15 + trustedLength + 64<<10; int64(taken) > most {
+			t.Errorf("a body of %d bytes takes %d, want %d at most", length, taken, most)
+		}
+		for come := int64(0); come < length; come += 1 + length/1000 {
+			if room := Room(length, come); room <= come || room > max(trustedLength, 16*(come+1)) {
+				t.Fatalf("%d of %d bytes have come, and it takes %d", come, length, room)
+			}
+		}
+	}
+}
+
 func TestReadBodyLargestLimit(t *testing.T) {
 	if body, err := ReadBody(nil, strings.NewReader("abc"), -1, math.MaxInt64); err != nil || string(body) != "abc" {
 		t.Errorf("%q, %v", body, err)
