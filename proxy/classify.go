@@ -67,6 +67,7 @@ func (g *Guard) classify(v *passage) {
 func (v *passage) classes() {
 	n := &v.counts
 	buckets := false
+	n.families = slices.Grow(n.families, len(v.push.Families))
 	for i := range v.push.Families {
 		f := &v.push.Families[i]
 		n.families = append(n.families, rules.Family{Name: f.Name, Type: f.Type})

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -146,6 +147,7 @@ func (c *Classes) learn(f Family) Classified {
 // a family is follows from its siblings, too, never from the order they stand in.
 func (c *Classes) Push(families []Family, dst []Classified) []Classified {
 	start, depends := len(dst), kinship(0)
+	dst = slices.Grow(dst, len(families))
 	for i := range families {
 		found := c.Of(families[i])
 		depends |= found.depends
