@@ -50,7 +50,8 @@ type Config struct {
 	Mover Mover
 	// TextAsProtobuf has a text push that is enforced go on as delimited protobuf,
 	// which costs a Pushgateway half, where that is the same push. Every other goes on
-	// in the encoding in which it came.
+	// in the encoding in which it came, and so does a large one of which nothing is
+	// changed.
 	TextAsProtobuf bool
 	// Audit gets a record of each push that was refused or changed, with AuditAll
 	// of every push. Nil writes none.

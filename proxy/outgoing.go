@@ -32,6 +32,10 @@ func (v *passage) noteUnmergeable(err error) {
 	v.note([]finding.Finding{f}, true)
 }
 
+// largestTwice is the largest body that is written as protobuf though it could go on as
+// it came: of what is larger memory counts more than the Pushgateway's time.
+const largestTwice = 1 << 20
+
 // outgoing is the push as it goes on: as it was parsed and judged, and, for an
 // upstream that wants bytes, the bytes that came if nothing in them is changed,
 // spliced otherwise; or as protobuf, which costs a Pushgateway half of what text
@@ -50,11 +54,12 @@ func (v *passage) outgoing(bytes, asProtobuf bool) gateway.Request {
 	if !bytes {
 		return out
 	}
-	if asProtobuf && v.transcoded() {
+	passes := !slices.ContainsFunc(fates, func(f wire.Fate) bool { return f.Act != wire.Pass })
+	if asProtobuf && !(passes && len(v.decoded) > largestTwice) && v.transcoded() {
 		out.Body, out.ContentType = v.rendered, wire.ProtobufType
 		return out
 	}
-	if !slices.ContainsFunc(fates, func(f wire.Fate) bool { return f.Act != wire.Pass }) {
+	if passes {
 		return out
 	}
 	v.rendered = wire.Render(v.rendered[:0], &v.push, fates)

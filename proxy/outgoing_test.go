@@ -15,6 +15,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/pushguard/pushguard/proxy"
 )
 
 // TestProtobufKeepsEveryOtherByte drops a label of a native histogram with
@@ -112,6 +114,7 @@ func TestTextGoesOnAsProtobuf(t *testing.T) {
 	const body, packed = "# TYPE rows counter\nrows{run_id=\"7\",table=\"a\"} 1\n", "rows{table=\"a\"} 1\n"
 	const report = "version: v1\ndefault: {mode: report, rules: [{id: ids, labels: [run_id], action: drop}]}\n"
 	const keeping = "version: v1\ndefault: {mode: enforce, counters: {route: snapshot}}\n"
+	long := func(size int, body string) string { return "#" + strings.Repeat(" ", size-len(body)-2) + "\n" + body }
 	for name, tc := range map[string]struct {
 		policy   string
 		received bool // --pushgateway.encoding=received
@@ -128,6 +131,11 @@ func TestTextGoesOnAsProtobuf(t *testing.T) {
 		"a timestamp":        {policy: keeping, body: "a 1 2\n", want: "a 1 2\n"},
 		"fractional buckets": {policy: keeping, body: "# TYPE h histogram\nh_bucket{le=\"1\"} 0.5\n", want: "# TYPE h histogram\nh_bucket{le=\"1\"} 0.5\n"},
 		"nothing":            {policy: keeping},
+		"under a mebibyte":   {policy: keeping, body: long(1<<20-1, packed)},
+		"a mebibyte":         {policy: keeping, body: long(1<<20, packed)},
+		"over a mebibyte":    {policy: keeping, body: long(1<<20+1, packed), want: long(1<<20+1, packed)},
+		"the same, changed":  {policy: dropping, body: long(1<<20+1, body)},
+		"the same, gzip":     {policy: keeping, body: gzipped(t, long(1<<20+1, packed)), headers: []string{"Content-Encoding", "gzip"}, want: gzipped(t, long(1<<20+1, packed))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got *http.Request
@@ -136,7 +144,10 @@ func TestTextGoesOnAsProtobuf(t *testing.T) {
 				got = r
 				sent, _ = io.ReadAll(r.Body)
 			})
-			g := newGuard(t, up, setup{policy: tc.policy, asProtobuf: !tc.received})
+			g := newGuard(t, up, setup{
+				policy: tc.policy, asProtobuf: !tc.received,
+				caps: proxy.Caps{Body: 2 << 20, Decoded: 2 << 20, Samples: 100, Labels: 64, LabelValue: 4096},
+			})
 			if a := g.do(http.MethodPut, "/metrics/job/a", tc.body, tc.headers...); a.Status != 200 {
 				t.Fatalf("%d %s", a.Status, a.Body)
 			}
