@@ -167,8 +167,8 @@ func (v *passage) weighs(samples int) error {
 
 // tooMuch answers a push that is not taken because there are too many, or because there is
 // no memory for it. It is nobody's finding, and the log says so once for many.
-func (g *Guard) tooMuch(v *passage, reason string, err error) Answer {
-	v.turnedAway, v.shed = true, reason
+func (g *Guard) tooMuch(v *passage, err *admission.ShedError) Answer {
+	v.turnedAway, v.shed = true, err.Reason.String()
 	now := time.Now().UnixNano()
 	if last := g.saidShed.Load(); now-last >= int64(sayShedEvery) && g.saidShed.CompareAndSwap(last, now) {
 		g.logger.Warn("Pushes are shed", "reason", v.shed, "err", err, "job", v.raw.Job())

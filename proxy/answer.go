@@ -122,11 +122,9 @@ func (g *Guard) refusal(v *passage, err error) Answer {
 		twin     *ledger.TwinError
 	)
 	if shed := isShed(err); shed != nil {
-		return g.tooMuch(v, shed.Reason.String(), err)
+		return g.tooMuch(v, shed)
 	}
 	switch {
-	case errors.Is(err, errMemory):
-		return g.tooMuch(v, "memory", err)
 	case errors.Is(err, errPolicy):
 		return v.policyRefusal()
 	case errors.Is(err, errForbidden), errors.Is(err, credential.ErrNone), errors.Is(err, credential.ErrWrong), errors.Is(err, credential.ErrBusy):

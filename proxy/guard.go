@@ -63,10 +63,9 @@ type Guard struct {
 	synced  atomic.Pointer[time.Time] // when their last reading began; nil: never
 	// untold are the groups that the first listing said nothing of, until one tells all;
 	// nil: none.
-	untold     atomic.Pointer[func(wire.Key) bool]
-	memoryShed atomic.Uint64             // pushes for which there was no memory
-	saidShed   atomic.Int64              // when the log said so last that pushes are shed, in Unix nanoseconds
-	doubt      atomic.Pointer[time.Time] // when to read them again; nil: no need
+	untold   atomic.Pointer[func(wire.Key) bool]
+	saidShed atomic.Int64              // when the log said so last that pushes are shed, in Unix nanoseconds
+	doubt    atomic.Pointer[time.Time] // when to read them again; nil: no need
 }
 
 // epoch is a policy and the verdicts it has come to. They are swapped together,
@@ -104,7 +103,7 @@ func New(cfg Config) (*Guard, error) {
 		syncing: make(chan struct{}, 1),
 	}
 	g.own, _ = cfg.Upstream.(pageOwner)
-	if c := cfg.Caps; c.InFlight > 0 || c.InFlightBytes > 0 {
+	if c := cfg.Caps; c.InFlight > 0 || c.InFlightBytes > 0 || cfg.Pressure != nil {
 		g.gate = admission.New(admission.Config{InFlight: c.InFlight, Wait: c.Wait, Bytes: c.InFlightBytes})
 	}
 	g.book, g.seed = g.cfg.Book, binary.LittleEndian.Uint64(g.cfg.Secret[:])

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,10 +21,6 @@ const (
 	Full
 )
 
-// errMemory says that a push costs more memory than there is. A sweep, a DELETE or a
-// larger limit make room for it.
-var errMemory = errors.New("the guard's memory is full")
-
 // pressure is how full the memory is.
 func (g *Guard) pressure() Pressure {
 	if g.cfg.Pressure == nil {
@@ -34,14 +29,13 @@ func (g *Guard) pressure() Pressure {
 	return g.cfg.Pressure()
 }
 
-// room is an error where there is no memory for a push. A delete, and what is only
-// explained, find room always.
+// room is an error where there is no memory for a push, for which a sweep, a DELETE or a
+// larger limit make room. A delete, and what is only explained, find room always.
 func (g *Guard) room(v *passage) error {
 	if v.request.Method == http.MethodDelete || v.foresees() || g.pressure() < Full {
 		return nil
 	}
-	g.memoryShed.Add(1)
-	return errMemory
+	return g.gate.NoMemory()
 }
 
 // tighten holds a budget to the series that are there, where there is no memory for more.
@@ -56,13 +50,8 @@ func (g *Guard) tighten(v *passage, b *ledger.Budget) {
 }
 
 func (g *Guard) watchMemory(r prometheus.Registerer) {
-	r.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "pushguard_memory_pressure",
-			Help: "How full the memory is that the process may take (GOMEMLIMIT): 0 there is room, 1 no new series are taken, 2 pushes are answered 503.",
-		}, func() float64 { return float64(g.pressure()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "pushguard_memory_shed_total", Help: "Pushes that were answered 503 because the memory was full.",
-		}, func() float64 { return float64(g.memoryShed.Load()) }),
-	)
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "pushguard_memory_pressure",
+		Help: "How full the memory is that the process may take (GOMEMLIMIT): 0 there is room, 1 no new series are taken, 2 pushes are answered 503.",
+	}, func() float64 { return float64(g.pressure()) }))
 }

@@ -87,11 +87,15 @@ func TestPressure(t *testing.T) {
 			t.Errorf("pressure %d: %s of %s: %d with %v", s.memory, s.method, s.job, a.Status, a.Header)
 		}
 	}
-	const want = `# HELP pushguard_memory_shed_total Pushes that were answered 503 because the memory was full.
-# TYPE pushguard_memory_shed_total counter
-pushguard_memory_shed_total 2
+	const want = `# HELP pushguard_shed_total Pushes and deletes that were answered 503 because there were too many (full, displaced, waited), they were too large (bytes), or there was no memory for them (memory), by reason.
+# TYPE pushguard_shed_total counter
+pushguard_shed_total{reason="bytes"} 0
+pushguard_shed_total{reason="displaced"} 0
+pushguard_shed_total{reason="full"} 0
+pushguard_shed_total{reason="memory"} 2
+pushguard_shed_total{reason="waited"} 0
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "pushguard_memory_shed_total"); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "pushguard_shed_total"); err != nil {
 		t.Error(err)
 	}
 }

@@ -146,11 +146,22 @@ func (g *Gate) fits(l *line, own, bytes int64) bool {
 	return left >= 0 && (l.bytes == own || l.bytes+bytes <= left)
 }
 
+// NoMemory sheds a push, before anybody reads it, for which the process has no memory
+// left. The error is a *ShedError.
+func (g *Gate) NoMemory() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refuse(Memory)
+}
+
 func (g *Gate) refuse(why Reason) error {
 	g.shed[why]++
-	limit := int64(g.cfg.InFlight)
-	if why == Bytes {
-		limit = g.cfg.Bytes
+	switch why {
+	case Bytes:
+		return &ShedError{Reason: why, Limit: g.cfg.Bytes}
+	case Memory:
+		return &ShedError{Reason: why}
+	default:
+		return &ShedError{Reason: why, Limit: int64(g.cfg.InFlight)}
 	}
-	return &ShedError{Reason: why, Limit: limit}
 }

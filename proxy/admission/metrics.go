@@ -13,7 +13,7 @@ func describe() metrics {
 		inFlight: desc("pushguard_in_flight_pushes", "Pushes and deletes that are worked on; --limits.in-flight is the most."),
 		waiting:  desc("pushguard_waiting_pushes", "Pushes and deletes that wait for their turn."),
 		bytes:    desc("pushguard_in_flight_bytes", "Bytes that the bodies of pushes hold, of those that are still read, too; --limits.in-flight-bytes is the most."),
-		shed:     desc("pushguard_shed_total", "Pushes and deletes that were answered 503 because there were too many, by reason (full, displaced, waited, bytes).", "reason"),
+		shed:     desc("pushguard_shed_total", "Pushes and deletes that were answered 503 because there were too many (full, displaced, waited), they were too large (bytes), or there was no memory for them (memory), by reason.", "reason"),
 	}
 }
 

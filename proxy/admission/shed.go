@@ -11,6 +11,7 @@ const (
 	Displaced                   // it waited, and had to leave its place to a job with less
 	Waited                      // its turn did not come in time
 	Bytes                       // the bodies of pushes hold what they may
+	Memory                      // the process has none left
 	reasons
 )
 
@@ -25,6 +26,8 @@ func (r Reason) String() string {
 		return "waited"
 	case Bytes:
 		return "bytes"
+	case Memory:
+		return "memory"
 	default:
 		return "unknown"
 	}
@@ -33,13 +36,17 @@ func (r Reason) String() string {
 // ShedError says that a push is not taken now. The same push may be later.
 type ShedError struct {
 	Reason Reason
-	Limit  int64 // of pushes, or of bytes
+	Limit  int64 // of pushes, or of bytes; of memory none is known
 }
 
 // Error says which limit is reached.
 func (e *ShedError) Error() string {
-	if e.Reason == Bytes {
+	switch e.Reason {
+	case Bytes:
 		return fmt.Sprintf("the bodies of the pushes in flight take all they may, limit: %d bytes", e.Limit)
+	case Memory:
+		return "the guard's memory is full"
+	default:
+		return fmt.Sprintf("too many pushes at once, limit: %d", e.Limit)
 	}
-	return fmt.Sprintf("too many pushes at once, limit: %d", e.Limit)
 }
