@@ -18,16 +18,28 @@ import (
 // step is a command of a page, and what the page shows of it.
 type step struct{ command, want string }
 
-// session are the console blocks of a page: lines that begin with $, those that go on
-// with >, and what was shown.
-func session(t *testing.T, page string) []step {
+// pageOf reads a page.
+func pageOf(t *testing.T, page string) string {
 	t.Helper()
 	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(text)
+}
+
+// session are the console blocks of a page: lines that begin with $, those that go on
+// with >, and what was shown.
+func session(t *testing.T, page string) []step {
+	t.Helper()
+	return steps(t, page, pageOf(t, page))
+}
+
+// steps are those of the text of a page.
+func steps(t *testing.T, page, text string) []step {
+	t.Helper()
 	var out []step
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(text, -1) {
 		for line := range strings.Lines(block[1]) {
 			command, isCommand := strings.CutPrefix(line, "$ ")
 			more, isMore := strings.CutPrefix(line, "> ")
@@ -57,6 +69,8 @@ type walk struct {
 	dir  string
 	to   *strings.Replacer // from the page's addresses to those of the test
 	from *strings.Replacer
+	// guard is where a guard that is left running answers, if it is to be waited for.
+	guard string
 }
 
 func (r walk) shell(ctx context.Context, command string) *exec.Cmd {
@@ -69,7 +83,10 @@ func (r walk) run(t *testing.T, command string) string {
 	t.Helper()
 	if background, ok := strings.CutSuffix(command, " &\n"); ok {
 		r.start(t, background)
-		return ""
+		if r.guard == "" || !strings.HasPrefix(background, "pushguard serve") {
+			return ""
+		}
+		command = "curl -s -o /dev/null --retry 60 --retry-connrefused --retry-delay 1 http://" + r.guard + "/-/ready\n"
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -108,27 +125,76 @@ func TestReadme(t *testing.T) {
 	t.Setenv("PUSHGUARD_TIMEOUT", "60") // the listener's two seconds are for a task that waits
 	guard := gatewaytest.FreeAddress(t)
 	r := walk{
-		dir:  "../..",
-		to:   strings.NewReplacer("127.0.0.1:9091", guard, "pushguard serve", "pushguard serve --web.listen-address="+guard),
-		from: strings.NewReplacer(guard, "127.0.0.1:9091"),
+		dir:   "../..",
+		to:    strings.NewReplacer("127.0.0.1:9091", guard, "pushguard serve", "pushguard serve --web.listen-address="+guard),
+		from:  strings.NewReplacer(guard, "127.0.0.1:9091"),
+		guard: guard,
 	}
 	steps := session(t, "../../README.md")
 	if len(steps) < 9 || steps[0].command != "pushguard serve &\n" {
 		t.Fatalf("the page has %d commands, the first of which is to start a guard: %v", len(steps), steps)
 	}
-	r.start(t, "pushguard serve")
-	r.run(t, "curl -s --retry 60 --retry-connrefused --retry-delay 1 http://"+guard+"/-/ready\n")
-	r.follow(t, steps[1:])
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
+	r.follow(t, steps)
+	dir := t.TempDir()
+	writePolicy(t, dir, pageOf(t, "../../README.md"))
+	r.run(t, "pushguard check "+filepath.Join(dir, "policy.yml"))
+}
+
+// writePolicy keeps the policy that a text shows in full, and reports whether it does.
+func writePolicy(t *testing.T, dir, text string) bool {
+	t.Helper()
+	block := regexp.MustCompile("(?s)```yaml\n(version: v1\n.*?)```").FindStringSubmatch(text)
+	if block == nil {
+		return false
+	}
+	if err := os.WriteFile(filepath.Join(dir, "policy.yml"), []byte(block[1]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "policy.yml")
-	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(text)
-	if err := os.WriteFile(file, block[1], 0o600); err != nil {
-		t.Fatal(err)
+	return true
+}
+
+// So is every command of docs/tour.md, each part with a guard of its own and in a folder
+// that looks like the repository's and has the policy that the part shows.
+func TestTour(t *testing.T) {
+	const page = "../../docs/tour.md"
+	parts := strings.Split(pageOf(t, page), "\n## ")[1:]
+	if len(parts) < 9 {
+		t.Fatalf("the page has only %d parts", len(parts))
 	}
-	r.run(t, "pushguard check "+file)
+	for _, part := range parts {
+		name, text, _ := strings.Cut(part, "\n")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tourist(t, text).follow(t, steps(t, page, text))
+		})
+	}
+}
+
+// tourist is ready for a part of the tour.
+func tourist(t *testing.T, text string) walk {
+	t.Helper()
+	dir := t.TempDir()
+	for _, folder := range []string{"deploy", "cmd"} {
+		real, err := filepath.Abs("../../" + folder)
+		if err == nil {
+			err = os.Symlink(real, filepath.Join(dir, folder))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	guard, gateway := gatewaytest.FreeAddress(t), gatewaytest.FreeAddress(t)
+	r := walk{
+		dir: dir,
+		to: strings.NewReplacer("127.0.0.1:9091", guard, "127.0.0.1:9092", gateway, "pushgateway --", "prometheus-pushgateway --persistence.file= --",
+			"pushguard serve", "pushguard serve --web.listen-address="+guard, "/tmp/", dir+"/"),
+		from:  strings.NewReplacer(guard, "127.0.0.1:9091", gateway, "127.0.0.1:9092"),
+		guard: guard,
+	}
+	if writePolicy(t, dir, text) {
+		r.run(t, "pushguard check policy.yml")
+	}
+	return r
 }
 
 // follow runs the commands of a page, at least so many.
