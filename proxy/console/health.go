@@ -47,7 +47,7 @@ func stateDir(m counts) health {
 
 // memory tells of the memory that the process may take, once it was short.
 func memory(m counts) []health {
-	shed := m.sum("pushguard_memory_shed_total", nil)
+	shed := m.sum("pushguard_shed_total", func(m *dto.Metric) bool { return label(m, "reason") == "memory" })
 	so := ""
 	if shed > 0 {
 		so = "; " + plural(shed, "push was", "pushes were") + " answered 503 for it"

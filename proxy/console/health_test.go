@@ -4,6 +4,8 @@ import (
 	"html"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -74,10 +76,10 @@ func TestAround(t *testing.T) {
 	for _, c := range []struct{ page, want string }{
 		{"pushguard_memory_pressure 1\n", "not well Memory nearly full: no new series are taken"},
 		{
-			"pushguard_memory_pressure 2\npushguard_memory_shed_total 3\n",
+			"pushguard_memory_pressure 2\npushguard_shed_total{reason=\"memory\"} 3\npushguard_shed_total{reason=\"full\"} 9\n",
 			"not well Memory full: no push is taken until there is room; 3 pushes were answered 503 for it",
 		},
-		{"pushguard_memory_pressure 0\npushguard_memory_shed_total 1\n", "well Memory there is room again; 1 push was answered 503 for it"},
+		{"pushguard_memory_pressure 0\npushguard_shed_total{reason=\"memory\"} 1\n", "well Memory there is room again; 1 push was answered 503 for it"},
 		{"pushguard_state_written{log=\"ledger\"} 1\npushguard_state_written{log=\"groups\"} 0\n", "not well State the disk takes nothing: changes are in memory alone"},
 		{
 			"pushguard_state_written{log=\"ledger\"} 1\npushguard_state_damages 2\n",
@@ -102,6 +104,29 @@ func TestAround(t *testing.T) {
 	} {
 		if got := around(t, (&surroundings{page: c.page, now: time.Now()}).overview(t)); !strings.Contains("\n"+strings.Join(got, "\n")+"\n", "\n"+c.want+"\n") {
 			t.Errorf("of %q the page says\n%s\nand not\n%s", c.page, strings.Join(got, "\n"), c.want)
+		}
+	}
+}
+
+// TestMetricsAreThere has no page read a metric that the guard does not have.
+func TestMetricsAreThere(t *testing.T) {
+	have, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob("*.go")
+	for _, name := range files {
+		code, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		for _, metric := range regexp.MustCompile(`"(pushguard_\w+)"`).FindAllSubmatch(code, -1) {
+			if !regexp.MustCompile("(?m)^\\| `" + string(metric[1]) + "[`{]").Match(have) {
+				t.Errorf("%s reads %s, which docs/metrics.md does not have", name, metric[1])
+			}
 		}
 	}
 }
