@@ -256,6 +256,10 @@ func process() []panel {
 			},
 		},
 		{
+			kind: timeseries, title: "Memory pressure", about: "0: there is room. 1: no new series are taken. 2: no pushes are.", unit: "none", warn: 1, bad: 2,
+			queries: []query{{`max by (instance) (pushguard_memory_pressure)`, "{{instance}}"}},
+		},
+		{
 			kind: timeseries, title: "Goroutines and files", about: "Open now.", unit: "short",
 			queries: []query{
 				{`go_goroutines{job="pushguard"}`, "{{instance}} goroutines"},
