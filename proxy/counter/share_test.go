@@ -25,6 +25,9 @@ type sharer struct {
 
 func newSharer(t *testing.T, cfg shared.Config) *sharer {
 	t.Helper()
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 30 * time.Second // nothing is too late
+	}
 	log, err := shared.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,9 @@ type sharer struct {
 
 func newSharer(t *testing.T, cfg shared.Config, wait time.Duration) *sharer {
 	t.Helper()
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 30 * time.Second // nothing is too late
+	}
 	log, err := shared.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -238,9 +241,14 @@ func TestSharedUnderLoad(t *testing.T) {
 func TestSharedGuardDies(t *testing.T) {
 	redis := redistest.Start(t)
 	cfg := shared.Config{URL: redis.URL(), Lease: 500 * time.Millisecond}
-	dies, stays := newSharer(t, cfg, 0), newSharer(t, cfg, 5*time.Second)
+	dies, stays := newSharer(t, cfg, 0), newSharer(t, cfg, time.Minute)
 	lost := make(chan struct{}, 1)
-	stays.book.OnLoss(func() { lost <- struct{}{} })
+	stays.book.OnLoss(func() {
+		select {
+		case lost <- struct{}{}:
+		default: // it is known
+		}
+	})
 	key := wire.NewKey(labels.Label{Name: "job", Value: "j"})
 	claim := func(prints ...uint64) Claim {
 		c := Claim{Group: key, Raw: key, Method: http.MethodPut, Budget: Budget{Series: 6}, Families: []string{"f"}}

@@ -103,7 +103,7 @@ func TestTLS(t *testing.T) {
 	at := gatewaytest.FreeAddress(t)
 	_, port, _ := net.SplitHostPort(at)
 	redis := redistest.Start(t, "--tls-port", port, "--tls-cert-file", a.path("redis.pem"), "--tls-key-file", a.path("redis.key"), "--tls-ca-cert-file", a.path("ca.pem"))
-	secure := shared.Config{URL: "rediss://" + at + "/0", TLS: a.client(true), Timeout: 20 * time.Second}
+	secure := shared.Config{URL: "rediss://" + at + "/0", TLS: a.client(true), Timeout: patience}
 	one, two := join(t, secure), join(t, secure)
 	one.do(t, "said")
 	if got := two.sync(t); len(got) != 1 {
@@ -120,7 +120,7 @@ func TestTLS(t *testing.T) {
 		{"no TLS", redis.URL(), a.client(true), "the URL is not of rediss://"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := shared.Open(t.Context(), shared.Config{URL: tc.url, TLS: tc.tls})
+			_, err := shared.Open(t.Context(), shared.Config{URL: tc.url, TLS: tc.tls, Timeout: patience})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("Open: %v, want %q", err, tc.want)
 			}
@@ -134,7 +134,7 @@ func TestOnlyOneRedis(t *testing.T) {
 		t.Error("several hosts were taken")
 	}
 	cluster := redistest.Start(t, "--cluster-enabled", "yes")
-	_, err := shared.Open(t.Context(), shared.Config{URL: cluster.URL(), Timeout: 20 * time.Second})
+	_, err := shared.Open(t.Context(), shared.Config{URL: cluster.URL(), Timeout: patience})
 	if want := "this Redis is of a cluster"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("a node of a cluster: %v, want %q", err, want)
 	}
@@ -150,7 +150,7 @@ func TestOnlyOneRedis(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = sentinel.Process.Kill(); _ = sentinel.Wait() })
 	eventually(t, "the sentinel answers, and is refused", func() bool {
-		_, err := shared.Open(t.Context(), shared.Config{URL: "redis://" + at, Timeout: 20 * time.Second})
+		_, err := shared.Open(t.Context(), shared.Config{URL: "redis://" + at, Timeout: patience})
 		return err != nil && strings.Contains(err.Error(), "this Redis is of a sentinel")
 	})
 }

@@ -124,8 +124,7 @@ func TestDamagedStands(t *testing.T) {
 func TestDamagedIsSaidAgain(t *testing.T) {
 	r := redistest.Start(t)
 	link := r.NewLink(t)
-	sure := 30 * time.Second // nothing is too late
-	a, b := join(t, shared.Config{URL: link.URL(), Timeout: sure, Lease: time.Hour}), join(t, shared.Config{URL: r.URL(), Timeout: sure, Lease: time.Hour})
+	a, b := join(t, shared.Config{URL: link.URL(), Lease: time.Hour}), join(t, shared.Config{URL: r.URL(), Lease: time.Hour})
 	link.Change("say this", "say that", 2)
 	a.do(t, "say this")
 	b.do(t, "and then")
@@ -171,7 +170,7 @@ func TestUnknownOfOneVersion(t *testing.T) {
 // versioned is a guard of a version, with the end of its part.
 func versioned(t *testing.T, r *redistest.Redis, version string, rooms int) (g *guard, ended chan error) {
 	t.Helper()
-	log, err := shared.Open(t.Context(), shared.Config{URL: r.URL(), Version: version, Lease: time.Hour})
+	log, err := shared.Open(t.Context(), shared.Config{URL: r.URL(), Version: version, Timeout: patience, Lease: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +228,7 @@ func TestNewerVersion(t *testing.T) {
 	if got := newer.sync(t); !slices.Equal(got, []string{"both", "news", "on"}) {
 		t.Errorf("%q", got)
 	}
-	log, err := shared.Open(t.Context(), shared.Config{URL: r.URL(), Version: "1.0"})
+	log, err := shared.Open(t.Context(), shared.Config{URL: r.URL(), Version: "1.0", Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +252,7 @@ func TestNewerFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantVersionFault(t, ended, `format "newer"`)
-	_, err := shared.Open(t.Context(), shared.Config{URL: r.URL()})
+	_, err := shared.Open(t.Context(), shared.Config{URL: r.URL(), Timeout: patience})
 	if !errors.Is(err, shared.ErrVersion) {
 		t.Errorf("Open: %v", err)
 	}

@@ -60,7 +60,7 @@ func startBusy(t *testing.T) *busy {
 		},
 	})
 	owned := world.Write(t, "owned.yml", "version: v1\ndefault: {mode: enforce, owner: platform}\n")
-	sharing := world.Guard(t, world.GuardOptions{Upstream: world.Pushgateway(t), Policy: owned, Flags: []string{"--state.url=" + redistest.Start(t).URL()}})
+	sharing := world.Guard(t, world.GuardOptions{Upstream: world.Pushgateway(t), Policy: owned, Flags: []string{"--state.url=" + redistest.Start(t).URL(), "--state.timeout=30s"}})
 	several := world.Guard(t, world.GuardOptions{Upstream: world.Pushgateway(t), Policy: owned, Flags: []string{
 		"--pushgateway.url=" + world.Pushgateway(t).URL, "--pushgateway.spool",
 		"--state.dir=" + filepath.Join(dir, "several"), "--record.file=" + filepath.Join(dir, "pushes.jsonl"),
