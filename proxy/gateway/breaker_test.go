@@ -3,10 +3,12 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -24,17 +26,20 @@ func sick(t *testing.T) (url string, hangs *atomic.Bool, asked *atomic.Int64) {
 	return s.URL, hangs, asked
 }
 
+// failing is what a breaker gives up after in these tests.
+const failing = 3
+
+// TestBreaker has requests without an answer open it: from then on nothing is sent.
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	url, hangs, asked := sick(t)
-	const pause = 2 * time.Second // longer than what is tried within it takes
-	u := open(t, Config{URL: parse(t, url), Timeout: patient, Breaker: Breaker{Failures: 3, Pause: pause}})
+	u := open(t, Config{URL: parse(t, url), Timeout: patient, Breaker: Breaker{Failures: failing, Pause: time.Hour}})
 	push := func() error {
 		_, err := u.Do(t.Context(), Request{Method: http.MethodPut, Key: key("job", "j")})
 		return err
 	}
 	hangs.Store(true)
-	for i := range 3 {
+	for i := range failing {
 		if err := push(); err == nil || errors.Is(err, ErrOpen) {
 			t.Fatalf("push %d before the breaker opens: %v", i, err)
 		}
@@ -52,21 +57,47 @@ func TestBreaker(t *testing.T) {
 	if got := asked.Load(); got != before {
 		t.Errorf("%d requests were sent while it was open", got-before)
 	}
+}
 
-	time.Sleep(pause * 3 / 2)
-	if err := push(); err == nil || errors.Is(err, ErrOpen) {
-		t.Fatalf("the one that looks whether it is back: %v", err)
-	}
-	if err := push(); !errors.Is(err, ErrOpen) {
-		t.Fatalf("after it was not: %v", err)
-	}
-	hangs.Store(false)
-	time.Sleep(pause * 3 / 2)
-	for range 3 {
-		if err := push(); err != nil {
-			t.Fatalf("it is back: %v", err)
+// TestBreakerLooksAgain has it permit one request after each pause, and all once that one
+// was answered.
+func TestBreakerLooksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const pause = 2 * time.Second
+		b := newBreaker(Breaker{Failures: failing, Pause: pause}, "u", slog.New(slog.DiscardHandler))
+		ask := func(answer error) error {
+			done, err := b.begin()
+			if err == nil {
+				done(answer)
+			}
+			return err
 		}
-	}
+		silent := errors.New("no answer")
+		for range failing {
+			if err := ask(silent); err != nil {
+				t.Fatalf("before it opens: %v", err)
+			}
+		}
+		for range 2 {
+			time.Sleep(pause - 1)
+			if err := ask(nil); !errors.Is(err, ErrOpen) || !b.open() {
+				t.Fatalf("within the pause: %v", err)
+			}
+			time.Sleep(2)
+			if err := ask(silent); err != nil {
+				t.Fatalf("the one that looks whether it is back: %v", err)
+			}
+			if err := ask(nil); !errors.Is(err, ErrOpen) {
+				t.Fatalf("after it was not: %v", err)
+			}
+		}
+		time.Sleep(pause + 1)
+		for range failing {
+			if err := ask(nil); err != nil || b.open() {
+				t.Fatalf("it is back: %v", err)
+			}
+		}
+	})
 }
 
 // A caller who gives up says nothing of the upstream.
