@@ -78,6 +78,11 @@ func TestMoveKeepsAge(t *testing.T) {
 	if !after.Pushed.Equal(before.Pushed) || after.Stamp == before.Stamp {
 		t.Errorf("pushed at %v, before the move %v", after.Pushed, before.Pushed)
 	}
+	// A guard that starts again has the Pushgateway's word alone: never an older one.
+	started := New(Config{Staying: all[:2], Leaving: all[2:]})
+	if groups, err := started.Groups(t.Context(), 1); err != nil || len(groups) != 1 || groups[0].Pushed.Before(before.Pushed) {
+		t.Errorf("started again: %v, %v, before the move %v", groups, err, before.Pushed)
+	}
 	// It moves on: what counts is the push, not the first move.
 	g := New(Config{Staying: []*gateway.Upstream{all[1-f.Place(before.Key)]}, Leaving: []*gateway.Upstream{all[f.Place(before.Key)]}})
 	g.aged = f.aged
