@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,16 +162,39 @@ func (g *group) settle(by *Grant, o Outcome) {
 		}
 	case by.same:
 	case by.book.alone != nil:
-		g.content, g.last = exact(booked), last
+		g.content, g.last = g.shared(booked), last
 	case o != Applied:
-		g.content, g.last, g.slack, g.unsure = exact(booked), last, slack, true
+		g.content, g.last, g.slack, g.unsure = g.shared(booked), last, slack, true
 	case by.Method == http.MethodPut:
-		g.content, g.last, g.slack, g.unsure = exact(by.pushed), by.raw, 0, false
+		g.content, g.last, g.slack, g.unsure = g.shared(by.pushed), by.raw, 0, false
 	default:
-		g.content = exact(overlaid(g.content.read(g.last), by.pushed.read(by.raw), by.raw))
+		g.content = g.shared(overlaid(g.content.read(g.last), by.pushed.read(by.raw), by.raw))
 		g.last, g.slack = by.raw, t.spare
 	}
 	g.exists = true
+}
+
+// alike is how many groups are asked whether they hold the same.
+const alike = 4
+
+// shared returns holdings for the group to have: of the job's groups that were pushed to
+// last, the memory of one that holds the same, else as much as they need. Groups that
+// differ by no more than their keys hold the same.
+func (g *group) shared(h holdings) holdings {
+	if g.job == nil { // it is only foreseen
+		return exact(h)
+	}
+	other := g.job.ages.newest
+	for range alike {
+		if other == nil {
+			break
+		}
+		if slices.Equal(other.content, h) {
+			return other.content
+		}
+		other = other.older
+	}
+	return exact(h)
 }
 
 // age notes when a push was settled: one that was, or may have been, accepted

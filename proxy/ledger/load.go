@@ -215,7 +215,7 @@ func (b *Book) loadGroup(g *group, l *Group, listed holdings, recent *since) {
 			}
 		}
 	}
-	b.change(g, func() { g.restate(exact(next.out), g.last, true) })
+	b.change(g, func() { g.restate(g.shared(next.out), g.last, true) })
 	g.unsure = recent != nil
 	j.unlearn(learnt)
 }

@@ -119,7 +119,7 @@ func (r *restorer) group(in *reader, totals bool) {
 	}
 	g.restored(at, b.clock.last)
 	b.change(g, func() {
-		g.content, g.last, g.slack, g.exists = content, last, slack, true
+		g.content, g.last, g.slack, g.exists = g.shared(content), last, slack, true
 		g.unsure, g.failed, g.success = flags&flagUnsure != 0, flags&flagFailed != 0, flags&flagSuccess != 0
 	})
 	if totals {

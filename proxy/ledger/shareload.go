@@ -113,7 +113,7 @@ func (l *loader) group(j *job) {
 	content := l.owned(j)
 	g.at, g.unsure, g.failed, g.success = at, flags&flagUnsure != 0, flags&flagFailed != 0, flags&flagSuccess != 0
 	if j != nil {
-		b.change(g, func() { g.content, g.last, g.exists, g.slack = content, last, exists, slack })
+		b.change(g, func() { g.content, g.last, g.exists, g.slack = g.shared(content), last, exists, slack })
 	}
 	if totals {
 		g.sums.since = second(l.Varint())
