@@ -18,20 +18,12 @@ type job struct {
 	ages   ages
 	// promised are the groups that are to be evicted for pushes that were admitted.
 	promised promises
-	// values counts, by the hash of the value, the families of groups that hold
-	// it; distinct the values by label.
-	values   map[uint64]valueUse
-	distinct map[uint64]int
+	values   valueTable
 	families holders
 }
 
-type valueUse struct {
-	label uint64
-	uses  int
-}
-
 func newJob(entry int, a *account) *job {
-	return &job{account: a, entry: entry, terms: &Budget{}, values: map[uint64]valueUse{}, distinct: map[uint64]int{}, families: holders{}}
+	return &job{account: a, entry: entry, terms: &Budget{}, families: holders{}}
 }
 
 // payer is the name of the job that pays for the claim.
@@ -45,46 +37,33 @@ func (c *Claim) payer() string {
 // learn makes a value of a label known, that bill can count it. It reports
 // whether it was not.
 func (j *job) learn(v wire.LabelValue) bool {
-	if _, ok := j.values[v.Value]; ok {
+	if j.values.has(v.Value) {
 		return false
 	}
-	j.values[v.Value] = valueUse{label: v.Label}
-	j.distinct[v.Label]++
+	j.values.set(v.Value, valueUse{label: v.Label})
 	return true
 }
 
 // unlearn forgets those of the values that nothing uses.
 func (j *job) unlearn(values []uint64) {
 	for _, v := range values {
-		if u, ok := j.values[v]; ok && u.uses == 0 {
-			j.drop(v, u)
+		if u, ok := j.values.get(v); ok && u.uses == 0 {
+			j.values.remove(v)
 		}
 	}
 }
 
 func (j *job) use(values []uint64) {
 	for _, v := range values {
-		u := j.values[v]
-		u.uses++
-		j.values[v] = u
+		j.values.count(v, +1)
 	}
 }
 
 func (j *job) release(values []uint64) {
 	for _, v := range values {
-		u := j.values[v]
-		if u.uses--; u.uses == 0 {
-			j.drop(v, u)
-			continue
+		if j.values.count(v, -1) == 0 {
+			j.values.remove(v)
 		}
-		j.values[v] = u
-	}
-}
-
-func (j *job) drop(value uint64, u valueUse) {
-	delete(j.values, value)
-	if j.distinct[u.label]--; j.distinct[u.label] == 0 {
-		delete(j.distinct, u.label)
 	}
 }
 
@@ -231,7 +210,7 @@ func (b *Book) hire(g *group, j *job) {
 	before.promised.end(g)
 	for c := g.booked().read(g.last); c.next(); {
 		for _, v := range c.at.values {
-			j.learn(wire.LabelValue{Label: before.values[v].label, Value: v})
+			j.learn(wire.LabelValue{Label: before.values.label(v), Value: v})
 		}
 	}
 	b.bill(g, j, nil, g.booked())

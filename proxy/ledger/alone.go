@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"hash/maphash"
-	"maps"
 	"net/http"
 
 	"github.com/pushguard/pushguard/proxy/shared"
@@ -102,7 +101,7 @@ func (b *Book) begin(a shared.Alone, door *shared.Door) *alone {
 	}
 	for name, j := range b.jobs {
 		o := j.begun()
-		o.series, o.groups, o.values = j.series, j.live, maps.Clone(j.distinct)
+		o.series, o.groups, o.values = j.series, j.live, j.values.labels.counts()
 		at.jobs[name] = o
 	}
 	return at
@@ -225,7 +224,7 @@ func (g *Grant) asDone(o Outcome) *Claim {
 			m := MetricClaim{Fingerprint: print, Family: f, Samples: int32(r.at.size(i))}
 			if i == 0 { // the values are the family's
 				for _, v := range r.at.values {
-					m.Values = append(m.Values, wire.LabelValue{Label: j.values[v].label, Value: v})
+					m.Values = append(m.Values, wire.LabelValue{Label: j.values.label(v), Value: v})
 				}
 			}
 			c.Metrics = append(c.Metrics, m)

@@ -55,11 +55,11 @@ func (o *overflow) permits(j *job, v wire.LabelValue, limit int) bool {
 		if v.Value == other {
 			return true
 		}
-		if _, known := j.values[other]; !known {
+		if !j.values.has(other) {
 			limit--
 		}
 	}
-	return j.distinct[v.Label] < limit
+	return j.values.labels.distinct(v.Label) < limit
 }
 
 // prepare finds what the metrics of the push collapse into. What the group holds
@@ -149,7 +149,7 @@ func (t *tally) collapsible(m *MetricClaim, onlyNew bool) []int {
 		if !ok || other == v.Value {
 			continue
 		}
-		if _, known := t.job.values[v.Value]; !known || !onlyNew {
+		if !onlyNew || !t.job.values.has(v.Value) {
 			o.which = append(o.which, i)
 		}
 	}

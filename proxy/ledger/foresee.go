@@ -131,7 +131,7 @@ func (f *foresight) learn(j *job, values []uint64) {
 	}
 	f.labels = make(map[uint64]uint64, len(values))
 	for _, v := range values {
-		f.labels[v] = j.values[v].label
+		f.labels[v] = j.values.label(v)
 	}
 }
 
@@ -189,7 +189,7 @@ func (a *ahead) hire(g *group, j *job, m *moves, l *loan) {
 	if g.job == nil || g.job == j {
 		return
 	}
-	l.gain(g.booked(), func(v uint64) uint64 { return g.job.values[v].label })
+	l.gain(g.booked(), func(v uint64) uint64 { return g.job.values.label(v) })
 	a.used += g.series()
 	if g.job.entry != m.to {
 		m.add(g.job.entry, g.series())
@@ -285,7 +285,7 @@ func (l *loan) lose(h holdings) {
 
 // note keeps how a value stands, and reports whether the job has it.
 func (l *loan) note(value uint64) bool {
-	use, known := l.job.values[value]
+	use, known := l.job.values.get(value)
 	l.was = append(l.was, valueBefore{value, use, known})
 	return known
 }
@@ -294,15 +294,10 @@ func (l *loan) back() {
 	j := l.job
 	for i := len(l.was) - 1; i >= 0; i-- {
 		was := l.was[i]
-		now, has := j.values[was.value]
-		switch {
-		case was.known:
-			if !has {
-				j.distinct[was.use.label]++
-			}
-			j.values[was.value] = was.use
-		case has:
-			j.drop(was.value, now)
+		if was.known {
+			j.values.set(was.value, was.use)
+		} else {
+			j.values.remove(was.value)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func inventory(b *Book) string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.jobs)) {
 		j := b.jobs[name]
-		fmt.Fprintln(&out, "job", name, j.entry, j.series, j.groups, j.live, j.users, j.values, j.distinct, j.families, *j.terms,
+		fmt.Fprintln(&out, "job", name, j.entry, j.series, j.groups, j.live, j.users, maps.Collect(j.values.all()), j.values.labels.counts(), j.families, *j.terms,
 			j.hour.sum(hour, b.clock.at), j.day.sum(day, b.clock.at), j.pushes.sum(minute, b.clock.at), j.promised.series)
 		for g := j.ages.first(); g != nil; g = g.newer {
 			fmt.Fprintln(&out, "  group", g.id, g.at, g.success, g.failed, g.unsure, g.slack, g.content, g.last)

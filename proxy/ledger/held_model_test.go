@@ -325,7 +325,7 @@ func (as accounts) check(t *rapid.T, b *Book, budget Budget) {
 		}
 		distinct := 0
 		if job := b.jobs[name]; job != nil {
-			for _, n := range job.distinct {
+			for _, n := range job.values.labels.counts() {
 				distinct += n
 			}
 		}

@@ -91,7 +91,7 @@ func (t *tally) held(x *Excess) int {
 	case SeriesLimit:
 		return t.used
 	case LabelValuesLimit:
-		return t.job.distinct[x.label]
+		return t.job.values.labels.distinct(x.label)
 	case EntrySeriesLimit:
 		return t.shared
 	case GuardSeriesLimit:

@@ -74,8 +74,8 @@ func (b *Book) lines() []string {
 	}
 	for _, j := range b.jobs {
 		account(j.account, "job")
-		values := slices.Sorted(maps.Keys(j.values))
-		out = append(out, fmt.Sprintf("job %s holds %d, %d groups, values %v, distinct %v", j.name, j.series, j.groups, values, j.distinct))
+		values := slices.Sorted(maps.Keys(maps.Collect(j.values.all())))
+		out = append(out, fmt.Sprintf("job %s holds %d, %d groups, values %v, distinct %v", j.name, j.series, j.groups, values, j.values.labels.counts()))
 	}
 	for _, a := range b.idles.accounts {
 		account(a, "idle")

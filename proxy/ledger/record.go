@@ -89,7 +89,7 @@ func (g *group) appendValues(dst []byte) []byte {
 	var indices []byte
 	g.content.values(func(values []uint64) {
 		for _, v := range values {
-			label := g.job.values[v].label
+			label := g.job.values.label(v)
 			i := slices.Index(labels, label)
 			if i < 0 {
 				i, labels = len(labels), append(labels, label)

@@ -134,7 +134,7 @@ func (s *saver) holdings(j *job, h holdings) {
 	var values []wire.LabelValue
 	h.values(func(vs []uint64) {
 		for _, v := range vs {
-			values = append(values, wire.LabelValue{Label: j.values[v].label, Value: v})
+			values = append(values, wire.LabelValue{Label: j.values.label(v), Value: v})
 		}
 	})
 	slices.SortFunc(values, func(x, y wire.LabelValue) int { return cmp.Compare(x.Value, y.Value) })

@@ -186,7 +186,7 @@ func (t *tally) valuesFit(values []wire.LabelValue, metric int) bool {
 	}
 	for i, v := range values {
 		limit := t.book.labelValues(t.claim, v.Label)
-		if _, known := t.job.values[v.Value]; known || t.draft.overflow.permits(t.job, v, limit) {
+		if t.job.values.has(v.Value) || t.draft.overflow.permits(t.job, v, limit) {
 			continue
 		}
 		fit = false
