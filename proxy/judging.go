@@ -91,7 +91,7 @@ func (v *passage) judgeMetrics(c *verdicts) {
 		if m.Family != family {
 			family, hash = m.Family, maphash.String(c.seed, f.Name)
 		}
-		h := hash ^ maphash.Bytes(c.seed, m.Identity)
+		h := hash ^ maphash.String(c.seed, m.Identity)
 		said := table.get(h, f.Name, m.Identity)
 		if said == nil {
 			said = judge(v.entry, v.group, c.secret, p, i)

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"hash/maphash"
 	"strings"
 	"sync"
@@ -30,7 +29,7 @@ const (
 
 // verdict is what the rules decided about one metric, ready to be applied.
 type verdict struct {
-	identity []byte // compared in full: a hash alone decides nothing
+	identity string // compared in full: a hash alone decides nothing
 	family   string
 	fate     wire.Fate
 	findings []finding.Finding
@@ -126,12 +125,12 @@ func (c *verdicts) table(k tableKey) *verdictTable {
 }
 
 // get finds the verdict about a metric, nil if there is none.
-func (t *verdictTable) get(h uint64, family string, identity []byte) *verdict {
+func (t *verdictTable) get(h uint64, family string, identity string) *verdict {
 	v, young := t.young[h]
 	if !young {
 		v = t.old[h]
 	}
-	if v == nil || v.family != family || !bytes.Equal(v.identity, identity) {
+	if v == nil || v.family != family || v.identity != identity {
 		return nil
 	}
 	if !young {
@@ -182,7 +181,7 @@ func (c *verdicts) account(t *verdictTable, delta int) {
 // judge decides about one metric whose verdict is not cached.
 func judge(entry *policy.Entry, group wire.Key, secret uint64, p *wire.Push, metric int) *verdict {
 	m := &p.Metrics[metric]
-	v := &verdict{identity: bytes.Clone(m.Identity), family: strings.Clone(p.Families[m.Family].Name)}
+	v := &verdict{identity: strings.Clone(m.Identity), family: strings.Clone(p.Families[m.Family].Name)}
 	v.counts = counts(&p.Families[m.Family])
 	ls := p.Labels(make([]labels.Label, 0, 8), metric)
 	v.pushed = newPrint(secret, ls)

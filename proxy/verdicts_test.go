@@ -214,7 +214,7 @@ func TestAHashIsNotAnIdentity(t *testing.T) {
 	table := c.table(tableKey{job: "a"})
 	defer table.mu.Unlock()
 	const h = 7
-	stored := &verdict{family: "rows", identity: []byte(`run="1"`)}
+	stored := &verdict{family: "rows", identity: `run="1"`}
 	c.put(table, h, stored)
 	for _, tc := range []struct {
 		name, family, identity string
@@ -226,13 +226,13 @@ func TestAHashIsNotAnIdentity(t *testing.T) {
 		{"another family", "bytes", `run="1"`, nil},
 		{"the same bytes, cut elsewhere", "rowsr", `un="1"`, nil},
 	} {
-		if got := table.get(h, tc.family, []byte(tc.identity)); got != tc.want {
+		if got := table.get(h, tc.family, tc.identity); got != tc.want {
 			t.Errorf("%s: verdict %v", tc.name, got)
 		}
 	}
-	other := &verdict{family: "rows", identity: []byte(`run="2"`)}
+	other := &verdict{family: "rows", identity: `run="2"`}
 	c.put(table, h, other)
-	if table.get(h, "rows", []byte(`run="1"`)) != nil || table.get(h, "rows", other.identity) != other {
+	if table.get(h, "rows", `run="1"`) != nil || table.get(h, "rows", other.identity) != other {
 		t.Error("the later of two metrics with one hash does not stand alone")
 	}
 	if n := len("a") + other.weight(); table.bytes != n || c.bytes != n {

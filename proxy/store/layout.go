@@ -171,7 +171,7 @@ func inOrder(p *wire.Push, typ dto.MetricType, samples []int32) []int32 {
 			count = i
 		default:
 			out = append(out, i)
-			infinite = infinite || math.IsInf(p.Samples[i].Bound, +1)
+			infinite = infinite || math.IsInf(p.Bound(int(i)), +1)
 		}
 	}
 	if typ == dto.MetricType_HISTOGRAM && !infinite {

@@ -146,12 +146,12 @@ func (b *builder) tableMetric(t *tables, s *shape, samples []int32) bool {
 		case part == wire.Count:
 			count = sample.Value
 		case s.Type == dto.MetricType_SUMMARY:
-			b.line(s, b.labels, "", model.QuantileLabel, sample.Bound, sample.Value)
+			b.line(s, b.labels, "", model.QuantileLabel, t.Bound(int(i)), sample.Value)
 		case !isCount(sample.Value):
 			return false
 		default:
-			infinite = infinite || math.IsInf(sample.Bound, +1)
-			b.count(s, b.labels, "_bucket", model.BucketLabel, sample.Bound, uint64(sample.Value), 0)
+			infinite = infinite || math.IsInf(t.Bound(int(i)), +1)
+			b.count(s, b.labels, "_bucket", model.BucketLabel, t.Bound(int(i)), uint64(sample.Value), 0)
 		}
 	}
 	if !isCount(count) {

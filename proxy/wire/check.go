@@ -68,7 +68,7 @@ func (p *Push) validName(name string) bool {
 func (w *metricWalk) checkPairs() error {
 	// Tags end every value, so that values that are not UTF-8 cannot add up to an
 	// identity that is. The other way round a long value's length may look amiss.
-	suspect := !utf8.Valid(w.metric.Identity)
+	suspect := !utf8.Valid(w.id)
 	bound, sorted := boundName(w.family.Type), true
 	for i, lp := range w.pairs {
 		if sorted = sorted && (i == 0 || bytes.Compare(w.pairs[i-1].name, lp.name) < 0); !sorted && w.repeated(i) {

@@ -269,7 +269,7 @@ func (p *Push) values(sets [][]int32) (map[int32]*dto.Metric, error) {
 		return out, nil
 	}
 	for i, m := range out {
-		if err := proto.Unmarshal(p.bytes(p.Metrics[i].Message), m); err != nil {
+		if err := proto.Unmarshal(p.bytes(p.messages[i]), m); err != nil {
 			return nil, errors.Join(errWire, err)
 		}
 	}
@@ -278,8 +278,8 @@ func (p *Push) values(sets [][]int32) (map[int32]*dto.Metric, error) {
 
 // addSample adds the value of a text line to its metric as expfmt would.
 func (p *Push) addSample(m *dto.Metric, s *Sample) {
-	if pm := &p.Metrics[s.Metric]; pm.hasTimestamp {
-		m.TimestampMs = proto.Int64(pm.timestamp)
+	if p.Metrics[s.Metric].stamped {
+		m.TimestampMs = proto.Int64(p.timestamps[s.Metric])
 	}
 	v := proto.Float64(s.Value)
 	switch p.Families[p.Metrics[s.Metric].Family].Type {
@@ -288,15 +288,15 @@ func (p *Push) addSample(m *dto.Metric, s *Sample) {
 	case dto.MetricType_GAUGE:
 		m.Gauge = &dto.Gauge{Value: v}
 	case dto.MetricType_SUMMARY:
-		addSummarySample(m, s)
+		addSummarySample(m, s, p.boundOf(s).value)
 	case dto.MetricType_HISTOGRAM:
-		addHistogramSample(m, s)
+		addHistogramSample(m, s, p.boundOf(s).value)
 	default:
 		m.Untyped = &dto.Untyped{Value: v}
 	}
 }
 
-func addSummarySample(m *dto.Metric, s *Sample) {
+func addSummarySample(m *dto.Metric, s *Sample, quantile float64) {
 	if m.Summary == nil {
 		m.Summary = &dto.Summary{}
 	}
@@ -306,11 +306,11 @@ func addSummarySample(m *dto.Metric, s *Sample) {
 	case partSum:
 		m.Summary.SampleSum = proto.Float64(s.Value)
 	default:
-		m.Summary.Quantile = append(m.Summary.Quantile, &dto.Quantile{Quantile: proto.Float64(s.Bound), Value: proto.Float64(s.Value)})
+		m.Summary.Quantile = append(m.Summary.Quantile, &dto.Quantile{Quantile: proto.Float64(quantile), Value: proto.Float64(s.Value)})
 	}
 }
 
-func addHistogramSample(m *dto.Metric, s *Sample) {
+func addHistogramSample(m *dto.Metric, s *Sample, bound float64) {
 	if m.Histogram == nil {
 		m.Histogram = &dto.Histogram{}
 	}
@@ -323,8 +323,8 @@ func addHistogramSample(m *dto.Metric, s *Sample) {
 	case s.part == partCount:
 		m.Histogram.SampleCountFloat = proto.Float64(s.Value)
 	case whole:
-		m.Histogram.Bucket = append(m.Histogram.Bucket, &dto.Bucket{UpperBound: proto.Float64(s.Bound), CumulativeCount: proto.Uint64(uint64(s.Value))})
+		m.Histogram.Bucket = append(m.Histogram.Bucket, &dto.Bucket{UpperBound: proto.Float64(bound), CumulativeCount: proto.Uint64(uint64(s.Value))})
 	default:
-		m.Histogram.Bucket = append(m.Histogram.Bucket, &dto.Bucket{UpperBound: proto.Float64(s.Bound), CumulativeCountFloat: proto.Float64(s.Value)})
+		m.Histogram.Bucket = append(m.Histogram.Bucket, &dto.Bucket{UpperBound: proto.Float64(bound), CumulativeCountFloat: proto.Float64(s.Value)})
 	}
 }

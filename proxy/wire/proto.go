@@ -55,7 +55,8 @@ func (p *Push) walkProtobuf(body []byte) error {
 		return &LimitError{What: "bytes", Limit: math.MaxUint32}
 	}
 	if len(body) > largeBody {
-		p.Metrics = slices.Grow(p.Metrics, p.limits.atMost(countMetrics(body)))
+		n := p.limits.atMost(countMetrics(body))
+		p.Metrics, p.messages = slices.Grow(p.Metrics, n), slices.Grow(p.messages, n)
 	}
 	for at := 0; at < len(body); {
 		size, n := protowire.ConsumeVarint(body[at:])
@@ -215,7 +216,7 @@ func (family *Family) read(body []byte) error {
 }
 
 // protobufLabels appends the labels of an identity that a metricWalk accepted.
-func protobufLabels(dst []labels.Label, id []byte) []labels.Label {
+func protobufLabels(dst []labels.Label, id string) []labels.Label {
 	start := len(dst)
 	dst = viewProtobufLabels(dst, id)
 	for i := start; i < len(dst); i++ {
@@ -225,8 +226,8 @@ func protobufLabels(dst []labels.Label, id []byte) []labels.Label {
 }
 
 // viewProtobufLabels is protobufLabels in the memory of the identity.
-func viewProtobufLabels(dst []labels.Label, id []byte) []labels.Label {
-	for len(id) > 0 {
+func viewProtobufLabels(dst []labels.Label, identity string) []labels.Label {
+	for id := unview(identity); len(id) > 0; {
 		f, err := nextField(id)
 		if err != nil {
 			return dst

@@ -15,15 +15,15 @@ import (
 func (p *Push) metric(family int32, msg []byte) error {
 	f := &p.Families[family]
 	start := uint32(offset(p.Body, msg))
-	fresh := Metric{Family: family, Samples: 1, Message: Span{start, start + uint32(len(msg))}}
+	fresh := Metric{Family: family, Samples: 1}
 	w := metricWalk{Push: p, family: f, metric: fresh, mark: len(p.scratch), pairs: p.pairs[:0]}
 	err := errDoubt
 	if n, ok := w.plainLabels(msg); ok {
-		w.plain, w.metric.Identity = true, msg[:n]
+		w.plain, w.id = true, msg[:n]
 		err = w.walk(msg[n:])
 	}
 	if err == errDoubt {
-		w.plain, w.valued, w.metric = false, false, fresh
+		w.plain, w.valued, w.metric, w.id = false, false, fresh, nil
 		err = w.walk(msg)
 	}
 	p.pairs = w.pairs
@@ -36,7 +36,11 @@ func (p *Push) metric(family int32, msg []byte) error {
 			Fix:    "set the field of the metric that its family's type names",
 		}
 	}
-	p.Metrics = append(p.Metrics, w.metric)
+	w.metric.Identity = view(w.id)
+	p.Metrics, p.messages = append(p.Metrics, w.metric), append(p.messages, Span{start, start + uint32(len(msg))})
+	if w.metric.stamped {
+		p.stamp(int32(len(p.Metrics)-1), w.timestamp)
+	}
 	return p.bill(int(w.metric.Samples))
 }
 
@@ -47,11 +51,14 @@ type metricWalk struct {
 	*Push
 	family *Family
 	metric Metric
-	mark   int // where in scratch the identity is collected, if it must be
+	id     []byte // its identity so far
+	mark   int    // where in scratch the identity is collected, if it must be
 	pairs  []labelPair
 	valued bool
 	plain  bool // the labels have been read and checked by plainLabels
 	end    int  // of the latest label field, as an offset in the body
+	// timestamp is that of the metric, if it is stamped.
+	timestamp int64
 }
 
 func (w *metricWalk) walk(msg []byte) error {
@@ -73,7 +80,7 @@ func (w *metricWalk) walk(msg []byte) error {
 
 func (w *metricWalk) field(f field) error {
 	if f.num == metricTimestamp && f.typ == protowire.VarintType {
-		w.metric.timestamp, w.metric.hasTimestamp = int64(f.varint()), true
+		w.timestamp, w.metric.stamped = int64(f.varint()), true
 		return nil
 	}
 	if f.typ != protowire.BytesType {
@@ -113,18 +120,18 @@ func (w *metricWalk) field(f field) error {
 // long as the fields follow each other, which they do from every client, as a
 // copy otherwise.
 func (w *metricWalk) extendIdentity(field []byte) {
-	start, id := offset(w.Body, field), w.metric.Identity
+	start, id := offset(w.Body, field), w.id
 	switch {
 	case id == nil:
-		w.metric.Identity = field
+		w.id = field
 	case w.end == start && len(w.scratch) == w.mark:
-		w.metric.Identity = id[:len(id)+len(field)]
+		w.id = id[:len(id)+len(field)]
 	default:
 		if len(w.scratch) == w.mark {
 			w.scratch = append(w.scratch, id...)
 		}
 		w.scratch = append(w.scratch, field...)
-		w.metric.Identity = w.scratch[w.mark:]
+		w.id = w.scratch[w.mark:]
 	}
 	w.end = start + len(field)
 }

@@ -9,6 +9,7 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"hash/maphash"
 	"strings"
@@ -106,23 +107,21 @@ type Family struct {
 // buckets and quantiles are samples.
 type Metric struct {
 	// Identity is what tells the metric from others of its family: the bytes of
-	// its labels as pushed, without le and quantile where they make samples.
-	Identity []byte
-	// Message is the Metric message; protobuf only.
-	Message Span
+	// its labels as pushed, without le and quantile where they make samples. It is
+	// valid until the Push is reset.
+	Identity string
 	// Family is an index into Push.Families.
 	Family int32
 	// Samples is how many series the metric makes in an exposition.
 	Samples int32
 
-	timestamp    int64
-	hasTimestamp bool
-	parts        part
+	stamped bool
+	parts   part
 }
 
 // Stamped reports whether the metric was pushed with a timestamp, which no
 // Pushgateway takes.
-func (m *Metric) Stamped() bool { return m.hasTimestamp }
+func (m *Metric) Stamped() bool { return m.stamped }
 
 // part says which samples of a histogram or summary were seen.
 type part uint8
@@ -137,16 +136,21 @@ const (
 // Sample is one line of a text body.
 type Sample struct {
 	Value float64
-	// Bound is the value of le or quantile, for a sample that has one.
-	Bound float64
 	// Metric is an index into Push.Metrics.
 	Metric int32
-	// Line is the whole line, its newline included; Block the label block with
-	// its braces, empty and in place where the line has none; BoundLabel the pair
-	// le="…" or quantile="…" inside it.
-	Line, Block, BoundLabel Span
+	// Start is where the line begins in the body; Block the label block with its braces,
+	// empty and in place where the line has none.
+	Start uint32
+	Block Span
 
-	part part
+	bound uint32 // the number of its bound in Push.bounds, from 1; 0 is none
+	part  part
+}
+
+// bound is the le or quantile of a sample.
+type bound struct {
+	value float64
+	label Span // the pair le="…" or quantile="…" inside the label block
 }
 
 // Push is the body of one push as flat tables. The zero value is ready for
@@ -163,6 +167,9 @@ type Push struct {
 	// Expanded is the number of series an exposition of the push would have.
 	Expanded int
 
+	messages    []Span // the Metric messages of the metrics; protobuf only
+	bounds      []bound
+	timestamps  map[int32]int64 // of metrics, in milliseconds; mostly there are none
 	limits      Limits
 	utf8Names   bool
 	emptyValues bool // some label has an empty value
@@ -211,6 +218,8 @@ func (p *Push) Reset() {
 	clear(p.Families)
 	clear(p.Metrics)
 	p.Families, p.Metrics, p.Samples = p.Families[:0], p.Metrics[:0], p.Samples[:0]
+	p.messages, p.bounds = p.messages[:0], p.bounds[:0]
+	clear(p.timestamps)
 	clear(p.byName)
 	clear(p.bySeries)
 	p.scratch, p.rendition = p.scratch[:0], p.rendition[:0]
@@ -279,10 +288,36 @@ func (p *Push) View(dst []labels.Label, metric int) []labels.Label {
 	if p.Encoding == Protobuf {
 		return viewProtobufLabels(dst, id)
 	}
-	return viewTextLabels(dst, view(id))
+	return viewTextLabels(dst, id)
 }
 
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// unview is what a string is a view of. It is not to be written to.
+func unview(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// Bound is the value of le or quantile of a sample; 0 of one that has none.
+func (p *Push) Bound(sample int) float64 { return p.boundOf(&p.Samples[sample]).value }
+
+func (p *Push) boundOf(s *Sample) bound {
+	if s.bound == 0 {
+		return bound{}
+	}
+	return p.bounds[s.bound-1]
+}
+
+// lineEnd is where the line of a sample ends in the body, its newline included.
+func (p *Push) lineEnd(s *Sample) uint32 {
+	return s.Block.End + uint32(bytes.IndexByte(p.Body[s.Block.End:], '\n')) + 1
+}
+
+// stamp keeps the timestamp of a metric.
+func (p *Push) stamp(metric int32, ms int64) {
+	if p.timestamps == nil {
+		p.timestamps = map[int32]int64{}
+	}
+	p.Metrics[metric].stamped, p.timestamps[metric] = true, ms
+}
 
 func (p *Push) bytes(s Span) []byte { return p.Body[s.Start:s.End] }
 

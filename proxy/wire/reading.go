@@ -48,7 +48,7 @@ func (r *Readings) Read(p *Push, wanted func(metric int) bool) {
 		for i := range p.Metrics {
 			r.starts = append(r.starts, int32(len(r.buckets)))
 			if wanted(i) {
-				r.message(&r.All[i], p.bytes(p.Metrics[i].Message))
+				r.message(&r.All[i], p.bytes(p.messages[i]))
 			}
 		}
 		r.starts = append(r.starts, int32(len(r.buckets)))
@@ -91,7 +91,7 @@ func (r *Readings) lines(p *Push, wanted func(metric int) bool) {
 		case s.part == partSum:
 			m.Sum = s.Value
 		case isBucket(p, s):
-			m.Buckets = append(m.Buckets, Bucket{s.Bound, s.Value})
+			m.Buckets = append(m.Buckets, Bucket{p.Bound(i), s.Value})
 		case t == dto.MetricType_HISTOGRAM && p.Metrics[s.Metric].parts&partCount == 0:
 			m.Count = s.Value // +Inf of a histogram without a count, which the exposition gives it
 		}
@@ -99,7 +99,7 @@ func (r *Readings) lines(p *Push, wanted func(metric int) bool) {
 }
 
 func isBucket(p *Push, s *Sample) bool {
-	return s.part == partBound && !math.IsInf(s.Bound, 1) &&
+	return s.part == partBound && !math.IsInf(p.boundOf(s).value, 1) &&
 		p.Families[p.Metrics[s.Metric].Family].Type == dto.MetricType_HISTOGRAM
 }
 

@@ -116,17 +116,17 @@ func renderText(dst []byte, p *Push, fates []Fate) []byte {
 		case fate.Act == Relabel && fate.merged == nil:
 			dst = append(dst, p.Body[copied:s.Block.Start]...)
 			before := len(dst)
-			dst = appendBlock(dst, fate.Block, p.bytes(s.BoundLabel))
+			dst = appendBlock(dst, fate.Block, p.bytes(p.boundOf(s).label))
 			if copied = s.Block.End; len(dst) == before && !isBlank(p.Body[copied]) {
 				dst = append(dst, ' ') // the block kept the name and the value apart
 			}
 		default:
-			dst = append(dst, p.Body[copied:s.Line.Start]...)
+			dst = append(dst, p.Body[copied:s.Start]...)
 			if fate.Act == Relabel && latest < s.Metric {
 				dst = append(dst, fate.merged...)
 				latest = s.Metric
 			}
-			copied = s.Line.End
+			copied = p.lineEnd(s)
 		}
 	}
 	return append(dst, p.Body[copied:]...)
@@ -155,7 +155,7 @@ func renderProtobuf(dst []byte, p *Push, fates []Fate) []byte {
 		metric += int(f.Metrics)
 		msg := p.bytes(f.Message)
 		if slices.ContainsFunc(mine, func(f Fate) bool { return f.Act != Pass }) {
-			scratch = appendFamily(scratch[:0], p, msg, metrics, mine)
+			scratch = appendFamily(scratch[:0], msg, metrics, mine)
 			msg = scratch
 		}
 		if len(mine) > 0 && !slices.ContainsFunc(mine, func(f Fate) bool { return f.Act != LeaveOut }) {
@@ -169,7 +169,7 @@ func renderProtobuf(dst []byte, p *Push, fates []Fate) []byte {
 
 // appendFamily writes a MetricFamily again with its metrics as their fates have
 // them; every other field is copied.
-func appendFamily(dst []byte, p *Push, msg []byte, metrics []Metric, fates []Fate) []byte {
+func appendFamily(dst, msg []byte, metrics []Metric, fates []Fate) []byte {
 	next := 0
 	for len(msg) > 0 {
 		f, err := nextField(msg)
@@ -189,7 +189,7 @@ func appendFamily(dst []byte, p *Push, msg []byte, metrics []Metric, fates []Fat
 			dst = protowire.AppendTag(dst, familyMetric, protowire.BytesType)
 			dst = protowire.AppendBytes(dst, fate.merged)
 		case fate.Act == Relabel:
-			dst = appendRelabelled(dst, p.bytes(metrics[next].Message), len(metrics[next].Identity), fate.Block)
+			dst = appendRelabelled(dst, f.value, len(metrics[next].Identity), fate.Block)
 		}
 		next++
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/maphash"
 	"slices"
+	"strings"
 )
 
 // Shape is what of a text body does not change from push to push: every byte but the
@@ -19,6 +20,7 @@ type Shape struct {
 	families    []Family
 	metrics     []Metric
 	samples     []Sample
+	bounds      []bound
 	expanded    int
 	emptyValues bool
 }
@@ -37,7 +39,7 @@ func (p *Push) Shapeable() bool {
 		}
 		last = max(last, at)
 	}
-	return !slices.ContainsFunc(p.Metrics, func(m Metric) bool { return m.hasTimestamp })
+	return !slices.ContainsFunc(p.Metrics, func(m Metric) bool { return m.stamped })
 }
 
 // SkeletonHash is a hash of the body without its values. The push must be shapeable.
@@ -62,7 +64,7 @@ func (p *Push) valueOf(sample int) Span {
 	for isBlank(p.Body[start]) {
 		start++
 	}
-	return Span{start, s.Line.End - 1}
+	return Span{start, p.lineEnd(s) - 1}
 }
 
 // NewShape returns the shape of a push that is shapeable. It keeps nothing of the
@@ -71,6 +73,7 @@ func NewShape(p *Push) *Shape {
 	s := &Shape{
 		body: bytes.Clone(p.Body), expanded: p.Expanded, emptyValues: p.emptyValues,
 		families: slices.Clone(p.Families), metrics: slices.Clone(p.Metrics), samples: slices.Clone(p.Samples),
+		bounds: slices.Clone(p.bounds),
 		values: make([]Span, len(p.Samples)), ahead: make([]int32, len(p.Families)),
 	}
 	for i := range p.Samples {
@@ -84,14 +87,14 @@ func NewShape(p *Push) *Shape {
 		}
 	}
 	for i := range s.metrics {
-		s.metrics[i].Identity = bytes.Clone(s.metrics[i].Identity)
+		s.metrics[i].Identity = strings.Clone(s.metrics[i].Identity)
 	}
 	return s
 }
 
 // Size is how many bytes of memory the shape takes, about.
 func (s *Shape) Size() int {
-	n := len(s.body) + 8*len(s.values) + 96*len(s.families) + 64*len(s.metrics) + 64*len(s.samples)
+	n := len(s.body) + 8*len(s.values) + 96*len(s.families) + 48*len(s.metrics) + 32*len(s.samples) + 16*len(s.bounds)
 	for i := range s.metrics {
 		n += len(s.metrics[i].Identity)
 	}
@@ -107,7 +110,7 @@ func (s *Shape) Parse(p *Push, body []byte, key Key, opts Options) (ok bool, err
 		return false, nil
 	}
 	p.Reset()
-	p.Samples = append(p.Samples, s.samples...)
+	p.Samples, p.bounds = append(p.Samples, s.samples...), append(p.bounds, s.bounds...)
 	p.Families = append(p.Families, s.families...)
 	if !s.match(p, body) {
 		p.Reset()
@@ -145,13 +148,13 @@ func (s *Shape) match(p *Push, body []byte) bool {
 			return false
 		}
 		sample.Value = f
-		sample.Line.Start += moved
+		sample.Start += moved
 		sample.Block = sample.Block.moved(moved)
-		if sample.BoundLabel != (Span{}) {
-			sample.BoundLabel = sample.BoundLabel.moved(moved)
+		if sample.bound != 0 {
+			b := &p.bounds[sample.bound-1]
+			b.label = b.label.moved(moved)
 		}
 		at += uint32(end)
-		sample.Line.End = at + 1
 		from = v.End
 	}
 	for ; family < len(s.ahead); family++ {

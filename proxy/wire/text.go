@@ -213,10 +213,7 @@ func (w *textWalk) series(start, end int) error {
 		return err
 	}
 	w.emptyValues = w.emptyValues || w.block.empty
-	w.Samples = append(w.Samples, Sample{
-		Line:  Span{uint32(start), uint32(end)},
-		Block: Span{uint32(start + n), uint32(start + n + i)},
-	})
+	w.Samples = append(w.Samples, Sample{Start: uint32(start), Block: Span{uint32(start + n), uint32(start + n + i)}})
 	s := &w.Samples[len(w.Samples)-1]
 	if i == 0 && !isBlank(line[n]) || !utf8.Valid(line[n:n+i]) {
 		return errDoubt
@@ -228,7 +225,7 @@ func (w *textWalk) series(start, end int) error {
 	if err := w.file(s, f.Type, p); err != nil {
 		return err
 	}
-	return w.stamp(s.Metric, timestamp)
+	return w.stampText(s.Metric, timestamp)
 }
 
 // value reads what follows a series, a value and maybe a timestamp.
@@ -247,8 +244,8 @@ func value(rest []byte) (v float64, timestamp []byte, err error) {
 	return v, rest[skipBlanks(rest, end) : len(rest)-1], nil
 }
 
-// stamp keeps the timestamp of a sample.
-func (w *textWalk) stamp(metric int32, text []byte) error {
+// stampText keeps the timestamp of a sample.
+func (w *textWalk) stampText(metric int32, text []byte) error {
 	if text == nil {
 		return nil
 	}
@@ -256,8 +253,7 @@ func (w *textWalk) stamp(metric int32, text []byte) error {
 	if err != nil {
 		return errDoubt
 	}
-	m := &w.Metrics[metric]
-	m.timestamp, m.hasTimestamp = ms, true
+	w.stamp(metric, ms)
 	return nil
 }
 
@@ -279,7 +275,7 @@ func (w *textWalk) enter(name []byte) part {
 }
 
 func (w *textWalk) addMetric(id []byte) int32 {
-	w.Metrics = append(w.Metrics, Metric{Identity: id, Family: w.family})
+	w.Metrics = append(w.Metrics, Metric{Identity: view(id), Family: w.family})
 	w.Families[w.family].Metrics++
 	return int32(len(w.Metrics) - 1)
 }
@@ -335,8 +331,8 @@ func smallInteger(src []byte) (float64, bool) {
 }
 
 // textLabels appends the labels of an identity that a textWalk was sure of.
-func textLabels(dst []labels.Label, id []byte) []labels.Label {
-	return viewTextLabels(dst, string(id))
+func textLabels(dst []labels.Label, id string) []labels.Label {
+	return viewTextLabels(dst, strings.Clone(id))
 }
 
 // viewTextLabels is textLabels in the memory of the identity.

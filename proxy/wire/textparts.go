@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"math"
 
 	dto "github.com/prometheus/client_model/go"
@@ -50,9 +49,9 @@ func (w *textWalk) bound(s *Sample, t dto.MetricType, p part) error {
 		if err != nil || math.IsNaN(v) {
 			return errDoubt
 		}
-		s.Bound = v
 		base := s.Block.Start
-		s.BoundLabel = Span{base + w.block.boundStart, base + w.block.boundEnd}
+		w.bounds = append(w.bounds, bound{v, Span{base + w.block.boundStart, base + w.block.boundEnd}})
+		s.bound = uint32(len(w.bounds))
 	}
 	if !countable(t, s.part, s.Value) {
 		return errDoubt
@@ -80,13 +79,13 @@ func (w *textWalk) metricOf() (int32, error) {
 	mark := len(w.scratch)
 	w.scratch = w.block.appendIdentity(w.scratch)
 	id := w.scratch[mark:]
-	if last := int32(len(w.Metrics)) - 1; last >= 0 && w.Metrics[last].Family == w.family && bytes.Equal(w.Metrics[last].Identity, id) {
+	if last := int32(len(w.Metrics)) - 1; last >= 0 && w.Metrics[last].Family == w.family && w.Metrics[last].Identity == string(id) {
 		w.scratch = w.scratch[:mark]
 		return last, nil
 	}
 	h := w.block.pairHash(w.seed) + uint64(w.family)*0x9E3779B97F4A7C15
 	if m, ok := w.bySeries[h]; ok {
-		same := w.Metrics[m].Family == w.family && bytes.Equal(w.Metrics[m].Identity, id)
+		same := w.Metrics[m].Family == w.family && w.Metrics[m].Identity == string(id)
 		w.scratch = w.scratch[:mark]
 		if !same {
 			return 0, errDoubt
@@ -110,7 +109,7 @@ func (w *textWalk) addPart(s *Sample, t dto.MetricType) error {
 		}
 	}
 	switch {
-	case s.part == partBound && t == dto.MetricType_HISTOGRAM && math.IsInf(s.Bound, 1):
+	case s.part == partBound && t == dto.MetricType_HISTOGRAM && math.IsInf(w.boundOf(s).value, 1):
 		if m.parts&partInf != 0 {
 			return errDoubt
 		}

@@ -60,7 +60,7 @@ func (p *Push) transcodable() bool {
 	for i := range p.Metrics {
 		m := &p.Metrics[i]
 		switch {
-		case m.hasTimestamp, left > 0 && m.Family != p.Metrics[i-1].Family:
+		case m.stamped, left > 0 && m.Family != p.Metrics[i-1].Family:
 			return false
 		case left == 0:
 			left = p.Families[m.Family].Metrics
@@ -145,7 +145,7 @@ func (t *transcoder) metricMessage(typ dto.MetricType, fate *Fate) {
 	case fate.Fields != nil:
 		t.dst = append(t.dst, fate.Fields...)
 	case fate.Act == Pass:
-		t.dst = appendTextPairs(t.dst, t.Metrics[t.metric].Identity)
+		t.dst = appendTextPairs(t.dst, unview(t.Metrics[t.metric].Identity))
 	default:
 		t.dst = AppendLabels(t.dst, Protobuf, fate.Labels)
 	}
@@ -183,7 +183,7 @@ func (t *transcoder) parts(typ dto.MetricType) {
 		case typ == dto.MetricType_SUMMARY:
 			t.dst = protowire.AppendTag(t.dst, summaryQuantile, protowire.BytesType)
 			t.dst = append(t.dst, 2*scalarSize)
-			t.dst = appendDouble(t.dst, quantileBound, s.Bound)
+			t.dst = appendDouble(t.dst, quantileBound, t.boundOf(s).value)
 			t.dst = appendDouble(t.dst, quantileValue, s.Value)
 		default:
 			count := uint64(s.Value)
@@ -191,7 +191,7 @@ func (t *transcoder) parts(typ dto.MetricType) {
 			t.dst = append(t.dst, byte(1+protowire.SizeVarint(count)+scalarSize))
 			t.dst = protowire.AppendTag(t.dst, bucketCount, protowire.VarintType)
 			t.dst = protowire.AppendVarint(t.dst, count)
-			t.dst = appendDouble(t.dst, bucketBound, s.Bound)
+			t.dst = appendDouble(t.dst, bucketBound, t.boundOf(s).value)
 		}
 	}
 	t.dst = prefixLength(t.dst, start)
