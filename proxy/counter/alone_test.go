@@ -75,7 +75,7 @@ func TestApartSumsAreExact(t *testing.T) {
 // key counts twice.
 func TestApartLate(t *testing.T) {
 	redis := redistest.Start(t)
-	cfg := shared.Config{URL: redis.URL(), Timeout: 3 * time.Second, Degrade: true}
+	cfg := shared.Config{URL: redis.URL(), Degrade: true}
 	stays := newSharer(t, cfg)
 	link := redis.NewLink(t)
 	cfg.URL = link.URL()

@@ -87,6 +87,7 @@ func TestApart(t *testing.T) {
 func TestApartSome(t *testing.T) {
 	redis := redistest.Start(t)
 	cfg := apart(redis)
+	cfg.Timeout = patience
 	stays := join(t, cfg)
 	link := redis.NewLink(t)
 	cfg.URL = link.URL()
@@ -107,6 +108,7 @@ func TestApartSome(t *testing.T) {
 func TestApartLimit(t *testing.T) {
 	redis := redistest.Start(t)
 	cfg := apart(redis)
+	cfg.Timeout = patience
 	cfg.OutageBytes = 100
 	g := join(t, cfg)
 	redis.Kill()
