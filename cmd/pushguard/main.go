@@ -34,6 +34,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	app.HelpFlag.Short('h').Help("Show help: of everything, or of the command named.")
 	app.Version(version.Print("pushguard"))
 	app.UsageTemplate(usageTemplate)
+	if len(args) == 0 {
+		app.UsageTemplate(briefTemplate)
+	}
 	app.UsageWriter(stdout)
 	app.ErrorWriter(stderr)
 
@@ -115,6 +118,17 @@ func (e usageError) Error() string { return e.message }
 func flagFault(format string, args ...any) error {
 	return usageError{fmt.Sprintf("pushguard: "+format+", try --help", args...)}
 }
+
+// briefTemplate is for who says nothing: what there is, in a screen.
+const briefTemplate = `usage: {{.App.Name}} <command> [<flags>]
+
+{{.App.Help}}
+
+{{range .App.Commands}}{{if not .Hidden}}  {{.Name}}
+{{.Help|Wrap 6}}{{end}}{{end}}
+{{.App.Name}} COMMAND -h lists the flags of a command, {{.App.Name}} -h all there are.
+{{.App.Name}} serve needs none.
+`
 
 // usageTemplate is kingpin's own but for the commands, whose flags it lists: one
 // -h shows everything there is.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -210,13 +211,28 @@ func TestHelp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"-h"}, {"--help"}, {"help"}, {}} {
+	for _, args := range [][]string{{"-h"}, {"--help"}, {"help"}} {
 		code, stdout, stderr := command(t, args...)
 		if code != 0 || stderr != "" {
 			t.Errorf("%v: exit code %d and on stderr %q", args, code, stderr)
 		}
 		if diff := cmp.Diff(string(want), stdout); diff != "" {
 			t.Errorf("%v (COLUMNS=80 go run . -h >testdata/help.txt writes it anew):\n%s", args, diff)
+		}
+	}
+}
+
+// TestHelpInBrief has who says nothing told of every command, and of no flag.
+func TestHelpInBrief(t *testing.T) {
+	t.Setenv("COLUMNS", "80")
+	code, stdout, stderr := command(t)
+	if code != 0 || stderr != "" || strings.Count(stdout, "\n") > 70 || strings.Contains(stdout, "  --") {
+		t.Errorf("exit code %d, on stderr %q, and\n%s", code, stderr, stdout)
+	}
+	_, all, _ := command(t, "-h")
+	for _, name := range regexp.MustCompile(`(?m)^  ([a-z]+)( .*)?$`).FindAllStringSubmatch(all[strings.Index(all, "\nCommands:"):], -1) {
+		if !strings.Contains(stdout, "\n  "+name[1]+"\n") {
+			t.Errorf("no %s in\n%s", name[1], stdout)
 		}
 	}
 }
