@@ -153,6 +153,18 @@ func writePolicy(t *testing.T, dir, text string) bool {
 	return true
 }
 
+// So is every command of docs/dashboards.md, promtool's among them.
+func TestDashboards(t *testing.T) {
+	if _, err := exec.LookPath("promtool"); err != nil {
+		const advice = "promtool is missing: apt-get install prometheus"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(advice)
+		}
+		t.Skip(advice)
+	}
+	tourist(t, "").follow(t, session(t, "../../docs/dashboards.md"))
+}
+
 // So is every command of docs/tour.md, each part with a guard of its own and in a folder
 // that looks like the repository's and has the policy that the part shows.
 func TestTour(t *testing.T) {
