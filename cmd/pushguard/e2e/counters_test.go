@@ -353,7 +353,7 @@ func TestClientGoneBeforeTheReply(t *testing.T) {
 	conn.Write(world.Request{Target: "/metrics/job/cut", Body: body}.Bytes(guard.Addr))
 	<-arrived
 	conn.Close()
-	time.Sleep(3 * time.Second) // the guard's server is to notice
+	time.Sleep(10 * time.Second) // the guard's server is to notice, which nothing tells
 	close(release)
 	mustPush(t, guard, "/metrics/job/cut", body)
 	c.want(t, "cut", 7)
