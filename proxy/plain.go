@@ -1,10 +1,11 @@
 package proxy
 
 import (
+	"slices"
+
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/policy"
-	"github.com/pushguard/pushguard/proxy/ledger"
 	"github.com/pushguard/pushguard/proxy/wire"
 	"github.com/pushguard/pushguard/rules"
 )
@@ -116,13 +117,14 @@ func (s *plainPrints) of(metric int) (fingerprint uint64, values []wire.LabelVal
 // claimedPlain is claimed for a plain push.
 func (v *passage) claimedPlain(c *claim, e *epoch, group wire.Key, fates []wire.Fate) {
 	prints := plainPrints{v: v, group: group, secret: e.verdicts.secret, shared: map[uint64][]wire.LabelValue{}}
-	c.grow(len(v.push.Metrics))
+	c.grow(len(v.push.Metrics), len(v.push.Families))
 	v.claimEach(c, fates, func(i int) (uint64, []wire.LabelValue) { return prints.of(i) })
 }
 
-// grow makes room for the metrics of a large claim.
-func (c *claim) grow(n int) {
-	c.Metrics, c.metrics = append(c.Metrics, make([]ledger.MetricClaim, n)...)[:0], append(c.metrics, make([]int32, n)...)[:0]
+// grow makes room for a large claim, which is empty yet.
+func (c *claim) grow(metrics, families int) {
+	c.Metrics, c.metrics = slices.Grow(c.Metrics, metrics), slices.Grow(c.metrics, metrics)
+	c.Families, c.slots = slices.Grow(c.Families, families), make(map[string]int32, families)
 }
 
 // unfold has a plain push have the fates and verdicts of any other.

@@ -148,6 +148,22 @@ func TestReadBodyLeavesLittle(t *testing.T) {
 	}
 }
 
+// A body of nothing but types gets no room for families: it has no metric for any.
+func TestParseMakesNoRoomForTypesAlone(t *testing.T) {
+	const line = "# TYPE a\n" // which declares nothing
+	for _, size := range []int{largeBody, 4 * largeBody} {
+		body := bytes.Repeat([]byte(line), size/len(line)+1)
+		taken := allocated(func() {
+			if err := new(Push).Parse(body, Text, Key{}, Options{}); err != nil {
+				t.Error(err)
+			}
+		})
+		if taken > largeBody {
+			t.Errorf("a body of %d bytes takes %d", len(body), taken)
+		}
+	}
+}
+
 func TestReadBodyLargestLimit(t *testing.T) {
 	if body, err := ReadBody(nil, strings.NewReader("abc"), -1, math.MaxInt64); err != nil || string(body) != "abc" {
 		t.Errorf("%q, %v", body, err)

@@ -30,8 +30,7 @@ func (p *Push) walkText(body []byte) (sure bool, err error) {
 		return false, nil
 	}
 	if len(body) > largeBody {
-		n := p.limits.atMost(countSampleLines(body))
-		p.Samples, p.Metrics = slices.Grow(p.Samples, n), slices.Grow(p.Metrics, n)
+		p.makeRoom(countLines(body))
 	}
 	w := textWalk{Push: p, family: -1}
 	for at := 0; at < len(body); {
@@ -46,16 +45,29 @@ func (p *Push) walkText(body []byte) (sure bool, err error) {
 	return true, nil
 }
 
-// countSampleLines counts the lines that begin as a sample does.
-func countSampleLines(body []byte) int {
-	n := 0
+// makeRoom makes room for the samples and families of a large text.
+func (p *Push) makeRoom(samples, types int) {
+	n := p.limits.atMost(samples)
+	p.Samples, p.Metrics = slices.Grow(p.Samples, n), slices.Grow(p.Metrics, n)
+	n = min(n, types) // who declares more than there can be metrics waits for the room
+	p.Families = slices.Grow(p.Families, n)
+	if len(p.byName) == 0 {
+		p.byName = make(map[string]int32, n)
+	}
+}
+
+// countLines counts the lines that begin as a sample does, and as a type.
+func countLines(body []byte) (samples, types int) {
 	for len(body) > 0 {
-		if isNameStart(body[0]) {
-			n++
+		switch {
+		case isNameStart(body[0]):
+			samples++
+		case bytes.HasPrefix(body, []byte("# TYPE ")):
+			types++
 		}
 		body = body[bytes.IndexByte(body, '\n')+1:]
 	}
-	return n
+	return samples, types
 }
 
 type textWalk struct {
