@@ -137,7 +137,7 @@ func TestALoadThatDoesNotEnd(t *testing.T) {
 			default:
 			}
 			g.mu.Lock()
-			second.since = time.Now() // as if it had come with the other
+			second.since = time.Now().Add(time.Minute) // as if it had come with the other, however slow this is
 			g.mu.Unlock()
 			first.Leave()
 			if err := <-told; err != nil {
@@ -190,20 +190,21 @@ func TestAPatientJobBesideAFlood(t *testing.T) {
 // TestLate has who waits of a burst served, however late, and of a load that goes on
 // nobody who has waited for longer than one that comes now would.
 func TestLate(t *testing.T) {
-	const soon = time.Minute / hurry
+	const wait = 24 * time.Hour
+	const soon = wait / hurry
 	for _, tc := range []struct {
 		name                   string
 		since, joined, hurried time.Duration // ago
 		want                   Reason
 	}{
-		{"a burst", 2 * soon, 2 * soon, time.Hour, 0},
-		{"others come still", 2 * soon, 0, time.Hour, Waited},
-		{"and it came as they do", soon / 2, 0, time.Hour, 0},
+		{"a burst", 2 * soon, 2 * soon, 2 * wait, 0},
+		{"others come still", 2 * soon, 0, 2 * wait, Waited},
+		{"and it came as they do", soon / 2, 0, 2 * wait, 0},
 		{"one was shed", 2 * soon, 2 * soon, 0, Waited},
-		{"one was shed long ago", 2 * soon, 2 * soon, 2 * time.Minute, 0},
+		{"one was shed long ago", 2 * soon, 2 * soon, 2 * wait, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			g := New(Config{InFlight: 1, Wait: time.Minute})
+			g := New(Config{InFlight: 1, Wait: wait})
 			first, second := enter(t, g, "a", true, 0), enter(t, g, "a", true, 0)
 			<-begin(g, first)
 			told := begin(g, second)
@@ -211,7 +212,7 @@ func TestLate(t *testing.T) {
 			now, l := time.Now(), second.line
 			second.since, l.empty, l.joined, l.hurried = now.Add(-tc.since), now.Add(-tc.since), now.Add(-tc.joined), now.Add(-tc.hurried)
 			if tc.joined == 0 {
-				l.empty = now.Add(-time.Minute)
+				l.empty = now.Add(-wait)
 			}
 			g.mu.Unlock()
 			first.Leave()
