@@ -19,6 +19,7 @@ import (
 type builder struct {
 	key    wire.Key
 	text   []byte
+	first  int // where the first line ends in it
 	lines  []line
 	starts []uint32
 	values []byte
@@ -135,25 +136,59 @@ func (b *builder) line(s *shape, ls []labels.Label, suffix, bound string, at, va
 }
 
 // place adds a line without its value.
-func (b *builder) place(s *shape, ls []labels.Label, suffix, bound string, at float64) {
-	l := line{name: uint32(len(b.text)), anonymous: !slices.ContainsFunc(ls, func(l labels.Label) bool { return l.Name == model.InstanceLabel })}
+func (b *builder) place(s *shape, ls []labels.Label, suffix, bound string, le float64) {
+	if len(b.lines) == 0 {
+		b.text = s.appendHeads(b.text)
+	}
+	at := len(b.text)
+	l := line{own: uint32(at), part: uint8(slices.Index(parts[:], suffix)), anonymous: !slices.ContainsFunc(ls, func(l labels.Label) bool { return l.Name == model.InstanceLabel })}
 	if _, ok := b.key.Get(model.InstanceLabel); ok {
 		l.anonymous = false
 	}
-	b.text = appendHead(b.text, s.Name, suffix)
-	l.tail = uint32(len(b.text))
 	for _, l := range ls {
 		b.text = append(b.text, ',')
 		b.text = appendLabel(b.text, l.Name, l.Value)
 	}
 	if bound != "" {
 		b.text = append(b.text, ',')
-		b.bound = appendFloat(b.bound[:0], at)
+		b.bound = appendFloat(b.bound[:0], le)
 		b.text = append(append(append(append(b.text, bound...), '=', '"'), b.bound...), '"')
 	}
 	b.text = append(b.text, "} "...)
-	l.end = uint32(len(b.text))
+	if len(b.lines) == 0 {
+		b.first = len(b.text)
+	} else {
+		b.text, l.same = fronted(b.text, b.text[b.lines[0].own:b.first], at)
+	}
 	b.lines = append(b.lines, l)
+}
+
+// fronted takes out of what stands in a text from a place on what it begins with like
+// the first, and returns how much that was. Lines mostly differ in their last labels.
+func fronted(text, first []byte, at int) (out []byte, same uint32) {
+	n := 0
+	for own := text[at:]; n < len(first) && n < len(own) && own[n] == first[n]; {
+		n++
+	}
+	return append(text[:at], text[at+n:]...), uint32(n)
+}
+
+// hasParts reports whether lines may begin with a part of the family.
+func (s *shape) hasParts() bool {
+	return s.Type == dto.MetricType_HISTOGRAM || s.Type == dto.MetricType_SUMMARY
+}
+
+// appendHeads appends what the lines of a shape begin with.
+func (s *shape) appendHeads(dst []byte) []byte {
+	before := len(dst)
+	dst = appendHead(dst, s.Name, "")
+	s.head = uint32(len(dst) - before)
+	if s.hasParts() {
+		for _, part := range parts[1:] {
+			dst = appendHead(dst, s.Name, part)
+		}
+	}
+	return dst
 }
 
 // appendHead appends what a line begins with, up to its first label.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -137,9 +138,9 @@ func appendWhole(dst []byte, key wire.Key, c *content) []byte {
 		dst = appendText(dst, s.Name)
 		dst = append(dst, byte(s.Type))
 		dst = appendText(dst, s.help)
-		dst = appendText(dst, s.text)
+		dst = appendText(dst, s.whole())
 		dst = binary.AppendUvarint(dst, uint64(len(s.lines)))
-		for _, l := range s.lines {
+		for i, l := range s.lines {
 			flags := byte(0)
 			if l.anonymous {
 				flags |= lineAnonymous
@@ -147,8 +148,8 @@ func appendWhole(dst []byte, key wire.Key, c *content) []byte {
 			if l.made {
 				flags |= lineMade
 			}
-			dst = binary.AppendUvarint(dst, uint64(l.tail-l.name))
-			dst = binary.AppendUvarint(dst, uint64(l.end-l.tail))
+			dst = binary.AppendUvarint(dst, uint64(len(s.begins(l.part))))
+			dst = binary.AppendUvarint(dst, uint64(l.same)+uint64(len(s.own(i))))
 			dst = append(dst, flags)
 		}
 		dst = binary.AppendUvarint(dst, uint64(len(s.starts)))
@@ -174,7 +175,22 @@ func appendValues(dst []byte, g *group) []byte {
 	return dst
 }
 
+// whole is the text of all lines, each of them in full.
+func (s *shape) whole() string {
+	var out strings.Builder
+	for i, l := range s.lines {
+		out.WriteString(s.begins(l.part))
+		out.WriteString(s.own(0)[:l.same])
+		out.WriteString(s.own(i))
+	}
+	return out.String()
+}
+
 // sum tells a shape from others in the journal, over restarts.
 func (s *shape) sum() uint64 {
-	return xxhash.Sum64String(s.text) ^ xxhash.Sum64String(s.Name) ^ uint64(s.Type)
+	sum := xxhash.Sum64String(s.text) ^ xxhash.Sum64String(s.Name) ^ uint64(s.Type)
+	for i := range s.lines {
+		sum = sum*0x9e3779b97f4a7c15 + uint64(s.lines[i].same)
+	}
+	return sum
 }

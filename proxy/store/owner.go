@@ -42,8 +42,7 @@ func (s *shape) metric(i int, dst []labels.Label) shapeMetric {
 		m.first, m.lines = int(s.starts[i]), end-int(s.starts[i])
 	}
 	// The last line is a count, or the only one: it has no bound.
-	last := s.lines[m.first+m.lines-1]
-	m.labels = parseLabels(dst, s.text[last.tail:last.end])
+	m.labels = parseLabels(dst, s.tail(m.first+m.lines-1))
 	return m
 }
 

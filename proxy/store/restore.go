@@ -125,19 +125,9 @@ func readWhole(r *state.Reader) (*content, bool) {
 
 func readFamily(r *state.Reader) (*family, bool) {
 	s := &shape{}
-	s.Name, s.Type, s.help, s.text = strings.Clone(r.Text()), dto.MetricType(r.Byte()), strings.Clone(r.Text()), strings.Clone(r.Text())
-	at, end := uint64(0), uint64(len(s.text))
-	for range r.Count(3) {
-		l := line{name: uint32(at)}
-		at += r.Uvarint()
-		l.tail = uint32(min(at, end))
-		at += r.Uvarint()
-		flags := r.Byte()
-		l.end, l.anonymous, l.made = uint32(min(at, end)), flags&lineAnonymous != 0, flags&lineMade != 0
-		if at > end || !s.soundHead(s.text[l.name:l.tail]) || !soundTail(s.text[l.tail:l.end]) {
-			return nil, false
-		}
-		s.lines = append(s.lines, l)
+	s.Name, s.Type, s.help = strings.Clone(r.Text()), dto.MetricType(r.Byte()), strings.Clone(r.Text())
+	if !s.readLines(r, r.Text()) {
+		return nil, false
 	}
 	last := uint64(0)
 	for i := range r.Count(1) {
@@ -147,22 +137,50 @@ func readFamily(r *state.Reader) (*family, bool) {
 		s.starts = append(s.starts, uint32(last))
 	}
 	f := &family{shape: s, pushed: r.Varint(), values: strings.Clone(r.Text()), whole: strings.Clone(r.Text())}
-	if s.Type > dto.MetricType_HISTOGRAM || r.Err() != nil || at != end || !wellFormed(f.values, len(s.lines)) {
+	if s.Type > dto.MetricType_HISTOGRAM || r.Err() != nil || !wellFormed(f.values, len(s.lines)) {
 		return nil, false
 	}
 	s.note()
 	return f, true
 }
 
-// soundHead reports whether a line begins with the name of the family or of a part
-// of it.
-func (s *shape) soundHead(head string) bool {
-	for _, suffix := range [...]string{"", "_bucket", "_sum", "_count"} {
-		if head == string(appendHead(nil, s.Name, suffix)) {
-			return s.Name != "" && utf8.ValidString(s.Name)
+// readLines reads the lines that a text is made of.
+func (s *shape) readLines(r *state.Reader, text string) bool {
+	heads := s.appendHeads(nil)
+	packed, first := heads, 0
+	for range r.Count(3) {
+		head, tail, flags := r.Uvarint(), r.Uvarint(), r.Byte()
+		if n := uint64(len(text)); head > n || tail > n-head {
+			return false
 		}
+		part := s.partOf(text[:head])
+		if part < 0 || !soundTail(text[head:head+tail]) {
+			return false
+		}
+		l := line{own: uint32(len(packed)), part: uint8(part), anonymous: flags&lineAnonymous != 0, made: flags&lineMade != 0}
+		packed = append(packed, text[head:head+tail]...)
+		if len(s.lines) == 0 {
+			first = len(packed)
+		} else {
+			packed, l.same = fronted(packed, packed[len(heads):first], int(l.own))
+		}
+		s.lines = append(s.lines, l)
+		text = text[head+tail:]
 	}
-	return false
+	if len(s.lines) > 0 {
+		s.text = string(packed)
+	}
+	return text == ""
+}
+
+// partOf is which of the parts of the family a line begins with, negative for none.
+func (s *shape) partOf(head string) int {
+	if s.Name == "" || !utf8.ValidString(s.Name) {
+		return -1
+	}
+	return slices.IndexFunc(parts[:], func(part string) bool {
+		return (part == "" || s.hasParts()) && head == string(appendHead(nil, s.Name, part))
+	})
 }
 
 // soundTail reports whether labels can be read from what stands behind those of a

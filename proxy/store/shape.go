@@ -15,9 +15,11 @@ type shape struct {
 	Family
 	help  string
 	plain bool // all names are of the legacy charset: its text needs no escaping
-	// text holds, of each line, what stands before the group's labels, with the brace,
-	// and what stands behind them, up to the value.
+	// text holds what lines begin with, before the group's labels and with the brace:
+	// of each of the parts if the family has parts. Then, of each line, what stands
+	// behind those labels up to the value, but for what it begins with like the first.
 	text  string
+	head  uint32 // the length of what a line of no part begins with
 	lines []line
 	// starts are the first lines of the metrics, nil where each has one line.
 	starts []uint32
@@ -30,9 +32,11 @@ type shape struct {
 	places []place
 }
 
-// line is a line of a shape by places in its text.
+// line is a line of a shape.
 type line struct {
-	name, tail, end uint32
+	own  uint32 // where in the text what it has of its own begins; up to that of the next
+	same uint32 // how much of the first line's stands before that
+	part uint8  // what the name of the family is followed by, among parts
 	// anonymous says that the metric has no label instance.
 	anonymous bool
 	// made says that the line was not pushed: a page has a bucket for +Inf in any
@@ -40,9 +44,37 @@ type line struct {
 	made bool
 }
 
+// parts are what may follow the name of a family.
+var parts = [...]string{"", "_bucket", "_sum", "_count"}
+
+// begins is what the lines of a part begin with.
+func (s *shape) begins(part uint8) string {
+	// Of the parts before it, in the order they have in the text.
+	lengths := [...]uint32{0, 0, uint32(len("_bucket")), uint32(len("_bucket_sum")), uint32(len("_bucket_sum_count"))}
+	n := uint32(part)
+	return s.text[n*s.head+lengths[n] : (n+1)*s.head+lengths[n+1]]
+}
+
+// own is what line i does not have in common with the first.
+func (s *shape) own(i int) string {
+	end := len(s.text)
+	if i+1 < len(s.lines) {
+		end = int(s.lines[i+1].own)
+	}
+	return s.text[s.lines[i].own:end]
+}
+
+// tail is what stands behind the labels of the group in line i.
+func (s *shape) tail(i int) string {
+	if s.lines[i].same == 0 {
+		return s.own(i)
+	}
+	return s.own(0)[:s.lines[i].same] + s.own(i)
+}
+
 // equal reports whether two shapes are one.
 func (s *shape) equal(o *shape) bool {
-	if s.Family != o.Family || s.help != o.help || s.text != o.text || len(s.lines) != len(o.lines) || len(s.starts) != len(o.starts) {
+	if s.Family != o.Family || s.help != o.help || s.text != o.text || s.head != o.head || len(s.lines) != len(o.lines) || len(s.starts) != len(o.starts) {
 		return false
 	}
 	for i := range s.lines {
@@ -148,14 +180,18 @@ type family struct {
 // appendText appends the lines of the family in a group with these labels.
 func (f *family) appendText(dst []byte, group string) []byte {
 	s, values := f.shape, f.values
+	if len(s.lines) == 0 {
+		return dst
+	}
+	first := s.own(0)
 	for i := range s.lines {
 		l := &s.lines[i]
-		dst = append(dst, s.text[l.name:l.tail]...)
+		dst = append(dst, s.begins(l.part)...)
 		if l.anonymous {
 			dst = append(dst, noInstance...)
 		}
 		dst = append(dst, group...)
-		dst = append(dst, s.text[l.tail:l.end]...)
+		dst = append(append(dst, first[:l.same]...), s.own(i)...)
 		n := 1 + int(values[0])
 		dst = append(dst, values[1:n]...)
 		dst = append(dst, '\n')
