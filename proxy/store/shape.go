@@ -183,15 +183,21 @@ func (f *family) appendText(dst []byte, group string) []byte {
 	if len(s.lines) == 0 {
 		return dst
 	}
-	first := s.own(0)
+	first, usual := s.own(0), s.begins(0)
 	for i := range s.lines {
-		l := &s.lines[i]
-		dst = append(dst, s.begins(l.part)...)
+		l, begin := &s.lines[i], usual
+		if l.part != 0 {
+			begin = s.begins(l.part)
+		}
+		dst = append(dst, begin...)
 		if l.anonymous {
 			dst = append(dst, noInstance...)
 		}
 		dst = append(dst, group...)
-		dst = append(append(dst, first[:l.same]...), s.own(i)...)
+		if l.same > 0 {
+			dst = append(dst, first[:l.same]...)
+		}
+		dst = append(dst, s.own(i)...)
 		n := 1 + int(values[0])
 		dst = append(dst, values[1:n]...)
 		dst = append(dst, '\n')
