@@ -83,7 +83,7 @@ func TestBreakerLooksAgain(t *testing.T) {
 			if err := ask(nil); !errors.Is(err, ErrOpen) || !b.open() {
 				t.Fatalf("within the pause: %v", err)
 			}
-			time.Sleep(2)
+			time.Sleep(2 * time.Nanosecond)
 			if err := ask(silent); err != nil {
 				t.Fatalf("the one that looks whether it is back: %v", err)
 			}
