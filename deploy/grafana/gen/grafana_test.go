@@ -26,7 +26,7 @@ func asGrafana(page []byte) error {
 		cog.NewRuntime().RegisterPanelcfgVariant(panels())
 	}
 	cog.NewRuntime().RegisterDataqueryVariant(prometheus.VariantConfig())
-	var d dashboard.Dashboard
+	var d dashboard.Dashboard //lint:ignore SA1019 these are of the schema that files and provisioning have
 	err := d.UnmarshalJSONStrict(page)
 	if err == nil {
 		return nil
