@@ -53,8 +53,15 @@ func (g *Guard) Handler() http.Handler {
 
 // pushesFirst has what is for a group not ask the routes of everything else, which takes
 // as long as half a small push.
+//
+// A request in chunks is the last of its connection: net/http does not tell whether it had
+// a length, too, and what stands behind one that did may not be read as a request (RFC
+// 9112, section 6.3).
 func (g *Guard) pushesFirst(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
+		}
 		if isWrite(r.Method) && strings.HasPrefix(r.URL.Path, "/metrics/") {
 			g.write(w, r)
 			return
