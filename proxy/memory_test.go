@@ -24,22 +24,7 @@ func BenchmarkMemory(b *testing.B) {
 	for _, different := range []bool{false, true} {
 		b.Run(map[bool]string{false: "one-shape", true: "all-different"}[different], func(b *testing.B) {
 			for b.Loop() {
-				p, err := policy.Parse("bench", []byte("version: v1\ndefault: {mode: enforce}\n"))
-				if err != nil {
-					b.Fatal(err)
-				}
-				own, err := store.Open(store.Config{})
-				if err != nil {
-					b.Fatal(err)
-				}
-				g, err := New(Config{
-					Policy: p, Upstream: own, Metrics: NewMetrics(prometheus.NewRegistry()),
-					Caps:      Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
-					GroupWait: time.Minute,
-				})
-				if err != nil {
-					b.Fatal(err)
-				}
+				g := embedded(b, "version: v1\ndefault: {mode: enforce}\n")
 				before := heap()
 				const groups = 100_000
 				for i := range groups {
@@ -85,7 +70,7 @@ func heap() uint64 {
 func BenchmarkEmbedded(b *testing.B) {
 	for _, remembers := range []bool{true, false} {
 		b.Run(map[bool]string{true: "known-shape", false: "without-memory"}[remembers], func(b *testing.B) {
-			g := embedded(b)
+			g := embedded(b, permitAll)
 			if !remembers {
 				g.epoch.Load().known = nil
 			}
@@ -107,7 +92,7 @@ func BenchmarkEmbedded(b *testing.B) {
 // BenchmarkHandler is a push of 10 known series to what serves the protocol, from a request
 // that was read to an answer that is written.
 func BenchmarkHandler(b *testing.B) {
-	h, body := embedded(b).Handler(), tables(10)
+	h, body := embedded(b, permitAll).Handler(), tables(10)
 	r := httptest.NewRequest(http.MethodPut, "/metrics/job/nightly/run_id/r1", nil)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -129,10 +114,10 @@ func (w *answered) Header() http.Header         { return w.header }
 func (w *answered) Write(p []byte) (int, error) { return len(p), nil }
 func (w *answered) WriteHeader(status int)      { w.status = status }
 
-// embedded is a guard that keeps the snapshots itself and permits everything.
-func embedded(b *testing.B) *Guard {
+// embedded is a guard that keeps the snapshots itself.
+func embedded(b *testing.B, rules string) *Guard {
 	b.Helper()
-	p, err := policy.Parse("bench", []byte(permitAll))
+	p, err := policy.Parse("bench", []byte(rules))
 	if err != nil {
 		b.Fatal(err)
 	}
