@@ -19,20 +19,24 @@ func TestChunksAreTheLast(t *testing.T) {
 	}))
 	defer upstream.Close()
 	up, _ := url.Parse(upstream.URL)
-	front := httptest.NewServer(newGuard(t, up, setup{policy: openAll}))
+	g := newGuard(t, up, setup{policy: openAll})
+	front, admin := httptest.NewServer(g), httptest.NewServer(g.AdminHandler())
 	defer front.Close()
+	defer admin.Close()
 	const start = "POST /metrics/job/x HTTP/1.1\r\nHost: x\r\n"
 	for name, tc := range map[string]struct {
+		server  *httptest.Server
 		first   string
 		answers int
 	}{
-		"chunks":            {start + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1},
-		"both":              {start + "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1},
-		"chunks of a GET":   {"GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1},
-		"a length, no more": {start + "Content-Length: 0\r\n\r\n", 2},
+		"chunks":            {front, start + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1},
+		"both":              {front, start + "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1},
+		"chunks of a GET":   {front, "GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1},
+		"the admin's page":  {admin, "GET /guard/metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1},
+		"a length, no more": {front, start + "Content-Length: 0\r\n\r\n", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := net.Dial("tcp", front.Listener.Addr().String())
+			c, err := net.Dial("tcp", tc.server.Listener.Addr().String())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -45,26 +45,31 @@ func (g *Guard) Handler() http.Handler {
 	r.PathPrefix("/").Handler(g.permit(readRight, upstream))
 	r.NotFoundHandler = g.permit(readRight, upstream) // the prefix itself, without a slash
 	h := below(g.cfg.RoutePrefix, g.pushesFirst(r))
-	if g.cfg.RoutePrefix == "" || g.cfg.AdminApart {
-		return h
+	if g.cfg.RoutePrefix != "" && !g.cfg.AdminApart {
+		h = besideQuit(h)
 	}
-	return besideQuit(h)
+	return chunksLast(h)
 }
 
 // pushesFirst has what is for a group not ask the routes of everything else, which takes
 // as long as half a small push.
-//
-// A request in chunks is the last of its connection: net/http does not tell whether it had
-// a length, too, and what stands behind one that did may not be read as a request (RFC
-// 9112, section 6.3).
 func (g *Guard) pushesFirst(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if len(r.TransferEncoding) > 0 {
-			w.Header().Set("Connection", "close")
-		}
 		if isWrite(r.Method) && strings.HasPrefix(r.URL.Path, "/metrics/") {
 			g.write(w, r)
 			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// chunksLast has a request in chunks be the last of its connection: net/http does not tell
+// whether it had a length, too, and what stands behind one that did may not be read as a
+// request (RFC 9112, section 6.3).
+func chunksLast(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -76,7 +81,7 @@ func (g *Guard) pushesFirst(next http.Handler) http.Handler {
 func (g *Guard) AdminHandler() http.Handler {
 	r := mux.NewRouter().SkipClean(true)
 	g.routeAdmin(r)
-	return below(g.cfg.RoutePrefix, r)
+	return chunksLast(below(g.cfg.RoutePrefix, r))
 }
 
 func (g *Guard) routeAdmin(r *mux.Router) {
