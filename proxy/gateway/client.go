@@ -11,7 +11,8 @@ import (
 // certificates, credentials and headers. It is safe for concurrent use.
 type Client struct {
 	transport http.RoundTripper
-	// sets are the fields of a request that are the guard's alone to say.
+	// sets are the fields of a request, named as net/http does, that are the guard's alone
+	// to say.
 	sets []string
 }
 
@@ -38,7 +39,7 @@ func LoadClient(file string) (*Client, error) {
 	}
 	if cfg.HTTPHeaders != nil {
 		for name := range cfg.HTTPHeaders.Headers {
-			c.sets = append(c.sets, name)
+			c.sets = append(c.sets, http.CanonicalHeaderKey(name))
 		}
 	}
 	c.transport, err = config.NewRoundTripperFromConfig(*cfg, "pushgateway",

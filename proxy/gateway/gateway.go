@@ -91,7 +91,7 @@ func New(cfg Config) (*Upstream, error) {
 		client = &Client{transport: transport()}
 	}
 	var direct *links
-	if cfg.Client == nil && u.Scheme == "http" {
+	if cfg.Client == nil && u.Scheme == "http" && visible(u.Host) && !strings.Contains(u.Host, "%") {
 		direct = newLinks(u.Host)
 	}
 	up := &Upstream{

@@ -1,50 +1,136 @@
 package gateway
 
 import (
+	"bufio"
+	"maps"
 	"net"
 	"net/http"
 	"net/textproto"
+	"slices"
+	"strconv"
 	"strings"
 )
 
-// hopByHop are the fields that concern one connection only (RFC 9110, 7.6.1),
-// with those that RFC 2616 listed and that Connection may fail to name.
-var hopByHop = [...]string{
-	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
+// header is a write's as the upstream is to see it, for net/http to send.
+func (u *Upstream) header(r *Request) http.Header {
+	h := u.forwarded(r.Header, r.RemoteAddr)
+	if r.ContentType != "" {
+		maps.DeleteFunc(h, func(name string, _ []string) bool { return ofBody(name) })
+		h.Set("Content-Type", r.ContentType)
+	}
+	if _, ok := h["Idempotency-Key"]; !ok {
+		h["Idempotency-Key"] = nil // tells net/http, not the upstream, that the request may be sent again
+	}
+	return h
 }
 
-func removeHopByHop(h http.Header) {
-	for _, list := range h["Connection"] {
-		for name := range strings.SplitSeq(list, ",") {
-			h.Del(textproto.TrimString(name))
-		}
-	}
-	for _, name := range hopByHop { // as net/http writes names itself
-		delete(h, name)
-	}
-}
-
-// forwarded returns the client's header as the upstream is to see it, without
-// what the guard says itself. It always holds User-Agent, since net/http would
-// otherwise add its own.
+// forwarded is the client's header as the upstream is to see it, for net/http to send. It
+// always holds User-Agent, since net/http would otherwise add its own.
 func (u *Upstream) forwarded(client http.Header, remoteAddr string) http.Header {
-	h := client.Clone()
-	if h == nil {
-		h = make(http.Header)
-	}
-	removeHopByHop(h)
-	h.Del("Expect") // the body is here already
-	h.Del("Content-Length")
-	for _, name := range u.client.sets {
-		h.Del(name)
+	h := make(http.Header, len(client)+2)
+	for name, values := range client {
+		if u.passes(client, name) {
+			h[name] = slices.Clone(values)
+		}
 	}
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = []string{""}
 	}
-	if host, _, err := net.SplitHostPort(remoteAddr); err == nil {
-		before := append(h["X-Forwarded-For"], host)
-		h["X-Forwarded-For"] = []string{strings.Join(before, ", ")}
+	if by := forwardedFor(client, remoteAddr); by != "" {
+		h["X-Forwarded-For"] = []string{by}
 	}
 	return h
+}
+
+// write writes a request as the transport would.
+func (u *Upstream) write(out *bufio.Writer, escapedPath string, r *Request) error {
+	field := func(name, value string) {
+		_, _ = out.WriteString(name)
+		_, _ = out.WriteString(": ")
+		_, _ = out.WriteString(value)
+		_, _ = out.WriteString("\r\n")
+	}
+	_, _ = out.WriteString(r.Method)
+	_ = out.WriteByte(' ')
+	_, _ = out.WriteString(u.prefix)
+	_, _ = out.WriteString(escapedPath)
+	_, _ = out.WriteString(" HTTP/1.1\r\n")
+	field("Host", u.host)
+	by := forwardedFor(r.Header, r.RemoteAddr)
+	for name, values := range r.Header {
+		if !u.passes(r.Header, name) || r.ContentType != "" && ofBody(name) || by != "" && name == "X-Forwarded-For" {
+			continue
+		}
+		for _, v := range values {
+			field(name, oneLine(v))
+		}
+	}
+	if by != "" {
+		field("X-Forwarded-For", oneLine(by))
+	}
+	if r.ContentType != "" {
+		field("Content-Type", r.ContentType)
+	}
+	if len(r.Body) > 0 || r.Method != http.MethodDelete {
+		field("Content-Length", strconv.Itoa(len(r.Body)))
+	}
+	_, _ = out.WriteString("\r\n")
+	_, err := out.Write(r.Body) // which says so if anything before it failed
+	return err
+}
+
+// oneLine keeps what is no header's out of it.
+func oneLine(value string) string {
+	if strings.ContainsAny(value, "\r\n") {
+		return strings.NewReplacer("\r", " ", "\n", " ").Replace(value)
+	}
+	return value
+}
+
+// passes reports whether a field of a client's header goes on to the upstream: not what
+// concerns its own connection, what the guard says itself, or what the body says once it
+// is here.
+func (u *Upstream) passes(client http.Header, name string) bool {
+	return name != "Content-Length" && name != "Expect" && !hopByHop(client["Connection"], name) && !slices.Contains(u.client.sets, name)
+}
+
+// hopByHop reports whether a field, named as net/http does, concerns one connection only
+// (RFC 9110, 7.6.1), whose own field Connection is given: those that RFC 2616 listed do,
+// whether it names them or not.
+func hopByHop(connection []string, name string) bool {
+	switch name {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	for _, list := range connection {
+		for listed := range strings.SplitSeq(list, ",") {
+			if strings.EqualFold(textproto.TrimString(listed), name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ofBody reports whether a field speaks of the body that came.
+func ofBody(name string) bool {
+	switch name {
+	case "Content-Type", "Content-Encoding", "Content-Md5", "Content-Digest", "Digest", "Repr-Digest":
+		return true
+	}
+	return false
+}
+
+// forwardedFor is X-Forwarded-For with the client's address, empty if that is not known.
+func forwardedFor(client http.Header, remoteAddr string) string {
+	host, _, err := net.SplitHostPort(remoteAddr)
+	if err != nil {
+		return ""
+	}
+	before := client["X-Forwarded-For"]
+	if len(before) == 0 {
+		return host
+	}
+	return strings.Join(before, ", ") + ", " + host
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"io"
 	"math"
 	"net"
 	"net/http"
@@ -64,28 +63,26 @@ func (l *link) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// message writes a request as it is on a connection.
+type message func(*bufio.Writer) error
+
 // exchange sends a request and reads the answer to it. Sent says that there was a
 // connection to send it on. The deadline may be zero.
-func (s *links) exchange(ctx context.Context, deadline time.Time, r *http.Request) (resp *http.Response, body []byte, sent bool, err error) {
+func (s *links) exchange(ctx context.Context, deadline time.Time, write message) (a Answer, sent bool, err error) {
 	if l := s.take(); l != nil {
-		resp, body, err = s.over(ctx, l, deadline, r)
+		a, err = s.over(ctx, l, deadline, write)
 		if !errors.Is(err, errStale) {
-			return resp, body, true, err
+			return a, true, err
 		}
 		s.close() // the others are of the same server
 		sent = true
-		if r.GetBody != nil {
-			if r.Body, err = r.GetBody(); err != nil {
-				return nil, nil, true, err
-			}
-		}
 	}
 	l, err := s.dial(ctx, deadline)
 	if err != nil {
-		return nil, nil, sent, err
+		return Answer{}, sent, err
 	}
-	resp, body, err = s.over(ctx, l, deadline, r)
-	return resp, body, true, err
+	a, err = s.over(ctx, l, deadline, write)
+	return a, true, err
 }
 
 func (s *links) dial(ctx context.Context, deadline time.Time) (*link, error) {
@@ -105,7 +102,7 @@ var errStale = errors.New("the connection was closed")
 
 // over exchanges on one link, and keeps it for others if nothing is wrong with it. A link
 // that was used before and fails before a byte of an answer came is stale.
-func (s *links) over(ctx context.Context, l *link, deadline time.Time, r *http.Request) (*http.Response, []byte, error) {
+func (s *links) over(ctx context.Context, l *link, deadline time.Time, write message) (Answer, error) {
 	used := !l.since.IsZero()
 	_ = l.SetDeadline(deadline)
 	stop := func() bool { return true }
@@ -113,7 +110,7 @@ func (s *links) over(ctx context.Context, l *link, deadline time.Time, r *http.R
 		stop = context.AfterFunc(ctx, func() { _ = l.SetDeadline(time.Unix(1, 0)) })
 	}
 	l.room = maxHeader
-	wrote := r.Write(l.out)
+	wrote := write(l.out)
 	if wrote == nil {
 		wrote = l.out.Flush()
 	}
@@ -124,13 +121,13 @@ func (s *links) over(ctx context.Context, l *link, deadline time.Time, r *http.R
 		var timeout net.Error
 		switch err = errors.Join(wrote, err); {
 		case ctx.Err() != nil:
-			return nil, nil, ctx.Err()
+			return Answer{}, ctx.Err()
 		case used && !(errors.As(err, &timeout) && timeout.Timeout()):
-			return nil, nil, errors.Join(errStale, err)
+			return Answer{}, errors.Join(errStale, err)
 		}
-		return nil, nil, err
+		return Answer{}, err
 	}
-	resp, body, whole, err := l.answer(r)
+	a, whole, err := l.answer()
 	if !stop() {
 		err, whole = errors.Join(err, ctx.Err()), false
 	}
@@ -139,28 +136,29 @@ func (s *links) over(ctx context.Context, l *link, deadline time.Time, r *http.R
 	} else {
 		s.put(l)
 	}
-	return resp, body, err
+	return a, err
 }
 
 // answer reads an answer and so much of its body as is kept; whole says that the
 // connection is ready for another request.
-func (l *link) answer(r *http.Request) (resp *http.Response, body []byte, whole bool, err error) {
+func (l *link) answer() (a Answer, whole bool, err error) {
+	come, _ := l.in.Peek(l.in.Buffered())
+	if a, n := plainAnswer(come); n > 0 {
+		_, err = l.in.Discard(n)
+		return a, l.in.Buffered() == 0, err
+	}
+	var resp *http.Response
 	for {
-		if resp, err = http.ReadResponse(l.in, r); err != nil {
-			return nil, nil, false, err
+		if resp, err = http.ReadResponse(l.in, nil); err != nil {
+			return Answer{}, false, err
 		}
 		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
 			break
 		}
 	}
 	l.room = math.MaxInt
-	// The status has decided what became of the write. A body that breaks off does not
-	// change that, it is handed on as far as it came.
-	if resp.ContentLength != 0 {
-		body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	}
-	whole = err == nil && !resp.Close && len(body) < maxAnswer && l.in.Buffered() == 0 && resp.StatusCode >= 200
-	return resp, body, whole, nil
+	a, whole = answered(resp)
+	return a, whole && !resp.Close && l.in.Buffered() == 0 && resp.StatusCode >= 200, nil
 }
 
 // take returns a link that has been used before and still is open, nil if there is none.

@@ -80,3 +80,59 @@ func TestLargeBody(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkDo sends a small push to a server that costs next to nothing, over a link and
+// by net/http's transport.
+func BenchmarkDo(b *testing.B) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer listener.Close()
+	r := Request{
+		Method: http.MethodPut, Key: wire.NewKey(label("job", "j"), label("instance", "i")), RemoteAddr: "127.0.0.1:1234",
+		Header: http.Header{"Content-Type": {"text/plain; version=0.0.4"}, "User-Agent": {"Python-urllib/3.11"}, "Accept-Encoding": {"identity"}, "Connection": {"close"}},
+		Body:   []byte(strings.Repeat("a_metric{a_label=\"a value\"} 1\n", 10)),
+	}
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go answerAll(c, len(r.Body))
+		}
+	}()
+	for name, direct := range map[string]bool{"link": true, "transport": false} {
+		b.Run(name, func(b *testing.B) {
+			u := open(b, Config{URL: parse(b, "http://"+listener.Addr().String())})
+			if !direct {
+				u.links = nil
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if a, err := u.Do(b.Context(), r); err != nil || a.Status != http.StatusOK {
+					b.Fatal(a.Status, err)
+				}
+			}
+		})
+	}
+}
+
+// answerAll answers requests with bodies of one length until the connection ends.
+func answerAll(c net.Conn, body int) {
+	defer c.Close()
+	for in := bufio.NewReader(c); ; {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return
+		}
+		if len(line) > len("\r\n") {
+			continue
+		}
+		_, _ = in.Discard(body)
+		if _, err := io.WriteString(c, plainAnswers[0]); err != nil {
+			return
+		}
+	}
+}

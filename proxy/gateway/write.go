@@ -1,11 +1,11 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -82,17 +82,6 @@ func (m *Memo) Load() any {
 // Store keeps something in place of what was kept.
 func (m *Memo) Store(v any) { m.kept.Store(&v) }
 
-// Answer is what the upstream said to a write.
-type Answer struct {
-	Status int
-	// Header lacks the fields of the connection and Content-Length.
-	Header http.Header
-	// Body is cut at 1 MiB.
-	Body []byte
-	// Spooled says that the write is kept for an upstream that is away.
-	Spooled bool
-}
-
 // Do sends a push or a delete of one group. A redirect, and no answer, are
 // errors; every other status is an Answer.
 //
@@ -106,11 +95,6 @@ func (u *Upstream) Do(ctx context.Context, r Request) (Answer, error) {
 // Forward is Do to an escaped path below the upstream's prefix, whatever r.Key
 // is. The caller lists the paths it permits.
 func (u *Upstream) Forward(ctx context.Context, escapedPath string, r Request) (Answer, error) {
-	req, err := http.NewRequestWithContext(ctx, r.Method, "", bytes.NewReader(r.Body))
-	if err != nil {
-		return Answer{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
-	req.URL, req.Header = u.at(escapedPath), u.header(r)
 	exchange := u.byTransport
 	if u.links != nil && len(r.Body) <= largestDirect {
 		exchange = u.byLink
@@ -119,66 +103,49 @@ func (u *Upstream) Forward(ctx context.Context, escapedPath string, r Request) (
 	if err != nil {
 		return Answer{}, err
 	}
-	resp, body, sent, err := exchange(ctx, req)
+	a, sent, err := exchange(ctx, escapedPath, &r)
 	done(err)
 	if err != nil {
 		return Answer{}, fmt.Errorf("%w: %w", class(err, sent), err)
 	}
-	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
-		return Answer{}, fmt.Errorf("%w: status %d to %.100q", ErrRedirect, resp.StatusCode, resp.Header.Get("Location"))
+	if a.Status >= 300 && a.Status < 400 {
+		return Answer{}, fmt.Errorf("%w: status %d to %.100q", ErrRedirect, a.Status, a.Header.Get("Location"))
 	}
-	removeHopByHop(resp.Header)
-	resp.Header.Del("Content-Length")
-	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
+	return a, nil
 }
 
 // byTransport sends a request through net/http's transport, and byLink without it. Sent
 // says that there was a connection to send it on.
-func (u *Upstream) byTransport(ctx context.Context, req *http.Request) (resp *http.Response, body []byte, sent bool, err error) {
+func (u *Upstream) byTransport(ctx context.Context, escapedPath string, r *Request) (a Answer, sent bool, err error) {
 	ctx, cancel := u.bounded(ctx)
 	defer cancel()
 	// The transport calls this before it returns.
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent = true }})
-	resp, err = u.transport.RoundTrip(req.WithContext(ctx))
+	req, err := http.NewRequestWithContext(ctx, r.Method, "", bytes.NewReader(r.Body))
 	if err != nil {
-		return nil, nil, sent, err
+		return Answer{}, false, err
+	}
+	req.URL, req.Header = u.at(escapedPath), u.header(r)
+	resp, err := u.transport.RoundTrip(req)
+	if err != nil {
+		return Answer{}, sent, err
 	}
 	defer resp.Body.Close()
-	// The status has decided what became of the write. A body that breaks off
-	// does not change that, it is handed on as far as it came.
-	body, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	return resp, body, sent, nil
+	a, _ = answered(resp)
+	return a, sent, nil
 }
 
-func (u *Upstream) byLink(ctx context.Context, req *http.Request) (resp *http.Response, body []byte, sent bool, err error) {
+func (u *Upstream) byLink(ctx context.Context, escapedPath string, r *Request) (a Answer, sent bool, err error) {
 	begun := time.Now()
 	deadline, _ := ctx.Deadline()
 	if own := begun.Add(u.timeout); u.timeout > 0 && (deadline.IsZero() || own.Before(deadline)) {
 		deadline = own
 	}
-	resp, body, sent, err = u.links.exchange(ctx, deadline, req)
+	a, sent, err = u.links.exchange(ctx, deadline, func(out *bufio.Writer) error { return u.write(out, escapedPath, r) })
 	if u.observe != nil {
-		status := 0
-		if err == nil {
-			status = resp.StatusCode
-		}
-		u.observe(methodName(req.Method), status, time.Since(begun))
+		u.observe(methodName(r.Method), a.Status, time.Since(begun))
 	}
-	return resp, body, sent, err
-}
-
-func (u *Upstream) header(r Request) http.Header {
-	h := u.forwarded(r.Header, r.RemoteAddr)
-	if r.ContentType != "" {
-		h.Set("Content-Type", r.ContentType)
-		for _, name := range []string{"Content-Encoding", "Content-Md5", "Content-Digest", "Digest", "Repr-Digest"} {
-			h.Del(name)
-		}
-	}
-	if _, ok := h["Idempotency-Key"]; !ok {
-		h["Idempotency-Key"] = nil // tells net/http, not the upstream, that the request may be sent again
-	}
-	return h
+	return a, sent, err
 }
 
 // class tells the errors of a round trip apart by what the upstream can know of

@@ -95,14 +95,17 @@ func TestHeaderOfAWrite(t *testing.T) {
 				}
 			})
 			before := c.in.Clone()
-			_, err := u.Do(t.Context(), Request{
-				Method: http.MethodPost, Key: key("job", "j"), Header: c.in, RemoteAddr: c.remote, Body: body, ContentType: c.contentType,
-			})
-			if err != nil {
-				t.Error(err)
-			}
-			if diff := cmp.Diff(before, c.in); diff != "" {
-				t.Errorf("the client's header was changed:\n%s", diff)
+			for _, by := range []*links{u.links, nil} { // and by net/http
+				u.links = by
+				_, err := u.Do(t.Context(), Request{
+					Method: http.MethodPost, Key: key("job", "j"), Header: c.in, RemoteAddr: c.remote, Body: body, ContentType: c.contentType,
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				if diff := cmp.Diff(before, c.in); diff != "" {
+					t.Errorf("the client's header was changed:\n%s", diff)
+				}
 			}
 		})
 	}
