@@ -216,6 +216,46 @@ func appendFloat(dst []byte, f float64) []byte {
 	return strconv.AppendFloat(dst, f, 'g', -1, 64)
 }
 
+// appendTime is appendFloat for a time of these decades in seconds, which a float64 has to
+// 22 binary places: every page has two of them for each group.
+func appendTime(dst []byte, seconds float64) []byte {
+	if !(seconds >= 1<<30 && seconds < 1<<31) {
+		return appendFloat(dst, seconds)
+	}
+	whole := uint64(seconds)
+	fraction := uint64((seconds - float64(whole)) * (1 << 22))
+	// The shortest decimal that is nearer to this float64 than to any other has seven
+	// places, or six where one of six is as near as half a binary place.
+	digits, off := nearest(fraction, 1e6)
+	if off < 1e6/2 {
+		digits *= 10
+	} else if digits, off = nearest(fraction, 1e7); off == 1<<21 {
+		return appendFloat(dst, seconds) // two are equally near
+	}
+	digits += whole * 1e7
+	for digits%10 == 0 {
+		digits /= 10
+	}
+	first := len(dst)
+	dst = strconv.AppendUint(append(dst, 0), digits, 10)
+	dst[first] = dst[first+1]
+	if len(dst) > first+2 {
+		dst[first+1] = '.'
+	} else {
+		dst = dst[:first+1]
+	}
+	return append(dst, "e+09"...)
+}
+
+// nearest is how many units of a fraction of 2^22, each one part of so many, are nearest
+// to it, and how far off they are, in parts of 2^22 of a unit.
+func nearest(fraction, parts uint64) (units, off uint64) {
+	exact := fraction * parts
+	units = (exact + 1<<21) >> 22
+	near := units << 22
+	return units, max(near, exact) - min(near, exact)
+}
+
 func appendLabel(dst []byte, name, value string) []byte {
 	if model.LegacyValidation.IsValidLabelName(name) {
 		dst = append(dst, name...)

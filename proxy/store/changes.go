@@ -140,7 +140,7 @@ func (s *Store) remove(key wire.Key) state.Position {
 	before := g.content.families
 	sh.mu.Lock()
 	sh.swap(g, &content{})
-	delete(sh.groups, g.key.ID())
+	sh.leave(g)
 	g.gone = true
 	position := s.journal.removed(g)
 	sh.mu.Unlock()

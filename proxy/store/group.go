@@ -17,6 +17,7 @@ type group struct {
 	names []string // of those with a value, without job, sorted
 	named bool     // it has a label instance
 	plain bool     // its label names are of the legacy charset
+	place int32    // among the groups of its shard; guarded by the shard
 	// turn is held from the check of a push to its end: pushes of one group are one
 	// after the other.
 	turn sync.Mutex
@@ -52,6 +53,7 @@ type member struct {
 type shard struct {
 	mu     sync.RWMutex
 	groups map[string]*group // by the ID of the key
+	order  []*group          // the same, for whoever wants them all
 	// members are the families of the groups by their names: what a page needs.
 	members map[string][]member
 }
@@ -73,7 +75,7 @@ func (s *shard) pin(dst []pinned) []pinned {
 // appendGroups is pin where the shard is locked.
 func (s *shard) appendGroups(dst []pinned) []pinned {
 	first := len(dst)
-	for _, g := range s.groups {
+	for _, g := range s.order {
 		dst = append(dst, pinned{group: g})
 	}
 	// Apart, so that what is far in memory comes for many of them at once; see ahead.
@@ -82,6 +84,22 @@ func (s *shard) appendGroups(dst []pinned) []pinned {
 	}
 	decided := slices.DeleteFunc(dst[first:], func(g pinned) bool { return g.pushed == 0 && g.failed == 0 })
 	return dst[:first+len(decided)]
+}
+
+// enter adds a group, and leave removes it. The shard is locked.
+func (s *shard) enter(g *group) {
+	s.groups[g.key.ID()] = g
+	g.place = int32(len(s.order))
+	s.order = append(s.order, g)
+}
+
+func (s *shard) leave(g *group) {
+	delete(s.groups, g.key.ID())
+	last := len(s.order) - 1
+	s.order[g.place] = s.order[last]
+	s.order[g.place].place = g.place
+	s.order[last] = nil
+	s.order = s.order[:last]
 }
 
 // swap replaces what a group holds. The shard is locked. The families of before and

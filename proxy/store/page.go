@@ -21,6 +21,7 @@ type Page struct {
 	groups  []pinned
 	members map[string][][]member // by family
 	names   []string              // of the families, sorted
+	plain   bool                  // of all groups all names are of the legacy charset
 	looked  int                   // so that no compiler leaves out what looks ahead
 }
 
@@ -44,6 +45,7 @@ func (s *Store) Pin() *Page {
 		p.groups = sh.appendGroups(p.groups)
 		sh.mu.RUnlock()
 	}
+	p.plain = !s.shapes.strange.Load()
 	for name, shards := range p.members {
 		if slices.ContainsFunc(shards, func(all []member) bool {
 			return slices.ContainsFunc(all, func(m member) bool { return len(m.family.shape.lines) > 0 })
@@ -90,6 +92,9 @@ func (p *Page) each(name string) iter.Seq[member] {
 func (p *Page) head(name string) (typ dto.MetricType, help string, plain bool) {
 	plain = true
 	for m := range p.each(name) {
+		if help != "" && p.plain {
+			break
+		}
 		typ = m.family.shape.Type
 		if help == "" {
 			help = m.family.shape.help
@@ -106,7 +111,7 @@ func (p *Page) WriteText(w *bufio.Writer, name string, format expfmt.Format) err
 	own := name == pushTime || name == pushFailure
 	typ, help, plain := p.head(name)
 	if own {
-		plain = !slices.ContainsFunc(p.groups, func(g pinned) bool { return !g.plain })
+		plain = p.plain || !slices.ContainsFunc(p.groups, func(g pinned) bool { return !g.plain })
 	}
 	switch {
 	case !plain && escapes:
@@ -186,7 +191,7 @@ func (p *Page) writeOwn(w *bufio.Writer, name string) error {
 				b = append(b, noInstance...)
 			}
 			b = append(append(b, g.text...), "} "...)
-			_, err = w.Write(append(appendFloat(b, g.own(name)), '\n'))
+			_, err = w.Write(append(appendTime(b, g.own(name)), '\n'))
 		}
 	}
 	return err

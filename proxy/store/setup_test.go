@@ -96,7 +96,7 @@ func request(method string, key wire.Key, body string) (gateway.Request, error) 
 		return r, nil
 	}
 	r.Push = &wire.Push{}
-	return r, r.Push.Parse([]byte(body), wire.Text, key, wire.Options{})
+	return r, r.Push.Parse([]byte(body), wire.Text, key, wire.Options{UTF8Names: true})
 }
 
 // page is the page as text.

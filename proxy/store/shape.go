@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
@@ -96,6 +97,10 @@ type shapes struct {
 
 	mu     sync.Mutex
 	byHash map[uint64][]*shape
+
+	// strange is set for good once a shape, or a group, has a name that is not of the
+	// legacy charset. Before that no page has to look for one.
+	strange atomic.Bool
 }
 
 func newShapes() *shapes {
@@ -113,6 +118,9 @@ func (t *shapes) share(s *shape) *shape {
 	_ = h.WriteByte(0)
 	_, _ = h.WriteString(s.text)
 	s.hash = h.Sum64()
+	if !s.plain {
+		t.strange.Store(true)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, o := range t.byHash[s.hash] {

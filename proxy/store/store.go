@@ -135,8 +135,11 @@ func (s *Store) enter(key wire.Key) *group {
 		g := sh.groups[key.ID()]
 		if g == nil {
 			g = newGroup(key)
-			sh.groups[g.key.ID()] = g
+			sh.enter(g)
 			s.index.Enter(g.key.Job(), g.names)
+			if !g.plain {
+				s.shapes.strange.Store(true)
+			}
 		}
 		sh.mu.Unlock()
 		g.turn.Lock()
