@@ -90,7 +90,7 @@ func (t *tally) prepare() {
 	for _, c := range d.candidates {
 		m := &t.claim.Metrics[c.metric]
 		if which := t.collapsible(m, true); len(which) > 0 {
-			keep(c.slot, m, which, 0)
+			keep(int(c.slot), m, which, 0)
 		}
 	}
 }
@@ -120,7 +120,7 @@ func (t *tally) place(id ident, held *family) placed {
 			return placed{} // it was left out
 		}
 		if c := d.candidate(e.metric); c != nil {
-			return placed{held: int(e.samples) - c.cost, maybe: int(e.samples) - c.fresh}
+			return placed{held: int(e.samples - c.cost), maybe: int(e.samples - c.fresh)}
 		}
 		return placed{held: int(e.samples), maybe: int(e.samples), got: int(e.samples)}
 	}
@@ -175,10 +175,10 @@ func (o *overflow) reprint(m *MetricClaim, which []int) uint64 {
 // that are new to the job, or with all of them.
 func (t *tally) admitOrCollapse(c candidate) bool {
 	o, m := &t.draft.overflow, &t.claim.Metrics[c.metric]
-	id := ident{c.slot, m.Fingerprint}
+	id := ident{int(c.slot), m.Fingerprint}
 	p, tracked := o.idents[id]
 	if !tracked {
-		p = placed{held: int(m.Samples) - c.cost, maybe: int(m.Samples) - c.fresh}
+		p = placed{held: int(m.Samples - c.cost), maybe: int(m.Samples - c.fresh)}
 	}
 	if t.valuesFit(m.Values, int(c.metric)) && t.admitAs(id, p, m, int(c.metric)) {
 		t.learn(m.Values)
@@ -195,7 +195,7 @@ func (t *tally) admitOrCollapse(c candidate) bool {
 // admitCollapsed admits a metric with the values replaced that which says.
 func (t *tally) admitCollapsed(c candidate, m *MetricClaim, which []int) bool {
 	o := &t.draft.overflow
-	id := ident{c.slot, o.reprint(m, which)}
+	id := ident{int(c.slot), o.reprint(m, which)}
 	p, tracked := o.idents[id]
 	if !tracked {
 		p = t.placeLate(id)
@@ -277,8 +277,8 @@ func (t *tally) finish(put bool) {
 	for _, c := range d.candidates {
 		e := &d.entries[c.entry]
 		passes := e.metric >= 0 && d.overflow.collapsedAt(int(c.metric)) < 0
-		if _, counted := d.overflow.idents[ident{c.slot, e.print}]; !passes && !counted && (put || d.certain[c.slot]) {
-			t.take(c.cost - int(e.samples))
+		if _, counted := d.overflow.idents[ident{int(c.slot), e.print}]; !passes && !counted && (put || d.certain[c.slot]) {
+			t.take(int(c.cost - e.samples))
 		}
 	}
 }

@@ -43,11 +43,10 @@ type entry struct {
 
 // candidate is a metric that the group does not hold, or not in that size.
 type candidate struct {
-	metric int32
-	entry  int32
-	slot   int
-	cost   int // series that the push brings of it
-	fresh  int // those of them that the group may not have held
+	metric, entry, slot int32
+
+	cost  int32 // series that the push brings of it
+	fresh int32 // those of them that the group may not have held
 }
 
 var drafts = sync.Pool{New: func() any { return new(draft) }}
@@ -65,7 +64,8 @@ func (d *draft) free() {
 
 // fill sorts the metrics of the claim into their families.
 func (d *draft) fill(b *Book, c *Claim) error {
-	d.hashed, d.names = d.hashed[:0], d.names[:0]
+	n := len(c.Families) + len(c.hashes)
+	d.hashed, d.names = slices.Grow(d.hashed[:0], n), slices.Grow(d.names[:0], n)
 	for i, name := range c.Families {
 		d.hashed = append(d.hashed, hashed{name: b.hash(name), family: int32(i)})
 	}
@@ -128,7 +128,7 @@ func sortEntries(es []entry) {
 // leave the group as it is. Of a group of which the book knows only what it may
 // hold, every metric is as one that it does not hold.
 func (d *draft) compare(g *group, put bool, by writer) bool {
-	d.candidates, d.writers, d.gone = d.candidates[:0], d.writers[:0], 0
+	d.candidates, d.writers, d.gone = d.candidates[:0], slices.Grow(d.writers[:0], len(d.names)), 0
 	d.freed, d.certain = zeroed(d.freed, len(d.names)), zeroed(d.certain, len(d.names))
 	if len(g.content) == 0 { // then all of them are
 		d.candidates = slices.Grow(d.candidates, len(d.entries))
@@ -179,23 +179,23 @@ func (d *draft) compareFamily(slot int, held *family, unsure bool) bool {
 			d.freed[slot] += int(held.size(at))
 			at++
 		}
-		had := 0
+		had := int32(0)
 		if at < len(held.prints) && held.prints[at] == e.print {
-			had = int(held.size(at))
+			had = int32(held.size(at))
 			at++
 		}
-		same = same && had == int(e.samples)
-		fresh := max(0, int(e.samples)-had)
+		same = same && had == e.samples
+		fresh := max(0, e.samples-had)
 		if unsure {
-			d.freed[slot] += had
+			d.freed[slot] += int(had)
 			had = 0
 		}
-		if cost := int(e.samples) - had; cost > 0 || had == 0 {
+		if cost := e.samples - had; cost > 0 || had == 0 {
 			d.candidates = append(d.candidates, candidate{
-				metric: e.metric, entry: d.starts[slot] + int32(i), slot: slot, cost: cost, fresh: fresh,
+				metric: e.metric, entry: d.starts[slot] + int32(i), slot: int32(slot), cost: cost, fresh: fresh,
 			})
 		} else {
-			d.freed[slot] -= cost
+			d.freed[slot] -= int(cost)
 			d.certain[slot] = true
 		}
 	}
@@ -209,7 +209,7 @@ func (d *draft) compareFamily(slot int, held *family, unsure bool) bool {
 // memory of the draft. Values of families that the group holds unchanged are
 // taken from there.
 func (d *draft) build(c *Claim, g *group, by writer) holdings {
-	d.pushed = builder{out: d.pushed.out[:0], last: by}
+	d.pushed = builder{out: slices.Grow(d.pushed.out[:0], 2*len(d.names)), last: by}
 	held := g.content.read(g.last)
 	more := held.next()
 	for slot, name := range d.names {

@@ -135,11 +135,11 @@ func (t *tally) admit(m candidate) bool {
 	if t.claim.OverBudget == Collapse {
 		return t.admitOrCollapse(m)
 	}
-	values := t.claim.Metrics[m.metric].Values
-	if !t.valuesFit(values, int(m.metric)) || !t.fits(m.cost, m.cost-t.freed(m.slot), m.fresh, int(m.metric)) {
+	values, slot, cost := t.claim.Metrics[m.metric].Values, int(m.slot), int(m.cost)
+	if !t.valuesFit(values, int(m.metric)) || !t.fits(cost, cost-t.freed(slot), int(m.fresh), int(m.metric)) {
 		return false
 	}
-	t.write(m.slot)
+	t.write(slot)
 	t.learn(values)
 	return true
 }
