@@ -68,7 +68,7 @@ func appendValue(dst []byte, p *wire.Push, sample int32) []byte {
 		return append(append(dst, byte(len(text))), text...)
 	}
 	at := len(dst)
-	dst = appendFloat(append(dst, 0), p.Samples[sample].Value)
+	dst = appendFloat(append(dst, 0), p.Samples()[sample].Value)
 	dst[at] = byte(len(dst) - at - 1)
 	return dst
 }
@@ -186,7 +186,7 @@ func sameValues(p *wire.Push, samples []int32, values string) bool {
 		n := 1 + int(values[0])
 		want := 0.0
 		if i >= 0 {
-			want = p.Samples[i].Value
+			want = p.Samples()[i].Value
 		}
 		if !sameNumber(values[1:n], want) {
 			return false

@@ -19,9 +19,12 @@ type tables struct {
 	*wire.Push
 	families []int32 // that have metrics, in the order of their names
 	// The metrics of family f are metrics[ofFamily[f]:ofFamily[f+1]], and the samples of
-	// metric m samples[ofMetric[m]:ofMetric[m+1]], in the order they were pushed.
+	// metric m samples[ofMetric[m]:ofMetric[m+1]], in the order they were pushed; that
+	// is sample m where all are single.
 	ofFamily, metrics []int32
 	ofMetric, samples []int32
+	single            bool
+	values            []float64 // by metric, if they are single
 }
 
 // read orders the tables of a push. It reports whether they say all that is stored: that
@@ -31,6 +34,9 @@ func (t *tables) read(p *wire.Push, fates []wire.Fate) bool {
 		return false
 	}
 	t.order(p, fates)
+	if t.single {
+		t.values = p.Values(t.values[:0])
+	}
 	return !slices.ContainsFunc(t.metrics, func(m int32) bool { return p.Metrics[m].Stamped() })
 }
 
@@ -43,7 +49,10 @@ func (t *tables) order(p *wire.Push, fates []wire.Fate) {
 		}
 		return p.Metrics[m].Family
 	})
-	t.ofMetric, t.samples = gather(t.ofMetric, t.samples, len(p.Metrics), len(p.Samples), func(s int) int32 { return p.Samples[s].Metric })
+	if t.single = p.Single(); !t.single {
+		samples := p.Samples()
+		t.ofMetric, t.samples = gather(t.ofMetric, t.samples, len(p.Metrics), len(samples), func(s int) int32 { return samples[s].Metric })
+	}
 	t.families = t.families[:0]
 	for f := range p.Families {
 		if t.ofFamily[f] < t.ofFamily[f+1] && !wire.Reserved(p.Families[f].Name) {
@@ -56,8 +65,12 @@ func (t *tables) order(p *wire.Push, fates []wire.Fate) {
 // lines are, of each line of a family in the order in which they are built, the sample
 // that it shows; negative for none.
 func (t *tables) lines(f int32) []int32 {
+	metrics := t.metrics[t.ofFamily[f]:t.ofFamily[f+1]]
+	if t.single {
+		return slices.Clone(metrics)
+	}
 	var out []int32
-	for _, m := range t.metrics[t.ofFamily[f]:t.ofFamily[f+1]] {
+	for _, m := range metrics {
 		out = append(out, inOrder(t.Push, t.Families[f].Type, t.samples[t.ofMetric[m]:t.ofMetric[m+1]])...)
 	}
 	return out
@@ -116,7 +129,9 @@ func (b *builder) tableFamily(t *tables, f int32) (*shape, bool) {
 		b.hashes = append(b.hashes, b.hash(b.labels))
 		b.starts = append(b.starts, uint32(len(b.lines)))
 		b.note(s, b.labels)
-		if !b.tableMetric(t, s, t.samples[t.ofMetric[m]:t.ofMetric[m+1]]) {
+		if t.single {
+			b.line(s, b.labels, "", "", 0, t.values[m])
+		} else if !b.tableMetric(t, s, t.samples[t.ofMetric[m]:t.ofMetric[m+1]]) {
 			return nil, false
 		}
 	}
@@ -133,13 +148,13 @@ func (b *builder) tableFamily(t *tables, f int32) (*shape, bool) {
 // tableMetric adds the lines of the metric whose samples and labels are at hand.
 func (b *builder) tableMetric(t *tables, s *shape, samples []int32) bool {
 	if s.Type != dto.MetricType_HISTOGRAM && s.Type != dto.MetricType_SUMMARY {
-		b.line(s, b.labels, "", "", 0, t.Samples[samples[0]].Value)
+		b.line(s, b.labels, "", "", 0, t.Samples()[samples[0]].Value)
 		return len(samples) == 1
 	}
 	var sum, count float64
 	infinite := false
 	for _, i := range samples {
-		sample := &t.Samples[i]
+		sample := &t.Samples()[i]
 		switch part := t.PartOf(int(i)); {
 		case part == wire.Sum:
 			sum = sample.Value

@@ -261,9 +261,10 @@ func (p *Push) values(sets [][]int32) (map[int32]*dto.Metric, error) {
 		}
 	}
 	if p.Encoding == Text {
-		for i := range p.Samples {
-			if m, ok := out[p.Samples[i].Metric]; ok {
-				p.addSample(m, &p.Samples[i])
+		samples := p.Samples()
+		for i := range samples {
+			if m, ok := out[samples[i].Metric]; ok {
+				p.addSample(m, &samples[i])
 			}
 		}
 		return out, nil

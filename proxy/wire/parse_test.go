@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/protobuf/encoding/protodelim"
@@ -168,6 +169,29 @@ func checkText(t *testing.T, body []byte) {
 		t.Fatalf("%q: series differ (-expfmt +tables):\n%s", body, d)
 	}
 	checkCopy(t, p)
+	if p.Encoding == Text {
+		checkUnfiled(t, p)
+	}
+}
+
+// checkUnfiled walks a text push as one that is large, whose samples are not filed
+// before somebody asks for them.
+func checkUnfiled(t *testing.T, p *Push) {
+	t.Helper()
+	large := mustParse(t, string(p.Body), Text)
+	large.Reset()
+	if _, err := large.walkText(p.Body, false); err != nil || len(large.samples) > 0 {
+		t.Fatalf("%q: walked to %d samples, %v", p.Body, len(large.samples), err)
+	}
+	if p.Single() {
+		got, want := large.Values(nil), p.Values(nil)
+		if d := cmp.Diff(want, got, cmpopts.EquateNaNs()); d != "" {
+			t.Fatalf("%q: values differ (-filed +unfiled):\n%s", p.Body, d)
+		}
+	}
+	if d := cmp.Diff(tablesOf(p), tablesOf(large), cmp.AllowUnexported(Family{}, Metric{}, Sample{})); d != "" {
+		t.Fatalf("%q: tables differ (-filed +unfiled):\n%s", p.Body, d)
+	}
 }
 
 // checkCopy renders a push nobody changed, which must be its body.

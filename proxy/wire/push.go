@@ -75,7 +75,8 @@ func (l Limits) checkText(where string, n int) error {
 }
 
 // largeBody is how many bytes of a body make it worth to count what is in it before
-// its tables are made: tables that grow with it hold it up to three times.
+// its tables are made, which hold it up to three times while they grow, and to make
+// none of its samples before somebody asks for them.
 const largeBody = 256 << 10
 
 // atMost is how many of n metrics may be walked before they are too many.
@@ -163,11 +164,12 @@ type Push struct {
 	Encoding Encoding
 	Families []Family
 	Metrics  []Metric
-	Samples  []Sample // text only
 	// Expanded is the number of series an exposition of the push would have.
 	Expanded int
 
-	messages    []Span // the Metric messages of the metrics; protobuf only
+	samples     []Sample // text only; see Samples
+	unfiled     bool     // the samples were walked and are not there
+	messages    []Span   // the Metric messages of the metrics; protobuf only
 	bounds      []bound
 	timestamps  map[int32]int64 // of metrics, in milliseconds; mostly there are none
 	limits      Limits
@@ -214,10 +216,10 @@ func (e *LimitError) Error() string {
 
 // Reset empties the push and keeps its memory.
 func (p *Push) Reset() {
-	p.Body, p.Encoding, p.Expanded = nil, 0, 0
+	p.Body, p.Encoding, p.Expanded, p.unfiled = nil, 0, 0, false
 	clear(p.Families)
 	clear(p.Metrics)
-	p.Families, p.Metrics, p.Samples = p.Families[:0], p.Metrics[:0], p.Samples[:0]
+	p.Families, p.Metrics, p.samples = p.Families[:0], p.Metrics[:0], p.samples[:0]
 	p.messages, p.bounds = p.messages[:0], p.bounds[:0]
 	clear(p.timestamps)
 	clear(p.byName)
@@ -254,7 +256,7 @@ func (p *Push) walk(body []byte, enc Encoding) error {
 	if enc == Protobuf {
 		return p.walkProtobuf(body)
 	}
-	sure, err := p.walkText(body)
+	sure, err := p.walkText(body, len(body) <= largeBody)
 	if sure || err != nil {
 		return err
 	}
@@ -270,6 +272,18 @@ func (p *Push) walk(body []byte, enc Encoding) error {
 	}
 	p.rendition = rendition
 	return p.walkProtobuf(rendition)
+}
+
+// Samples are the lines of a text push, in its order. Those of a large body are filed
+// by walking it again when they are asked for first: most large pushes are judged and
+// go on as they came, and need none.
+func (p *Push) Samples() []Sample {
+	if p.unfiled {
+		body := p.Body
+		p.Reset()
+		_, _ = p.walkText(body, true) // ends as it did when it was walked first
+	}
+	return p.samples
 }
 
 // Labels appends the labels of a metric to dst, le and quantile left out where
@@ -297,7 +311,7 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 func unview(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // Bound is the value of le or quantile of a sample; 0 of one that has none.
-func (p *Push) Bound(sample int) float64 { return p.boundOf(&p.Samples[sample]).value }
+func (p *Push) Bound(sample int) float64 { return p.boundOf(&p.samples[sample]).value }
 
 func (p *Push) boundOf(s *Sample) bound {
 	if s.bound == 0 {

@@ -63,8 +63,9 @@ func (r *Readings) Read(p *Push, wanted func(metric int) bool) {
 // lines reads samples, of which those of one metric need not stand together.
 func (r *Readings) lines(p *Push, wanted func(metric int) bool) {
 	r.starts = append(r.starts[:0], make([]int32, len(p.Metrics)+1)...)
-	for i := range p.Samples {
-		if s := &p.Samples[i]; isBucket(p, s) && wanted(int(s.Metric)) {
+	samples := p.Samples()
+	for i := range samples {
+		if s := &samples[i]; isBucket(p, s) && wanted(int(s.Metric)) {
 			r.starts[s.Metric+1]++
 		}
 	}
@@ -76,8 +77,8 @@ func (r *Readings) lines(p *Push, wanted func(metric int) bool) {
 	for i := range r.All {
 		r.All[i].Buckets = r.buckets[r.starts[i]:r.starts[i]:r.starts[i+1]]
 	}
-	for i := range p.Samples {
-		s := &p.Samples[i]
+	for i := range samples {
+		s := &samples[i]
 		if !wanted(int(s.Metric)) {
 			continue
 		}

@@ -107,8 +107,9 @@ func Render(dst []byte, p *Push, fates []Fate) []byte {
 func renderText(dst []byte, p *Push, fates []Fate) []byte {
 	copied := uint32(0)
 	latest := int32(-1) // the merged metric written last
-	for i := range p.Samples {
-		s := &p.Samples[i]
+	samples := p.Samples()
+	for i := range samples {
+		s := &samples[i]
 		fate := &fates[s.Metric]
 		switch {
 		case fate.Act == Pass:

@@ -28,7 +28,7 @@ type Shape struct {
 // Shapeable reports whether a push that was parsed can be a Shape: one of plain text,
 // without timestamps, whose families are helped in their order.
 func (p *Push) Shapeable() bool {
-	if p.Encoding != Text || len(p.Samples) == 0 {
+	if p.Encoding != Text || len(p.Samples()) == 0 {
 		return false
 	}
 	last := uint32(0)
@@ -47,7 +47,7 @@ func (p *Push) SkeletonHash(seed maphash.Seed) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
 	at := uint32(0)
-	for i := range p.Samples {
+	for i := range p.samples {
 		v := p.valueOf(i)
 		_, _ = h.Write(p.Body[at:v.Start])
 		at = v.End
@@ -59,7 +59,7 @@ func (p *Push) SkeletonHash(seed maphash.Seed) uint64 {
 // valueOf is where the value of a sample stands: between the blanks behind its labels
 // and the end of the line.
 func (p *Push) valueOf(sample int) Span {
-	s := &p.Samples[sample]
+	s := &p.samples[sample]
 	start := s.Block.End
 	for isBlank(p.Body[start]) {
 		start++
@@ -72,11 +72,11 @@ func (p *Push) valueOf(sample int) Span {
 func NewShape(p *Push) *Shape {
 	s := &Shape{
 		body: bytes.Clone(p.Body), expanded: p.Expanded, emptyValues: p.emptyValues,
-		families: slices.Clone(p.Families), metrics: slices.Clone(p.Metrics), samples: slices.Clone(p.Samples),
+		families: slices.Clone(p.Families), metrics: slices.Clone(p.Metrics), samples: slices.Clone(p.samples),
 		bounds: slices.Clone(p.bounds),
-		values: make([]Span, len(p.Samples)), ahead: make([]int32, len(p.Families)),
+		values: make([]Span, len(p.samples)), ahead: make([]int32, len(p.Families)),
 	}
-	for i := range p.Samples {
+	for i := range p.samples {
 		s.values[i] = p.valueOf(i)
 	}
 	for i := range s.families {
@@ -110,7 +110,7 @@ func (s *Shape) Parse(p *Push, body []byte, key Key, opts Options) (ok bool, err
 		return false, nil
 	}
 	p.Reset()
-	p.Samples, p.bounds = append(p.Samples, s.samples...), append(p.bounds, s.bounds...)
+	p.samples, p.bounds = append(p.samples, s.samples...), append(p.bounds, s.bounds...)
 	p.Families = append(p.Families, s.families...)
 	if !s.match(p, body) {
 		p.Reset()
@@ -143,7 +143,7 @@ func (s *Shape) match(p *Push, body []byte) bool {
 			return false
 		}
 		f, err := parseFloat(body[at : at+uint32(end)])
-		sample := &p.Samples[i]
+		sample := &p.samples[i]
 		if err != nil || !countable(p.Families[s.metrics[sample.Metric].Family].Type, sample.part, f) {
 			return false
 		}

@@ -22,7 +22,7 @@ func shapeOf(body []byte) *Shape {
 
 // tablesOf are what two pushes are compared by.
 func tablesOf(p *Push) any {
-	samples := append([]Sample(nil), p.Samples...)
+	samples := append([]Sample(nil), p.Samples()...)
 	for i := range samples {
 		if math.IsNaN(samples[i].Value) {
 			samples[i].Value = -0.5 // NaN is NaN

@@ -20,9 +20,9 @@ var errDoubt = errors.New("expfmt must decide")
 // walkText walks a text body of the plain form that every client library writes.
 // It is sure only of what expfmt, the parser inside a Pushgateway, accepts and
 // reads alike; of anything else it is not, and the tables are of no use. The
-// error is a *LimitError.
-func (p *Push) walkText(body []byte) (sure bool, err error) {
-	p.Body, p.Encoding = body, Text
+// error is a *LimitError. The samples are kept if they are to be filed.
+func (p *Push) walkText(body []byte, files bool) (sure bool, err error) {
+	p.Body, p.Encoding, p.unfiled = body, Text, !files
 	if len(body) == 0 {
 		return true, nil
 	}
@@ -48,7 +48,10 @@ func (p *Push) walkText(body []byte) (sure bool, err error) {
 // makeRoom makes room for the samples and families of a large text.
 func (p *Push) makeRoom(samples, types int) {
 	n := p.limits.atMost(samples)
-	p.Samples, p.Metrics = slices.Grow(p.Samples, n), slices.Grow(p.Metrics, n)
+	p.Metrics = slices.Grow(p.Metrics, n)
+	if !p.unfiled {
+		p.samples = slices.Grow(p.samples, n)
+	}
 	n = min(n, types) // who declares more than there can be metrics waits for the room
 	p.Families = slices.Grow(p.Families, n)
 	if len(p.byName) == 0 {
@@ -225,8 +228,8 @@ func (w *textWalk) series(start, end int) error {
 		return err
 	}
 	w.emptyValues = w.emptyValues || w.block.empty
-	w.Samples = append(w.Samples, Sample{Start: uint32(start), Block: Span{uint32(start + n), uint32(start + n + i)}})
-	s := &w.Samples[len(w.Samples)-1]
+	w.samples = append(w.samples, Sample{Start: uint32(start), Block: Span{uint32(start + n), uint32(start + n + i)}})
+	s := &w.samples[len(w.samples)-1]
 	if i == 0 && !isBlank(line[n]) || !utf8.Valid(line[n:n+i]) {
 		return errDoubt
 	}
@@ -236,6 +239,9 @@ func (w *textWalk) series(start, end int) error {
 	}
 	if err := w.file(s, f.Type, p); err != nil {
 		return err
+	}
+	if w.unfiled {
+		w.samples, w.bounds = w.samples[:0], w.bounds[:0]
 	}
 	return w.stampText(s.Metric, timestamp)
 }

@@ -34,7 +34,7 @@ const (
 // quotes that a help text escapes.
 // If a fate relabels, Merge must have seen the fates before.
 func Transcode(dst []byte, p *Push, fates []Fate) (out []byte, ok bool) {
-	if p.Encoding != Text || len(p.Samples) == 0 || !p.transcodable() {
+	if p.Encoding != Text || len(p.Samples()) == 0 || !p.transcodable() {
 		return dst, false
 	}
 	start := len(dst)
@@ -68,8 +68,8 @@ func (p *Push) transcodable() bool {
 		left--
 	}
 	latest := int32(0)
-	for i := range p.Samples {
-		s := &p.Samples[i]
+	for i := range p.samples {
+		s := &p.samples[i]
 		if s.Metric < latest || s.part&(partBound|partCount) != 0 && !p.sureCount(s) {
 			return false
 		}
@@ -133,7 +133,7 @@ func (t *transcoder) fate() *Fate {
 }
 
 func (t *transcoder) skip() {
-	for t.sample < len(t.Samples) && int(t.Samples[t.sample].Metric) == t.metric {
+	for t.sample < len(t.samples) && int(t.samples[t.sample].Metric) == t.metric {
 		t.sample++
 	}
 }
@@ -160,7 +160,7 @@ func (t *transcoder) metricMessage(typ dto.MetricType, fate *Fate) {
 	default:
 		t.dst = protowire.AppendTag(t.dst, valueField(typ), protowire.BytesType)
 		t.dst = append(t.dst, scalarSize)
-		t.dst = appendDouble(t.dst, scalarValue, t.Samples[t.sample].Value)
+		t.dst = appendDouble(t.dst, scalarValue, t.samples[t.sample].Value)
 		t.sample++
 	}
 	t.dst = prefixLength(t.dst, start)
@@ -173,8 +173,8 @@ const scalarSize = 9
 func (t *transcoder) parts(typ dto.MetricType) {
 	t.dst = protowire.AppendTag(t.dst, valueField(typ), protowire.BytesType)
 	start := len(t.dst)
-	for ; t.sample < len(t.Samples) && int(t.Samples[t.sample].Metric) == t.metric; t.sample++ {
-		switch s := &t.Samples[t.sample]; {
+	for ; t.sample < len(t.samples) && int(t.samples[t.sample].Metric) == t.metric; t.sample++ {
+		switch s := &t.samples[t.sample]; {
 		case s.part == partSum:
 			t.dst = appendDouble(t.dst, sampleSum, s.Value)
 		case s.part == partCount:
