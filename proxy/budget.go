@@ -110,7 +110,7 @@ func (v *passage) noteRuling(c *claim, r ledger.Ruling, e *epoch) error {
 		err = v.collapse(c, r, e)
 	} else {
 		for _, i := range r.Trimmed {
-			v.leaveOut(int(c.metrics[i]))
+			v.leaveOut(int(c.Metrics[i].Metric))
 			v.changed = true
 		}
 	}
@@ -219,12 +219,13 @@ func (v *passage) oldLabel(victim wire.Key) string {
 
 // labelOf is the label whose values are over the budget.
 func (v *passage) labelOf(c *claim, x ledger.Excess) labels.Label {
-	return v.labelNamed(c.metrics[x.Metric], c.Metrics[x.Metric].Values[x.Value])
+	return v.labelNamed(c, x.Metric, x.Value)
 }
 
-// labelNamed is the label of a metric that a value stands for.
-func (v *passage) labelNamed(metric int32, want wire.LabelValue) labels.Label {
-	said := v.verdict(int(metric))
+// labelNamed is the label that a value of a metric of the claim stands for.
+func (v *passage) labelNamed(c *claim, metric, value int) labels.Label {
+	m := &c.Metrics[metric]
+	said, want := v.verdict(int(m.Metric)), c.ValuesOf(m)[value]
 	for _, p := range []*print{&said.output, &said.pushed} {
 		for i, value := range p.values {
 			if value == want {

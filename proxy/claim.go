@@ -37,20 +37,19 @@ func (p *print) in(group wire.Key, secret uint64) (uint64, []wire.LabelValue) {
 // lastSuccess is in the name of a family that tells when a job succeeded last.
 const lastSuccess = "last_success"
 
-// claim is what a push wants of a book, and which of its metrics are claimed.
+// claim is what a push wants of a book, whose metrics are known by their indices into
+// Push.Metrics.
 type claim struct {
 	ledger.Claim
-	metrics []int32 // indices into Push.Metrics, one for each of Claim.Metrics
-	slots   map[string]int32
+	slots map[string]int32
 }
 
 // reset fills in what both books are asked alike.
 func (c *claim) reset(v *passage, group wire.Key) {
 	c.Claim = ledger.Claim{
 		Group: group, Raw: v.raw, Method: v.request.Method, Job: v.job, Entry: payer(v.entry),
-		Families: c.Families[:0], Metrics: c.Metrics[:0], Success: c.Success[:0],
+		Families: c.Families[:0], Metrics: c.Metrics[:0], Values: c.Values[:0], Success: c.Success[:0],
 	}
-	c.metrics = c.metrics[:0]
 	if c.slots == nil {
 		c.slots = map[string]int32{}
 	}
@@ -65,24 +64,26 @@ func (v *passage) claimed(c *claim, e *epoch, enforced bool) {
 	}
 	c.reset(v, group)
 	if v.plain {
-		v.claimedPlain(c, e, group, fates)
+		v.claimedPlain(c, e, fates)
 		return
 	}
 	apart := v.known != nil && v.known.apartFrom(group)
-	v.claimEach(c, fates, func(i int) (uint64, []wire.LabelValue) {
+	v.claimEach(c, fates, func(i int) (uint64, int32) {
 		p := &v.verdicts[i].pushed
 		if enforced {
 			p = &v.verdicts[i].output
 		}
 		if apart {
-			return p.fingerprint, p.values
+			return p.fingerprint, c.AddValues(p.values)
 		}
-		return p.in(group, e.verdicts.secret)
+		fingerprint, values := p.in(group, e.verdicts.secret)
+		return fingerprint, c.AddValues(values)
 	})
 }
 
-// claimEach claims the metrics that go on, as print prints them.
-func (v *passage) claimEach(c *claim, fates []wire.Fate, print func(metric int) (uint64, []wire.LabelValue)) {
+// claimEach claims the metrics that go on, as print prints them: by their fingerprints,
+// and which of the claim's label values are theirs.
+func (v *passage) claimEach(c *claim, fates []wire.Fate, print func(metric int) (fingerprint uint64, values int32)) {
 	slot, family := int32(-1), int32(-1)
 	for i := range v.push.Metrics {
 		if len(fates) > 0 && fates[i].Act == wire.LeaveOut {
@@ -100,9 +101,8 @@ func (v *passage) claimEach(c *claim, fates []wire.Fate, print func(metric int) 
 		}
 		fingerprint, values := print(i)
 		c.Metrics = append(c.Metrics, ledger.MetricClaim{
-			Fingerprint: fingerprint, Values: values, Family: slot, Samples: m.Samples,
+			Fingerprint: fingerprint, Values: values, Family: slot, Samples: m.Samples, Metric: int32(i),
 		})
-		c.metrics = append(c.metrics, int32(i))
 	}
 	for i := range v.push.Families {
 		// A family that came without metrics is stored without.

@@ -15,8 +15,8 @@ import (
 // the one value for which there is always room.
 func (v *passage) others(c *claim, e *epoch) map[uint64]uint64 {
 	out := map[uint64]uint64{}
-	for _, m := range c.metrics {
-		p := &v.verdict(int(m)).output
+	for i := range c.Metrics {
+		p := &v.verdict(int(c.Metrics[i].Metric)).output
 		for i, value := range p.values {
 			if _, ok := out[value.Label]; !ok {
 				out[value.Label] = wire.PrintOther(e.verdicts.secret, p.printed(i).Name).Value
@@ -44,14 +44,14 @@ func (v *passage) slot(metric int32) slot {
 func (v *passage) collapse(c *claim, r ledger.Ruling, e *epoch) error {
 	said := make(map[slot][]labels.Label, len(r.Collapsed)+len(r.Trimmed))
 	for _, i := range r.Trimmed {
-		said[v.slot(c.metrics[i])] = nil
+		said[v.slot(c.Metrics[i].Metric)] = nil
 	}
 	collapsed := map[string]int{}
 	for _, x := range r.Collapsed {
-		metric := c.metrics[x.Metric]
+		metric := c.Metrics[x.Metric].Metric
 		ls := slices.Clone(v.verdict(int(metric)).fate.Labels)
 		for _, i := range x.Values {
-			name := v.labelNamed(metric, c.Metrics[x.Metric].Values[i]).Name
+			name := v.labelNamed(c, x.Metric, i).Name
 			collapsed[name]++
 			for j := range ls {
 				if ls[j].Name == name {

@@ -132,7 +132,7 @@ func (v *passage) noteCounters(c *claim, r ledger.Ruling) {
 		s := *n.readings[first[i]].Output
 		s.Labels = slices.Clone(s.Labels)
 		for _, value := range x.Values {
-			name := v.labelNamed(c.metrics[i], c.Metrics[i].Values[value]).Name
+			name := v.labelNamed(c, x.Metric, value).Name
 			collapsed[name]++
 			if at := slices.IndexFunc(s.Labels, func(l labels.Label) bool { return l.Name == name }); at >= 0 {
 				s.Labels[at].Value = wire.Other

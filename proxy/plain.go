@@ -89,25 +89,25 @@ func (v *passage) leaveOut(metric int) {
 // different families mostly have the same labels: their values are kept once.
 type plainPrints struct {
 	v      *passage
-	group  wire.Key
+	claim  *claim
 	secret uint64
 	ls     []labels.Label
 	values []wire.LabelValue
-	shared map[uint64][]wire.LabelValue
+	shared map[uint64]int32
 }
 
 // mostShared is how many different sets of values are looked for.
 const mostShared = 4096
 
-func (s *plainPrints) of(metric int) (fingerprint uint64, values []wire.LabelValue) {
+func (s *plainPrints) of(metric int) (fingerprint uint64, values int32) {
 	s.ls = s.v.push.View(s.ls[:0], metric)
 	start := len(s.values)
-	fingerprint, s.values = wire.Print(s.secret, s.group, s.ls, s.values)
-	values = s.values[start:len(s.values):len(s.values)]
+	fingerprint, s.values = wire.Print(s.secret, s.claim.Group, s.ls, s.values)
 	if known, ok := s.shared[fingerprint]; ok {
 		s.values = s.values[:start]
 		return fingerprint, known
 	}
+	values = s.claim.AddValues(s.values[start:len(s.values):len(s.values)])
 	if len(s.shared) < mostShared {
 		s.shared[fingerprint] = values
 	}
@@ -115,15 +115,15 @@ func (s *plainPrints) of(metric int) (fingerprint uint64, values []wire.LabelVal
 }
 
 // claimedPlain is claimed for a plain push.
-func (v *passage) claimedPlain(c *claim, e *epoch, group wire.Key, fates []wire.Fate) {
-	prints := plainPrints{v: v, group: group, secret: e.verdicts.secret, shared: map[uint64][]wire.LabelValue{}}
+func (v *passage) claimedPlain(c *claim, e *epoch, fates []wire.Fate) {
+	prints := plainPrints{v: v, claim: c, secret: e.verdicts.secret, shared: map[uint64]int32{}}
 	c.grow(len(v.push.Metrics), len(v.push.Families))
-	v.claimEach(c, fates, func(i int) (uint64, []wire.LabelValue) { return prints.of(i) })
+	v.claimEach(c, fates, prints.of)
 }
 
 // grow makes room for a large claim, which is empty yet.
 func (c *claim) grow(metrics, families int) {
-	c.Metrics, c.metrics = slices.Grow(c.Metrics, metrics), slices.Grow(c.metrics, metrics)
+	c.Metrics = slices.Grow(c.Metrics, metrics)
 	c.Families, c.slots = slices.Grow(c.Families, families), make(map[string]int32, families)
 }
 

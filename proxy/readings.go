@@ -140,9 +140,8 @@ func (n *counting) claimSeries(at familySeries, family string, values []wire.Lab
 	i := int32(len(n.claim.Metrics))
 	c := &n.claim
 	c.Metrics = append(c.Metrics, ledger.MetricClaim{
-		Fingerprint: at.print, Values: values, Family: c.family(family), Samples: samples,
+		Fingerprint: at.print, Values: c.AddValues(values), Family: c.family(family), Samples: samples, Metric: metric,
 	})
-	c.metrics = append(c.metrics, metric)
 	if n.claimed == nil {
 		n.claimed = map[familySeries]int32{}
 	}

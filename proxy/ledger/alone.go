@@ -223,9 +223,11 @@ func (g *Grant) asDone(o Outcome) *Claim {
 		for i, print := range r.at.prints {
 			m := MetricClaim{Fingerprint: print, Family: f, Samples: int32(r.at.size(i))}
 			if i == 0 { // the values are the family's
+				var values []wire.LabelValue
 				for _, v := range r.at.values {
-					m.Values = append(m.Values, wire.LabelValue{Label: j.values.label(v), Value: v})
+					values = append(values, wire.LabelValue{Label: j.values.label(v), Value: v})
 				}
+				m.Values = c.AddValues(values)
 			}
 			c.Metrics = append(c.Metrics, m)
 		}

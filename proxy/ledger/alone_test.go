@@ -61,7 +61,7 @@ func (a *apart) claim(kinds int) (c Claim, group string) {
 		for n := range kinds {
 			if a.r.IntN(3) == 0 {
 				c.Metrics = append(c.Metrics, MetricClaim{
-					Fingerprint: uint64(f)<<32 | uint64(n+1), Family: int32(f), Samples: 1, Values: []wire.LabelValue{{Label: 7, Value: uint64(100 + n)}},
+					Fingerprint: uint64(f)<<32 | uint64(n+1), Family: int32(f), Samples: 1, Values: c.AddValues([]wire.LabelValue{{Label: 7, Value: uint64(100 + n)}}),
 				})
 			}
 		}

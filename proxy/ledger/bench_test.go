@@ -25,20 +25,21 @@ func (s shape) claim(n int) Claim {
 	for f := range s.families {
 		c.Families = append(c.Families, fmt.Sprintf("batch_family_%d", f))
 		for m := range s.metrics {
-			c.Metrics = append(c.Metrics, metric(int32(f), 1, "table", fmt.Sprintf("t%d", m)))
+			c.bring(int32(f), 1, "table", fmt.Sprintf("t%d", m))
 		}
 	}
 	return c
 }
 
-// metric is a metric with one label, as a caller measures it.
-func metric(family, samples int32, name, value string) MetricClaim {
+// bring adds a metric with one label to a claim, as a caller measures it.
+func (c *Claim) bring(family, samples int32, name, value string) {
 	m := MetricClaim{Family: family, Samples: samples}
 	if name != "" {
 		k := key(name, value)
-		m.Fingerprint, m.Values = wire.Print(1, wire.Key{}, k.Labels(), nil)
+		fingerprint, values := wire.Print(1, wire.Key{}, k.Labels(), nil)
+		m.Fingerprint, m.Values = fingerprint, c.AddValues(values)
 	}
-	return m
+	c.Metrics = append(c.Metrics, m)
 }
 
 func BenchmarkAdmitKnown200(b *testing.B) {

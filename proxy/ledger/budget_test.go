@@ -15,7 +15,7 @@ import (
 func push(method string, group wire.Key, budget Budget, values ...string) Claim {
 	c := Claim{Group: group, Raw: group, Method: method, Budget: budget, Families: []string{"x"}}
 	for _, v := range values {
-		c.Metrics = append(c.Metrics, metric(0, 1, "v", v))
+		c.bring(0, 1, "v", v)
 	}
 	return c
 }
@@ -245,7 +245,7 @@ func TestNear(t *testing.T) {
 
 func TestExcessNamesTheLabel(t *testing.T) {
 	c := push(http.MethodPut, group1, Budget{LabelValues: 1}, "a", "b", "b2")
-	c.Metrics[1].Values = append([]wire.LabelValue{{Label: 5, Value: 6}}, c.Metrics[1].Values...)
+	c.Metrics[1].Values = c.AddValues(append([]wire.LabelValue{{Label: 5, Value: 6}}, c.ValuesOf(&c.Metrics[1])...))
 	r, err := NewBook(Config{}).Peek(c)
 	if err != nil || len(r.Excess) != 1 {
 		t.Fatalf("%+v, %v", r, err)
@@ -323,7 +323,7 @@ func TestAFamilyThatIsTrimmedWholeFreesNothing(t *testing.T) {
 	c := func(values ...string) Claim {
 		c := Claim{Group: group1, Raw: group1, Method: http.MethodPost, Budget: budget, Families: []string{"f", "g"}}
 		for i, v := range values {
-			c.Metrics = append(c.Metrics, metric(int32(i), 1, "v", v))
+			c.bring(int32(i), 1, "v", v)
 		}
 		return c
 	}
@@ -345,7 +345,7 @@ func TestTrimmedFamiliesBetweenOthers(t *testing.T) {
 	c := Claim{Group: group, Raw: group, Method: http.MethodPut, Budget: Budget{Series: 22}}
 	for i, name := range numbered(40) {
 		c.Families = append(c.Families, "family_"+name)
-		c.Metrics = append(c.Metrics, metric(int32(i), 1, "v", name))
+		c.bring(int32(i), 1, "v", name)
 	}
 	for range 3 {
 		g := admit(t, b, c)

@@ -32,6 +32,8 @@ type Claim struct {
 	// Metrics are the metrics of these families, in the order in which they are
 	// admitted. A family without any is written, and holds no series.
 	Metrics []MetricClaim
+	// Values are the label values of the metrics, by wire.Print. Metrics may share them.
+	Values [][]wire.LabelValue
 	// Totals marks a POST of what is added up elsewhere under the key of the group,
 	// not in the upstream: what it names is added to what is there and replaces
 	// nothing. It costs the job its series, but is no group: no listing, limit of
@@ -58,10 +60,26 @@ type Claim struct {
 
 // MetricClaim is a metric that a push brings.
 type MetricClaim struct {
-	Fingerprint uint64            // by wire.Print
-	Values      []wire.LabelValue // by wire.Print
-	Family      int32             // an index into Claim.Families
-	Samples     int32             // the series it makes in an exposition
+	Fingerprint uint64 // by wire.Print
+	Values      int32  // which of Claim.Values it has, from 1; 0 is none
+	Family      int32  // an index into Claim.Families
+	Samples     int32  // the series it makes in an exposition
+	// Metric is what the caller knows the metric by; the book does not read it.
+	Metric int32
+}
+
+// AddValues adds the label values of a metric, and returns which of Values they are.
+func (c *Claim) AddValues(values []wire.LabelValue) int32 {
+	c.Values = append(c.Values, values)
+	return int32(len(c.Values))
+}
+
+// ValuesOf are the label values of one of Metrics.
+func (c *Claim) ValuesOf(m *MetricClaim) []wire.LabelValue {
+	if m.Values == 0 {
+		return nil
+	}
+	return c.Values[m.Values-1]
 }
 
 // Budget is how much may be held, and for how long. 0 does not limit: it is
@@ -149,7 +167,7 @@ func (l Limit) String() string {
 type Excess struct {
 	Over Limit
 	// Metric is the first metric over it, an index into Claim.Metrics, and Value
-	// an index into its Values where a label's values are over. Metric is -1 for a
+	// an index into its label values where a label's values are over. Metric is -1 for a
 	// group that is new and itself over budget.
 	Metric, Value int
 	Metrics       int // over it
@@ -202,7 +220,7 @@ const (
 // Collapsed is a metric of the claim that passes with other label values.
 type Collapsed struct {
 	Metric int   // an index into Claim.Metrics
-	Values []int // indices into its Values, ascending: those that become wire.Other
+	Values []int // indices into its label values, ascending: those that become wire.Other
 }
 
 // Ruling is what the book decides about a claim.

@@ -15,7 +15,7 @@ import (
 func totals(k wire.Key, family string, values ...string) Claim {
 	c := Claim{Group: k, Raw: k, Method: http.MethodPost, Totals: true, OverBudget: Trim, Families: []string{family}}
 	for _, v := range values {
-		c.Metrics = append(c.Metrics, metric(0, 1, "t", v))
+		c.bring(0, 1, "t", v)
 	}
 	return c
 }

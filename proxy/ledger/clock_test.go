@@ -17,7 +17,8 @@ func TestTheClockIsSet(t *testing.T) {
 			b := NewBook(Config{Now: h.Now})
 			budget := Budget{StaleAfter: time.Hour, NewSeriesPerHour: 7}
 			first := put(key("job", "a", "n", "1")).under(budget).word(Reject)
-			first.Families, first.Metrics = []string{"m"}, []MetricClaim{metric(0, 2, "t", "a")}
+			first.Families = []string{"m"}
+			first.bring(0, 2, "t", "a")
 			admit(t, b, first).Settle(Applied)
 			h.Pass(time.Minute)
 			h.Set(by)
@@ -25,7 +26,8 @@ func TestTheClockIsSet(t *testing.T) {
 				t.Errorf("a group of a minute ago is stale: %v", got)
 			}
 			more := put(key("job", "a", "n", "2")).under(budget).word(Reject)
-			more.Families, more.Metrics = []string{"m"}, []MetricClaim{metric(0, 2, "t", "b")}
+			more.Families = []string{"m"}
+			more.bring(0, 2, "t", "b")
 			if _, err := b.Peek(more); err == nil {
 				t.Error("the hour began anew")
 			}

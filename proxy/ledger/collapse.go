@@ -73,7 +73,7 @@ func (t *tally) prepare() {
 	}
 	held := d.families(t.group)
 	keep := func(slot int, m *MetricClaim, which []int, want int32) {
-		id := ident{slot, o.reprint(m, which)}
+		id := ident{slot, t.reprint(m, which)}
 		p, known := o.idents[id]
 		if !known {
 			p = t.place(id, &held[slot])
@@ -83,7 +83,7 @@ func (t *tally) prepare() {
 	}
 	for i := range t.claim.Metrics {
 		m := &t.claim.Metrics[i]
-		if which := t.collapsible(m, false); len(which) > 0 || o.holds(m) {
+		if which := t.collapsible(m, false); len(which) > 0 || t.holds(m) {
 			keep(int(d.slots[m.Family]), m, which, m.Samples)
 		}
 	}
@@ -144,7 +144,7 @@ func (t *tally) place(id ident, held *family) placed {
 func (t *tally) collapsible(m *MetricClaim, onlyNew bool) []int {
 	o := &t.draft.overflow
 	o.which = o.which[:0]
-	for i, v := range m.Values {
+	for i, v := range t.claim.ValuesOf(m) {
 		other, ok := o.others[v.Label]
 		if !ok || other == v.Value {
 			continue
@@ -158,15 +158,16 @@ func (t *tally) collapsible(m *MetricClaim, onlyNew bool) []int {
 
 // holds reports whether a metric is what others collapse into, or has no label
 // that could tell it from that.
-func (o *overflow) holds(m *MetricClaim) bool {
-	return !slices.ContainsFunc(m.Values, func(v wire.LabelValue) bool { return o.others[v.Label] != v.Value })
+func (t *tally) holds(m *MetricClaim) bool {
+	others := t.draft.overflow.others
+	return !slices.ContainsFunc(t.claim.ValuesOf(m), func(v wire.LabelValue) bool { return others[v.Label] != v.Value })
 }
 
-func (o *overflow) reprint(m *MetricClaim, which []int) uint64 {
-	print := m.Fingerprint
+func (t *tally) reprint(m *MetricClaim, which []int) uint64 {
+	print, values := m.Fingerprint, t.claim.ValuesOf(m)
 	for _, i := range which {
-		v := m.Values[i]
-		print = wire.Reprint(print, v, wire.LabelValue{Label: v.Label, Value: o.others[v.Label]})
+		v := values[i]
+		print = wire.Reprint(print, v, wire.LabelValue{Label: v.Label, Value: t.draft.overflow.others[v.Label]})
 	}
 	return print
 }
@@ -180,8 +181,9 @@ func (t *tally) admitOrCollapse(c candidate) bool {
 	if !tracked {
 		p = placed{held: int(m.Samples - c.cost), maybe: int(m.Samples - c.fresh)}
 	}
-	if t.valuesFit(m.Values, int(c.metric)) && t.admitAs(id, p, m, int(c.metric)) {
-		t.learn(m.Values)
+	values := t.claim.ValuesOf(m)
+	if t.valuesFit(values, int(c.metric)) && t.admitAs(id, p, m, int(c.metric)) {
+		t.learn(values)
 		return true
 	}
 	some := len(t.collapsible(m, true))
@@ -195,7 +197,7 @@ func (t *tally) admitOrCollapse(c candidate) bool {
 // admitCollapsed admits a metric with the values replaced that which says.
 func (t *tally) admitCollapsed(c candidate, m *MetricClaim, which []int) bool {
 	o := &t.draft.overflow
-	id := ident{int(c.slot), o.reprint(m, which)}
+	id := ident{int(c.slot), t.reprint(m, which)}
 	p, tracked := o.idents[id]
 	if !tracked {
 		p = t.placeLate(id)
@@ -205,7 +207,7 @@ func (t *tally) admitCollapsed(c candidate, m *MetricClaim, which []int) bool {
 	}
 	o.collapsed = append(o.collapsed, Collapsed{Metric: int(c.metric), Values: slices.Clone(which)})
 	o.entries = append(o.entries, entry{print: id.print, metric: c.entry, samples: m.Samples})
-	for i, v := range m.Values {
+	for i, v := range t.claim.ValuesOf(m) {
 		if slices.Contains(which, i) {
 			v.Value = o.others[v.Label]
 		}
@@ -338,12 +340,12 @@ func (d *draft) collapse() {
 // values appends the values with which a metric passes.
 func (o *overflow) values(dst []uint64, c *Claim, metric int) []uint64 {
 	start := len(dst)
-	for _, v := range c.Metrics[metric].Values {
+	for _, v := range c.ValuesOf(&c.Metrics[metric]) {
 		dst = append(dst, v.Value)
 	}
 	if i := o.collapsedAt(metric); i >= 0 {
 		for _, v := range o.collapsed[i].Values {
-			dst[start+v] = o.others[c.Metrics[metric].Values[v].Label]
+			dst[start+v] = o.others[c.ValuesOf(&c.Metrics[metric])[v].Label]
 		}
 	}
 	return dst

@@ -59,7 +59,8 @@ func collapsing(method string, group wire.Key, b Budget, metrics ...plainMetric)
 			c.Families = append(c.Families, m.family)
 		}
 		mc := MetricClaim{Family: int32(f), Samples: int32(m.size)}
-		mc.Fingerprint, mc.Values = wire.Print(1, group, m.sorted(), nil)
+		fingerprint, values := wire.Print(1, group, m.sorted(), nil)
+		mc.Fingerprint, mc.Values = fingerprint, c.AddValues(values)
 		c.Metrics = append(c.Metrics, mc)
 	}
 	return c

@@ -102,15 +102,15 @@ func (b *Book) appendClaim(dst []byte, c *Claim, by writer, digest uint64) []byt
 	for label, value := range c.Others {
 		dst = appendWord(appendWord(dst, label), value)
 	}
-	return appendMetrics(dst, c.Metrics)
+	return appendMetrics(dst, c)
 }
 
 // appendMetrics writes metrics down, each value of a label once.
-func appendMetrics(dst []byte, metrics []MetricClaim) []byte {
+func appendMetrics(dst []byte, c *Claim) []byte {
 	index := map[wire.LabelValue]uint64{}
 	var values []wire.LabelValue
-	for i := range metrics {
-		for _, v := range metrics[i].Values {
+	for _, some := range c.Values {
+		for _, v := range some {
 			if _, ok := index[v]; !ok {
 				index[v] = uint64(len(values))
 				values = append(values, v)
@@ -118,12 +118,13 @@ func appendMetrics(dst []byte, metrics []MetricClaim) []byte {
 		}
 	}
 	dst = appendLabelValues(dst, values)
-	dst = binary.AppendUvarint(dst, uint64(len(metrics)))
-	for i := range metrics {
-		m := &metrics[i]
+	dst = binary.AppendUvarint(dst, uint64(len(c.Metrics)))
+	for i := range c.Metrics {
+		m := &c.Metrics[i]
+		of := c.ValuesOf(m)
 		dst = binary.AppendUvarint(appendWord(dst, m.Fingerprint), uint64(m.Family))
-		dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(m.Samples)), uint64(len(m.Values)))
-		for _, v := range m.Values {
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(m.Samples)), uint64(len(of)))
+		for _, v := range of {
 			dst = binary.AppendUvarint(dst, index[v])
 		}
 	}
@@ -186,27 +187,28 @@ func (r *reader) claim() (c read) {
 			c.Others[label] = r.Word()
 		}
 	}
-	c.Metrics = r.metrics()
+	r.metrics(&c.Claim)
 	return c
 }
 
-func (r *reader) metrics() []MetricClaim {
+func (r *reader) metrics(c *Claim) {
 	values := r.labelValues()
-	metrics := make([]MetricClaim, r.Count(11))
-	for i := range metrics {
-		m := &metrics[i]
+	c.Metrics = make([]MetricClaim, r.Count(11))
+	for i := range c.Metrics {
+		m := &c.Metrics[i]
 		m.Fingerprint, m.Family, m.Samples = r.Word(), int32(r.uint32()), int32(r.uint32())
-		m.Values = make([]wire.LabelValue, r.Count(1))
-		for j := range m.Values {
+		of := make([]wire.LabelValue, r.Count(1))
+		for j := range of {
 			at := r.Uvarint()
 			if at >= uint64(len(values)) {
 				r.Fail()
-				return nil
+				c.Metrics = nil
+				return
 			}
-			m.Values[j] = values[at]
+			of[j] = values[at]
 		}
+		m.Values = c.AddValues(of)
 	}
-	return metrics
 }
 
 // repeats returns a digest of what a group holds of the families of a claim, if the

@@ -199,7 +199,7 @@ func (as accounts) push(t *rapid.T, b *Book, i int, budget Budget) {
 	for _, m := range metrics {
 		size := rapid.IntRange(1, 3).Draw(t, "size")
 		family, value, _ := strings.Cut(m, "/")
-		c.Metrics = append(c.Metrics, metric(int32(slices.Index(c.Families, family)), int32(size), "v", value))
+		c.bring(int32(slices.Index(c.Families, family)), int32(size), "v", value)
 		sizes = append(sizes, size)
 	}
 	if a.grant == nil {

@@ -101,7 +101,7 @@ func eventful(t *testing.T, k *keptBook) {
 	folded := push(http.MethodPost, group1, Budget{}, "a")
 	for i, raw := range []string{"one", "two"} {
 		folded.Raw, folded.Job, folded.Families = key("job", raw), "folded", []string{"x", raw}
-		folded.Metrics = append(folded.Metrics, metric(1, int32(i+1), "w", raw))
+		folded.bring(1, int32(i+1), "w", raw)
 		admit(t, k.Book, folded).Settle(Applied)
 	}
 	k.clock.wait(time.Hour)

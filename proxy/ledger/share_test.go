@@ -86,7 +86,7 @@ func randomClaim(r *rand.Rand) Claim {
 		for range r.IntN(4) {
 			a, b := uint64(1+r.IntN(6)), uint64(100+r.IntN(3))
 			c.Metrics = append(c.Metrics, MetricClaim{
-				Fingerprint: uint64(f)<<32 | a<<8 | b, Values: []wire.LabelValue{{Label: 7, Value: a}, {Label: 8, Value: b}},
+				Fingerprint: uint64(f)<<32 | a<<8 | b, Values: c.AddValues([]wire.LabelValue{{Label: 7, Value: a}, {Label: 8, Value: b}}),
 				Family: int32(f), Samples: int32(1 + r.IntN(2)),
 			})
 		}

@@ -19,7 +19,7 @@ func TestSweep(t *testing.T) {
 	start := newHand().now
 	succeeds := put(group1).under(Budget{KeepLast: true})
 	succeeds.Families, succeeds.Success = []string{"last_success"}, []int32{0}
-	succeeds.Metrics = []MetricClaim{metric(0, 1, "", "")}
+	succeeds.bring(0, 1, "", "")
 	for name, c := range map[string]struct {
 		before []Claim
 		o      Outcome

@@ -135,7 +135,7 @@ func (t *tally) admit(m candidate) bool {
 	if t.claim.OverBudget == Collapse {
 		return t.admitOrCollapse(m)
 	}
-	values, slot, cost := t.claim.Metrics[m.metric].Values, int(m.slot), int(m.cost)
+	values, slot, cost := t.claim.ValuesOf(&t.claim.Metrics[m.metric]), int(m.slot), int(m.cost)
 	if !t.valuesFit(values, int(m.metric)) || !t.fits(cost, cost-t.freed(slot), int(m.fresh), int(m.metric)) {
 		return false
 	}

@@ -130,7 +130,8 @@ func (c *client) fill(claim *ledger.Claim) []string {
 			}
 			ls := []labels.Label{label("v", fmt.Sprint(v)), label("job", "overwritten")}
 			m := ledger.MetricClaim{Family: int32(len(claim.Families) - 1), Samples: 1}
-			m.Fingerprint, m.Values = wire.Print(printSeed, claim.Group, ls, nil)
+			fingerprint, values := wire.Print(printSeed, claim.Group, ls, nil)
+			m.Fingerprint, m.Values = fingerprint, claim.AddValues(values)
 			text := fmt.Sprintf("plain{v=\"%d\",job=\"overwritten\"} 1\n", v)
 			if family == "latency" {
 				m.Samples = int32(3 + c.rand.IntN(3))
