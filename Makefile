@@ -10,6 +10,11 @@ FUZZTIME ?= 30s
 SOAK     ?= 1h
 BIN      ?= bin/pushguard
 
+# Fuzzed with every change: paths, bodies in text, protobuf, gzip and snappy, the policy
+# and its relabelling, lines to StatsD, audit logs, the files of the state, recorded pushes.
+INPUTS   := FuzzParsePath FuzzText FuzzProtobuf FuzzDecodeContent FuzzParse FuzzRelabel \
+            FuzzLines FuzzScan FuzzFile FuzzRecordedFile
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -68,8 +73,13 @@ soak: ## SOAK (1h) of mixed load with a fault every minute, and everything as a 
 	@command -v prometheus-pushgateway >/dev/null || testdata/install.sh pushgateway
 	go run ./cmd/pushguard/e2e/soak -length $(SOAK)
 
-fuzz: ## every fuzz test for FUZZTIME (30s)
-	@go test -list '^Fuzz' $(UNIT) | awk '/^Fuzz/ {f[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, f[i]; n = 0}' | \
-	while read -r pkg name; do echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; done
+fuzz: ## every fuzz test for FUZZTIME (30s), one a core
+	@FUZZTIME=$(FUZZTIME) testdata/fuzz.sh
 
-.PHONY: help build dist run demo test test-loki loki lint gosec bench bench-explosion bench-gateway bench-overload soak fuzz
+fuzz-inputs: ## the fuzz tests that every change has to pass, of all that a guard reads
+	@FUZZTIME=$(FUZZTIME) testdata/fuzz.sh $(INPUTS)
+
+fuzz-build: # what fuzz-inputs runs, built: it takes minutes the first time
+	@testdata/fuzz.sh -build $(INPUTS)
+
+.PHONY: help build dist run demo test test-loki loki lint gosec bench bench-explosion bench-gateway bench-overload soak fuzz fuzz-inputs fuzz-build
