@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -119,6 +120,8 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 		if partial := new(gateway.Partial); errors.As(err, &partial) {
 			unlisted, err = partial.Unknown, nil
 		}
+		// The book's times are of seconds: what is of the same comes in its order.
+		slices.SortStableFunc(listed, func(x, y gateway.Group) int { return x.Pushed.Compare(y.Pushed) })
 		e, now := g.epoch.Load(), g.cfg.Now()
 		groups := make([]ledger.Group, len(listed))
 		for i, l := range listed {
