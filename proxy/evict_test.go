@@ -170,9 +170,9 @@ func TestEvictionFails(t *testing.T) {
 		t.Errorf("%v counted as failed, the guard knows %v groups", n, g.job(t, "a")["groups"])
 	}
 	front.set(func() { front.deny = nil })
-	g.push(t, 200, http.MethodPut, "/metrics/job/a/run/3", "state 1\n")
+	g.push(t, 200, http.MethodPut, "/metrics/job/a/run/2", "state 2\n") // which needs no more room than it has
 	eventually(t, func() error {
-		want := keyTexts([]map[string]string{{"job": "a", "run": "2"}, {"job": "a", "run": "3"}})
+		want := keyTexts([]map[string]string{{"job": "a", "run": "1"}, {"job": "a", "run": "2"}})
 		if diff := cmp.Diff(want, keysHeld(t, upstream)); diff != "" {
 			return fmt.Errorf("groups once it can be done (-want +left):\n%s", diff)
 		}

@@ -126,7 +126,8 @@ const (
 	// leaves out what does not fit even so.
 	Collapse
 	// EvictOldest has the job's oldest groups make room, where it is the job's own
-	// series or groups that are over. For the rest it is Trim.
+	// series or groups that are over, with the push or without it. For the rest it is
+	// Trim.
 	EvictOldest
 )
 

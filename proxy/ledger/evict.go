@@ -193,6 +193,50 @@ func (t *tally) makePlace(over int) bool {
 	return true
 }
 
+// makeUp chooses groups to evict for what the job holds beyond its budget without the
+// push: that which brought it came to no known end, or the guard died before it had made
+// room, and here it comes again, or another does. Only what is there for certain counts,
+// lest a group go for one that never came to be.
+func (t *tally) makeUp() {
+	most := t.claim.Budget.Groups
+	if t.claim.OverBudget != EvictOldest || (most <= 0 || t.groups <= most) && t.jobHasRoom(0) {
+		return
+	}
+	groups, series := t.certain()
+	doubt := t.used - series
+	if most > 0 {
+		t.makePlace(groups - most)
+	}
+	t.used -= doubt
+	t.makeRoom(0)
+	t.used += doubt
+}
+
+// certain returns how many groups and series of them the job has at the least, once the
+// push is applied and what was chosen for it is gone.
+func (t *tally) certain() (groups, series int) {
+	groups, series = 1, t.group.series()+t.used-t.before
+	for _, g := range t.victims.chosen {
+		if g.unsure {
+			series += g.series()
+		} else {
+			groups--
+		}
+	}
+	for g := t.job.ages.first(); g != nil; g = g.newer {
+		if g == t.group || g.unsure || t.job.promised.has(g) {
+			continue
+		}
+		switch {
+		case g.turn == nil:
+			groups, series = groups+1, series+g.series()
+		case g.push() != nil:
+			groups++ // whatever it holds then
+		}
+	}
+	return groups, series
+}
+
 // evictions names the groups that were chosen.
 func (t *tally) evictions() []wire.Key {
 	var keys []wire.Key

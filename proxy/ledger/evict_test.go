@@ -178,6 +178,98 @@ func TestASuccessThatIsLeftOutPinsNothing(t *testing.T) {
 	}
 }
 
+// TestEvictWhatIsOver makes up for evictions that nobody came to, with the next push of
+// the job.
+func TestEvictWhatIsOver(t *testing.T) {
+	groups, series := Budget{Groups: 3}, Budget{Series: 9}
+	for name, c := range map[string]struct {
+		budget  Budget
+		then    func(*testing.T, *Book, *hand, Budget)
+		pushed  int // and so many series of it
+		series  int
+		evicted []int
+	}{
+		"its push has no answer":               {groups, unanswered, 3, 1, []int{0}},
+		"nor has that for series":              {series, unanswered, 3, 1, []int{0}},
+		"and another comes":                    {groups, unanswered, 1, 1, nil}, // of nobody knows whether there are too many
+		"which may not need its room":          {series, unanswered, 1, 1, nil},
+		"its push is listed":                   {groups, listedFour, 3, 1, []int{0}},
+		"its series are listed":                {series, listedFour, 3, 1, []int{0}},
+		"it is listed, and another comes":      {groups, listedFour, 1, 1, []int{0}},
+		"one that goes for its own series":     {series, listedFour, 1, 3, []int{0, 2}},
+		"nobody came to evict":                 {groups, forgotten, 2, 1, []int{0}},
+		"the oldest itself comes":              {groups, forgotten, 0, 1, []int{1}},
+		"while another is pushed to":           {groups, pushing, 3, 1, []int{0}},
+		"it is being evicted":                  {groups, func(t *testing.T, b *Book, _ *hand, o Budget) { admit(t, b, nth(3, 1, o)).Settle(Applied) }, 3, 1, nil},
+		"it is being deleted":                  {groups, deleting, 3, 1, nil},
+		"what one replaces is not there twice": {Budget{Series: 12}, replacing, 3, 1, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, clock := three(t, Budget{})
+			c.then(t, b, clock, c.budget)
+			g := admit(t, b, nth(c.pushed, c.series, c.budget))
+			wantEvicts(t, g.Ruling, c.evicted...)
+			g.Settle(Applied)
+			for _, k := range g.Evict {
+				admit(t, b, evicting(k)).Settle(Applied)
+			}
+			if j, _ := b.Job("j", 9); len(c.evicted) > 0 && (c.budget.Groups > 0 && j.Groups > c.budget.Groups || c.budget.Series > 0 && j.Series > c.budget.Series) {
+				t.Errorf("%+v is left", j)
+			}
+		})
+	}
+}
+
+func unanswered(t *testing.T, b *Book, _ *hand, budget Budget) {
+	g := admit(t, b, nth(3, 1, budget))
+	wantEvicts(t, g.Ruling, 0)
+	g.Settle(Unknown)
+}
+
+// listedFour is what a guard finds that has begun anew.
+func listedFour(t *testing.T, b *Book, clock *hand, _ Budget) {
+	var groups []Group
+	for n := range 4 {
+		p := wire.GroupPrinter{Seed: 1}
+		p.Family("x")
+		k := nth(n, 0, Budget{}).Group
+		p.Metric(append(k.Labels(), key("v", "0").Labels()...), 1)
+		groups = append(groups, Group{Key: k, Families: p.Finish(k), Pushed: clock.now.Add(time.Duration(n-3) * time.Minute)})
+	}
+	if err := b.Load(func() ([]Group, error) { return groups, nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forgotten is a push that was applied, and whose evictions nobody came to do.
+func forgotten(t *testing.T, b *Book, clock *hand, budget Budget) {
+	admit(t, b, nth(3, 1, budget)).Settle(Applied)
+	clock.wait(promiseTime * time.Second)
+}
+
+func pushing(t *testing.T, b *Book, clock *hand, budget Budget) {
+	forgotten(t, b, clock, budget)
+	admit(t, b, nth(2, 1, Budget{}))
+}
+
+// deleting has the one group that is too many be deleted right now.
+func deleting(t *testing.T, b *Book, clock *hand, budget Budget) {
+	forgotten(t, b, clock, budget)
+	k := nth(1, 0, budget).Group
+	admit(t, b, Claim{Group: k, Raw: k, Method: http.MethodDelete})
+}
+
+// replacing has a push under way that brings other series in place of those of its group.
+func replacing(t *testing.T, b *Book, _ *hand, budget Budget) {
+	admit(t, b, nth(3, 1, budget)).Settle(Applied)
+	c := nth(1, 0, budget)
+	c.Families = []string{"y"}
+	c.Metrics = []MetricClaim{{Fingerprint: 7, Samples: 1}}
+	if g := admit(t, b, c); g.Trimmed != nil || b.Held("j") != 13 {
+		t.Fatalf("%+v with %d held", g.Ruling, b.Held("j"))
+	}
+}
+
 // TestPromisesEnd in every way there is, after which the group may be chosen
 // again, and is not to be evicted for the push that it was promised to.
 func TestPromisesEnd(t *testing.T) {

@@ -209,7 +209,47 @@ func (l *life) rule(i int, values []string, word OverBudget, success bool) lifeR
 			t.refused = limit
 		}
 	}
+	if word == EvictOldest && g.exists {
+		t.makeUp()
+	}
 	return t.lifeRuling
+}
+
+// makeUp evicts for what there is for certain beyond the budget, without what the push
+// brings: as many groups as are too many, and for series if that is enough.
+func (t *lifeTally) makeUp() {
+	certain := func(of func(*lifeGroup) int) int {
+		return t.sum(of, func(k int) bool {
+			g := t.groups[k]
+			deleting := g.push != nil && g.push.pushed == nil
+			return k != t.i && t.stays(k) && g.exists && !g.unsure && !deleting && !slices.Contains(t.evict, k)
+		})
+	}
+	settled := func(g *lifeGroup) int {
+		if g.push != nil {
+			return 0
+		}
+		return g.booked()
+	}
+	doubt := t.used - certain(settled) - 2 - len(t.passes)
+	for n := certain(one) + 1; n > t.b.Groups && len(t.victims) > 0; n-- {
+		t.evictOne()
+	}
+	t.used -= doubt
+	before := *t
+	for !t.jobHasRoom() && len(t.victims) > 0 {
+		t.evictOne()
+	}
+	if !t.jobHasRoom() {
+		*t = before
+	}
+	t.used += doubt
+}
+
+func (t *lifeTally) jobHasRoom() bool {
+	borrowed := max(0, t.used-t.b.Series)
+	lent := max(0, t.shared-t.b.Guaranteed)
+	return borrowed == 0 || borrowed <= t.b.Borrow && t.others+max(lent, borrowed) <= t.b.GuardSeries-t.b.Reserved
 }
 
 // count adds up what there is, without what the push replaces.

@@ -89,6 +89,9 @@ func (b *Book) ruleSeries(g *group, j *job, c *Claim, d *draft, v *verdict) erro
 		}
 	}
 	t.finish(put)
+	if g.exists && !c.Totals {
+		t.makeUp()
+	}
 	v.Excess = t.sum()
 	if c.OverBudget == Reject && len(v.Trimmed) > 0 {
 		return t.refusal()

@@ -18,6 +18,7 @@ type tally struct {
 	draft *draft
 
 	used    int // series of the job
+	before  int // those without the push
 	shared  int // of the entry
 	total   int // of all jobs
 	slack   int // of them those that cannot be there all at once
@@ -52,6 +53,7 @@ func (b *Book) tally(g *group, j *job, c *Claim, d *draft) tally {
 	if d.ahead != nil {
 		t.foresee(d.ahead)
 	}
+	t.before = t.used
 	return t
 }
 
