@@ -25,11 +25,11 @@ dist: ## a release in dist: tarballs, deb, rpm, SBOM, checksums; the same bytes 
 	deploy/packages/dist.sh
 
 run: build ## start it, all embedded (or in front of PUSHGATEWAY_URL), and say what to try
-	@testdata/run.sh
+	@BIN='$(BIN)' testdata/run.sh
 
 demo: build ## ten failures that a bare Pushgateway reads as 1, and as 10 through pushguard
 	@command -v prometheus-pushgateway >/dev/null || testdata/install.sh pushgateway
-	@go run ./cmd/pushguard/e2e/demo bin/pushguard
+	@go run ./cmd/pushguard/e2e/demo '$(BIN)'
 
 test: ## install what the tests need and run them all, end to end too
 	testdata/install.sh

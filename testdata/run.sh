@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts bin/pushguard as it is without a flag, everything embedded, and says what to
+# Starts BIN (bin/pushguard) as it is without a flag, everything embedded, and says what to
 # try. LISTEN is its address, PUSHGATEWAY_URL a Pushgateway to stand in front of.
 # Ctrl-C stops what was started.
 set -euo pipefail
@@ -22,7 +22,7 @@ if [ -n "${PUSHGATEWAY_URL:-}" ]; then
   flags+=(--pushgateway.url="$PUSHGATEWAY_URL" --policy.file=deploy/policy.example.yml)
   where="in front of the Pushgateway at $PUSHGATEWAY_URL"
 fi
-bin/pushguard serve "${flags[@]}" 2> >(tee "$dir/pushguard.log" >&2) &
+"${BIN:-bin/pushguard}" serve "${flags[@]}" 2> >(tee "$dir/pushguard.log" >&2) &
 guard=$!
 
 # Its own word comes first: another server may already answer at this address.
