@@ -70,17 +70,7 @@ func TestShed(t *testing.T) {
 	if a := <-first; a.Status != http.StatusOK {
 		t.Errorf("the first: %d %s", a.Status, a.Body)
 	}
-	const want = `# HELP pushguard_shed_total Pushes and deletes that were answered 503 because there were too many (full, displaced, waited), they were too large (bytes), or there was no memory for them (memory), by reason.
-# TYPE pushguard_shed_total counter
-pushguard_shed_total{reason="bytes"} 0
-pushguard_shed_total{reason="displaced"} 0
-pushguard_shed_total{reason="full"} 0
-pushguard_shed_total{reason="memory"} 0
-pushguard_shed_total{reason="waited"} 2
-`
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "pushguard_shed_total"); err != nil {
-		t.Error(err)
-	}
+	assertShed(t, registry, "waited", 2)
 }
 
 // TestInFlightBytes holds pushes to the limit: those that say how long they are, those
