@@ -57,7 +57,7 @@ func (s *Spool) answerReady(w http.ResponseWriter) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintf(w, "OK: the Pushgateway behind does not answer, pushes are kept: %d groups, %d bytes, the oldest for %v\n",
+	fmt.Fprintf(w, "OK: the Pushgateway behind does not answer, pushes are kept (groups: %d, bytes: %d, the oldest for %v)\n",
 		now.Groups, now.Bytes, now.age().Round(time.Second))
 }
 

@@ -97,7 +97,7 @@ func TestSpool(t *testing.T) {
 	write(t, guard, "POST", "/metrics/job/counts", "failure_count 1\n", 202)
 	write(t, guard, "POST", "/metrics/job/counts", "failure_count 1\n", 202)
 	write(t, guard, "POST", "/metrics/job/refused", "x{a=\"1\",b=\"2\",c=\"3\",d=\"4\",e=\"5\",f=\"6\"} 1\n", 422)
-	if a := guard.Get(t, "/-/ready"); a.Status != 200 || !strings.Contains(a.Body, "pushes are kept: 6 groups") {
+	if a := guard.Get(t, "/-/ready"); a.Status != 200 || !strings.Contains(a.Body, "pushes are kept (groups: 6, ") {
 		t.Errorf("ready: %d %s", a.Status, a.Body)
 	}
 	behind = behind.Again(t)
