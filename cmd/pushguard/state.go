@@ -12,6 +12,7 @@ import (
 
 	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/shared"
 	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/store"
 )
@@ -170,12 +171,8 @@ func (m *memory) troubles() (out []string) {
 			}
 		}
 	}
-	switch {
-	case m.fleet == nil || !m.fleet.log.Away():
-	case m.fleet.log.Alone():
-		out = append(out, "the Redis does not answer: this guard goes on by itself, within its share of each budget")
-	default:
-		out = append(out, "the Redis does not answer: pushes are answered 503")
+	if m.fleet != nil && m.fleet.log.Away() {
+		out = append(out, shared.Outage(m.fleet.log.Alone()))
 	}
 	return out
 }

@@ -165,7 +165,7 @@ type snapshot struct {
 	at     time.Time
 	jobs   proxy.JobsView
 	counts counts
-	shared
+	made
 }
 
 // snapshot returns one that is not older than fresh.

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/pushguard/pushguard/proxy/shared"
 )
 
 // health is how something around the guard does.
@@ -82,11 +84,8 @@ func written(m counts) []health {
 // fleet tells whether the Redis answers in which guards share what they know, and
 // whether they understand one another.
 func fleet(m counts) health {
-	switch {
-	case m.sum("pushguard_shared_alone", nil) > 0:
-		return health{"Fleet", "bad", "the Redis does not answer: this guard goes on by itself, within its share of each budget"}
-	case m.sum("pushguard_shared_up", nil) == 0:
-		return health{"Fleet", "bad", "the Redis does not answer: pushes are answered 503"}
+	if alone := m.sum("pushguard_shared_alone", nil) > 0; alone || m.sum("pushguard_shared_up", nil) == 0 {
+		return health{"Fleet", "bad", shared.Outage(alone)}
 	}
 	h := health{"Fleet", "good", plural(m.sum("pushguard_shared_guards", nil), "guard by itself", "guards share what they know")}
 	if n := m.sum("pushguard_shared_versions", nil); n > 1 {

@@ -10,9 +10,9 @@ import (
 // every stream, were each of another page.
 const maxViews = maxStreams
 
-// shared is what all who look at one snapshot have of it, made when the first of them
+// made is what all who look at one snapshot have of it, made when the first of them
 // wants it. It is gone with its snapshot, so it is never older than that.
-type shared struct {
+type made struct {
 	listing sync.Once
 	rows    []row    // of all jobs
 	owners  []string // of those
@@ -30,8 +30,8 @@ type view struct {
 }
 
 // view returns the one of that name, which make makes unless somebody has.
-func (s *shared) view(name string, make func() ([]byte, error)) *view {
-	v := s.viewOf(name)
+func (m *made) view(name string, make func() ([]byte, error)) *view {
+	v := m.viewOf(name)
 	v.making.Do(func() {
 		data, err := make()
 		v.data, v.sum, v.err = string(data), sum(data), err
@@ -40,19 +40,19 @@ func (s *shared) view(name string, make func() ([]byte, error)) *view {
 }
 
 // viewOf finds a view, or a place for one.
-func (s *shared) viewOf(name string) *view {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := s.views[name]
+func (m *made) viewOf(name string) *view {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := m.views[name]
 	if v != nil {
 		return v
 	}
-	if s.views == nil {
-		s.views = map[string]*view{}
+	if m.views == nil {
+		m.views = map[string]*view{}
 	}
 	v = &view{}
-	if len(s.views) < maxViews {
-		s.views[name] = v
+	if len(m.views) < maxViews {
+		m.views[name] = v
 	}
 	return v
 }

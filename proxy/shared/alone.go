@@ -28,6 +28,15 @@ func (d *Door) Alone() (Alone, bool) {
 	return a, l.Alone()
 }
 
+// Outage is in words what becomes of pushes while Redis is away: a guard goes on alone
+// then, or it does not.
+func Outage(alone bool) string {
+	if alone {
+		return "the Redis does not answer: this guard goes on by itself, within its share of each budget"
+	}
+	return "the Redis does not answer: pushes are answered 503"
+}
+
 // Back reports whether a guard that may go on by itself need not, any more.
 func (d *Door) Back() bool { return d.log.cfg.Degrade && !d.log.Away() }
 
