@@ -3,8 +3,10 @@ package proxy_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +73,55 @@ func TestShed(t *testing.T) {
 		t.Errorf("the first: %d %s", a.Status, a.Body)
 	}
 	assertShed(t, registry, "waited", 2)
+}
+
+// TestWhoWaitsDoesNotWork gives its processor to others: a push that waits for the
+// upstream, or for another of its group, and a DELETE. While none waits for its turn nothing
+// else takes it away.
+func TestWhoWaitsDoesNotWork(t *testing.T) {
+	g, upstream, registry := crowded(t, proxy.Caps{InFlight: 8})
+	answers := make(chan proxy.Answer)
+	begin := func(method, job string) {
+		go func() { answers <- g.Push(t.Context(), pushOf(method, job, strings.NewReader("x 1\n"), 4)) }()
+	}
+	begin(http.MethodPut, "a")
+	<-upstream.came
+	begin(http.MethodDelete, "b")
+	<-upstream.came
+	holds := func(inFlight, working float64) {
+		t.Helper()
+		eventually(t, func() error {
+			shown, err := gathered(registry, "pushguard_in_flight_pushes", "pushguard_working_pushes")
+			if want := []float64{inFlight, working}; err != nil || !slices.Equal(shown, want) {
+				return fmt.Errorf("%v in flight and at work, want %v (%v)", shown, want, err)
+			}
+			return nil
+		})
+	}
+	holds(2, 0)
+	begin(http.MethodPut, "a")
+	holds(3, 0)
+	for range 2 {
+		upstream.take <- struct{}{}
+		<-answers
+	}
+	<-upstream.came
+	holds(1, 0)
+	upstream.take <- struct{}{}
+	<-answers
+	holds(0, 0)
+}
+
+// gathered returns the values of gauges.
+func gathered(from prometheus.Gatherer, names ...string) ([]float64, error) {
+	all, err := from.Gather()
+	values := make([]float64, len(names))
+	for _, family := range all {
+		if i := slices.Index(names, family.GetName()); i >= 0 {
+			values[i] = family.Metric[0].GetGauge().GetValue()
+		}
+	}
+	return values, err
 }
 
 // TestInFlightBytes holds pushes to the limit: those that say how long they are, those
