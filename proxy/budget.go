@@ -134,6 +134,9 @@ func (v *passage) noteRuling(c *claim, r ledger.Ruling, e *epoch) error {
 // noteOverBudget keeps why a push is refused whole, and reports whether the
 // error was about a budget.
 func (v *passage) noteOverBudget(c *claim, err error) bool {
+	if err == nil {
+		return false
+	}
 	var (
 		over *ledger.OverBudgetError
 		rate *ledger.RateError

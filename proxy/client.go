@@ -19,6 +19,9 @@ func (g *Guard) client(r *http.Request) string {
 // anybody may have written. Without such an entry, or where one on the way to
 // it is no address, it is remote.
 func clientAddress(remote string, forwarded []string, trusted []netip.Prefix) string {
+	if len(trusted) == 0 {
+		return remote
+	}
 	peer, ok := parseHop(remote)
 	if !ok || !isTrusted(peer, trusted) {
 		return remote

@@ -291,7 +291,7 @@ func (g *Guard) admit(ctx context.Context, v *passage, c ledger.Claim) (*ledger.
 		return nil, err
 	}
 	grant, err := g.book.Admit(ctx, c)
-	if errors.As(err, new(*ledger.TwinError)) {
+	if err != nil && errors.As(err, new(*ledger.TwinError)) {
 		if err := g.resync(ctx, g.cfg.Now().Add(-resyncEvery)); err != nil {
 			return nil, err
 		}

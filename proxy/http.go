@@ -188,7 +188,7 @@ func (g *Guard) write(w http.ResponseWriter, r *http.Request) {
 // connection at once.
 func replied(w http.ResponseWriter, r *http.Request, a Answer) bool {
 	there := r.Context().Err() == nil
-	w.Header().Set("Content-Length", strconv.Itoa(len(a.Body)))
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
 	if err := respond(w, a); err != nil {
 		return false
 	}

@@ -64,6 +64,9 @@ type turn struct {
 	spare  uint32   // of the content once a POST is applied
 }
 
+// keptTurns is how many turns a book keeps for groups that need one next.
+const keptTurns = 64
+
 func (g *group) key() wire.Key { return wire.KeyOf(g.id) }
 
 func (g *group) push() *Grant {
@@ -294,20 +297,35 @@ func (b *Book) join(key wire.Key, totals bool) *group {
 		g = b.insert(key, totals)
 	}
 	if g.turn == nil {
-		g.turn = &turn{gate: make(chan struct{}, 1)}
+		g.turn = b.turn()
 	}
 	g.turn.users++
 	return g
 }
 
+func (b *Book) turn() *turn {
+	last := len(b.turns) - 1
+	if last < 0 {
+		return &turn{gate: make(chan struct{}, 1)}
+	}
+	t := b.turns[last]
+	b.turns = b.turns[:last]
+	return t
+}
+
 // leave undoes join. The entry of a group that does not exist upstream goes
 // with its last user.
 func (b *Book) leave(g *group) {
-	g.turn.users--
-	if g.turn.users > 0 {
+	t := g.turn
+	t.users--
+	if t.users > 0 {
 		return
 	}
 	g.turn = nil
+	if len(b.turns) < keptTurns {
+		*t = turn{gate: t.gate}
+		b.turns = append(b.turns, t)
+	}
 	if !g.exists {
 		b.unlink(g)
 	}

@@ -82,6 +82,7 @@ type Book struct {
 	totals map[string]*group // groups of totals, likewise
 	size   int               // how many of them exist upstream
 	live   int               // how many exist or are about to
+	turns  []*turn           // that nobody uses
 	jobs   map[string]*job
 	idles  idles
 	// families count the groups of the upstream that hold each.

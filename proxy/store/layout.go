@@ -2,10 +2,12 @@ package store
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/wire"
@@ -15,7 +17,7 @@ import (
 // shapes of its families, and from which sample each of their lines has its value. A
 // push of a known shape is no more than its values. It is immutable.
 type layout struct {
-	names    string // of the group's labels
+	names    []string // of the group's labels
 	fates    []laidFate
 	families []laidOut
 }
@@ -90,7 +92,7 @@ func isPlainNumber(text []byte) bool {
 // fits reports whether the layout is that of a request: all but the values of group
 // and samples are the same.
 func (l *layout) fits(r gateway.Request) bool {
-	if l.names != namesOf(r.Key) {
+	if !namesOf(l.names, r.Key) {
 		return false
 	}
 	if r.Fates == nil {
@@ -108,17 +110,9 @@ func (l *layout) fits(r gateway.Request) bool {
 	return true
 }
 
-func namesOf(key wire.Key) string {
-	ls := key.Labels()
-	if len(ls) == 1 {
-		return ls[0].Name
-	}
-	var b strings.Builder
-	for _, l := range ls {
-		b.WriteString(l.Name)
-		b.WriteByte('\xff')
-	}
-	return b.String()
+// namesOf reports whether the labels of a key have these names, in their order.
+func namesOf(names []string, key wire.Key) bool {
+	return slices.EqualFunc(names, key.Labels(), func(name string, l labels.Label) bool { return name == l.Name })
 }
 
 // learn keeps what became of a push for the next of its shape, if each line can be
@@ -127,7 +121,10 @@ func (s *Store) learn(r gateway.Request, families []*family) {
 	if r.Memo == nil || r.Push == nil || r.Push.Encoding != wire.Text {
 		return
 	}
-	l := &layout{names: namesOf(r.Key)}
+	l := &layout{}
+	for _, label := range r.Key.Labels() {
+		l.names = append(l.names, strings.Clone(label.Name))
+	}
 	if r.Fates != nil {
 		l.fates = make([]laidFate, len(r.Fates))
 		for i := range r.Fates {

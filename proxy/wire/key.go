@@ -22,10 +22,14 @@ type Key struct {
 // NewKey returns the key of the given labels, job among them. Of a name given
 // more than once the last value stands, as in a Pushgateway.
 func NewKey(ls ...labels.Label) Key {
-	sorted := slices.Clone(ls)
-	slices.SortStableFunc(sorted, func(a, b labels.Label) int { return cmp.Compare(a.Name, b.Name) })
-	out := sorted[:0]
-	for _, l := range sorted {
+	return keyOf(slices.Clone(ls))
+}
+
+// keyOf is NewKey of labels that are the key's from then on.
+func keyOf(ls []labels.Label) Key {
+	slices.SortStableFunc(ls, func(a, b labels.Label) int { return cmp.Compare(a.Name, b.Name) })
+	out := ls[:0]
+	for _, l := range ls {
 		if n := len(out); n > 0 && out[n-1].Name == l.Name {
 			out[n-1] = l
 			continue
@@ -38,7 +42,12 @@ func NewKey(ls ...labels.Label) Key {
 // identity separates names and values by a byte that no valid UTF-8 holds, so
 // that two keys share an identity only if they are equal.
 func identity(ls []labels.Label) string {
+	size := 0
+	for _, l := range ls {
+		size += len(l.Name) + len(l.Value) + 2
+	}
 	var b strings.Builder
+	b.Grow(size)
 	for _, l := range ls {
 		b.WriteString(l.Name)
 		b.WriteByte('\xff')

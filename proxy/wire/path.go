@@ -40,8 +40,10 @@ func ParsePath(escaped string, utf8Names bool) (Key, error) {
 	if !strings.HasPrefix(escaped, "/") {
 		return Key{}, ErrNotGroup
 	}
-	if err := checkSegments(strings.Split(escaped[1:], "/")); err != nil {
-		return Key{}, err
+	if strings.Contains(escaped, "//") || strings.Contains(escaped, "/.") {
+		if err := checkSegments(strings.Split(escaped[1:], "/")); err != nil {
+			return Key{}, err
+		}
 	}
 	path, err := url.PathUnescape(escaped)
 	if err != nil {
@@ -65,7 +67,7 @@ func ParsePath(escaped string, utf8Names bool) (Key, error) {
 		return Key{}, &Error{Reason: "job name is required"}
 	}
 	// Last, so that no label of the path overrides the job.
-	key := NewKey(append(ls, labels.Label{Name: model.JobLabel, Value: name})...)
+	key := keyOf(append(ls, labels.Label{Name: model.JobLabel, Value: name}))
 	if err := checkUTF8(key); err != nil {
 		return Key{}, err
 	}
@@ -96,21 +98,24 @@ func splitLabels(s string, utf8Names bool) ([]labels.Label, error) {
 	if len(s) < 2 {
 		return nil, nil
 	}
-	parts := strings.Split(s[1:], "/")
-	if len(parts)%2 != 0 {
+	slashes := strings.Count(s, "/")
+	if slashes%2 != 0 {
 		return nil, &Error{Reason: fmt.Sprintf("odd number of components in label string %.200q", s)}
 	}
-	ls := make([]labels.Label, 0, len(parts)/2+1)
-	for i := 0; i < len(parts); i += 2 {
-		written, encoded := strings.CutSuffix(parts[i], base64Suffix)
+	ls := make([]labels.Label, 0, slashes/2+1) // and the job
+	for rest, more := s[1:], true; more; {
+		var written, text string
+		written, rest, _ = strings.Cut(rest, "/")
+		text, rest, more = strings.Cut(rest, "/")
+		written, encoded := strings.CutSuffix(written, base64Suffix)
 		name, err := pathLabel(written, utf8Names)
 		if err != nil {
 			return nil, err
 		}
-		value := parts[i+1]
+		value := text
 		if encoded {
-			if value, err = decodeBase64(value); err != nil {
-				return nil, &Error{Reason: fmt.Sprintf("invalid base64 encoding for label %.200s=%.200q: %v", written, parts[i+1], err)}
+			if value, err = decodeBase64(text); err != nil {
+				return nil, &Error{Reason: fmt.Sprintf("invalid base64 encoding for label %.200s=%.200q: %v", written, text, err)}
 			}
 		}
 		ls = append(ls, labels.Label{Name: name, Value: value})
