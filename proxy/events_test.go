@@ -209,7 +209,7 @@ func TestEventOfASweep(t *testing.T) {
 	g.inThePast(2*time.Hour, func() { g.push(t, 200, http.MethodPut, "/metrics/job/brief/dag_id/d/run_id/r1", "x 1\n") })
 	stop := g.run(t)
 	eventually(t, func() error {
-		if strings.Contains(g.log.take(), `"reason":"stale"`) {
+		if strings.Contains(g.log.Take(), `"reason":"stale"`) {
 			return nil
 		}
 		return errors.New("nothing is swept")

@@ -30,6 +30,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/logtest"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -112,7 +113,7 @@ func (r request) body(t *testing.T) string {
 // sent to change something.
 type recorder struct {
 	url *url.URL
-	buffer
+	logtest.Buffer
 }
 
 func newRecorder(t *testing.T, pushgateway *url.URL) *recorder {
@@ -255,7 +256,7 @@ func tell(t *testing.T, g *guard, rec *recorder, r request) string {
 	a := g.do(r.Method, r.Path, r.body(t), headers...)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d\n%s%s", a.Status, shown(a.Header), shownBody([]byte(a.Body)))
-	forwarded := rec.take()
+	forwarded := rec.Take()
 	if forwarded == "" {
 		forwarded = "nothing\n"
 	}

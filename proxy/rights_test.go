@@ -1,7 +1,6 @@
 package proxy_test
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -25,6 +24,7 @@ import (
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/audit"
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/logtest"
 )
 
 // The secrets of the policy below, and their hashes as htpasswd and sha256sum make them.
@@ -57,25 +57,8 @@ type authorized struct {
 	*httptest.Server
 	mu      sync.Mutex
 	arrived []arrival
-	audit   lockedBuffer
-	log     lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	audit   logtest.Buffer
+	log     logtest.Buffer
 }
 
 func newAuthorized(t *testing.T, text string) *authorized {

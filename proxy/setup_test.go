@@ -1,7 +1,6 @@
 package proxy_test
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/audit"
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/logtest"
 )
 
 // tb is what the helpers ask of a *testing.T or a *rapid.T.
@@ -48,7 +47,7 @@ type setup struct {
 type guard struct {
 	http.Handler
 	*proxy.Guard
-	log *buffer
+	log *logtest.Buffer
 }
 
 func newGuard(t tb, upstream *url.URL, s setup) *guard {
@@ -71,7 +70,7 @@ func newGuard(t tb, upstream *url.URL, s setup) *guard {
 	if err != nil {
 		t.Fatalf("upstream: %v", err)
 	}
-	g := &guard{log: &buffer{}}
+	g := &guard{log: &logtest.Buffer{}}
 	if s.audit == nil {
 		s.audit = g.log
 	}
@@ -121,7 +120,7 @@ func (g *guard) metrics() string { return g.do(http.MethodGet, "/guard/metrics",
 func (g *guard) records(t tb) []map[string]any {
 	t.Helper()
 	var out []map[string]any
-	for line := range strings.Lines(g.log.take()) {
+	for line := range strings.Lines(g.log.Take()) {
 		var r map[string]any
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatalf("audit record %q: %v", line, err)
@@ -139,26 +138,6 @@ func (g *guard) lastRecord(t tb) map[string]any {
 		t.Fatalf("no audit record")
 	}
 	return all[len(all)-1]
-}
-
-// buffer is a bytes.Buffer for several goroutines.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) take() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.buf.String()
-	b.buf.Reset()
-	return s
 }
 
 // heldGroup is one group as a Pushgateway lists it, without its own two families.

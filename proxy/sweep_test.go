@@ -30,6 +30,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/logtest"
 )
 
 // living is a guard that Run can look after. Its book's clock may be set back, so
@@ -69,7 +70,7 @@ func newLiving(t testing.TB, upstream *url.URL, rules string, change func(*proxy
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &living{guard: &guard{log: &buffer{}}, close: behind.Close}
+	l := &living{guard: &guard{log: &logtest.Buffer{}}, close: behind.Close}
 	t.Cleanup(behind.Close)
 	cfg := proxy.Config{
 		Policy: compiled, Upstream: untimed{behind}, Audit: audit.New(l.log, nil), Metrics: metrics, Product: "pushguard/test",
@@ -705,7 +706,7 @@ func TestSweepGivesUpOnAnUpstreamThatIsSilent(t *testing.T) {
 			return false
 		}
 	})
-	logs := &buffer{}
+	logs := &logtest.Buffer{}
 	g := newLiving(t, front.url, staleHour, func(c *proxy.Config) {
 		c.Rhythm.Sweep, c.Logger = 50*time.Millisecond, slog.New(slog.NewTextHandler(logs, nil))
 	})
@@ -718,7 +719,7 @@ func TestSweepGivesUpOnAnUpstreamThatIsSilent(t *testing.T) {
 	g.run(t)
 	gaveUp := 0
 	eventually(t, func() error {
-		if gaveUp += strings.Count(logs.take(), "The sweep was given up"); gaveUp < 2 {
+		if gaveUp += strings.Count(logs.Take(), "The sweep was given up"); gaveUp < 2 {
 			return errors.New("no sweep was given up and tried again")
 		}
 		return nil

@@ -25,6 +25,7 @@ import (
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/logtest"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -188,7 +189,7 @@ func TestPushGivesUpInTime(t *testing.T) {
 func TestPushWaitsForAServerThatIsNotUpYet(t *testing.T) {
 	address := gatewaytest.FreeAddress(t)
 	codes := make(chan int, 1)
-	var errs lockedBuffer
+	var errs logtest.Buffer
 	ctx := t.Context()
 	go func() {
 		codes <- run(ctx, []string{"push", "--url=http://" + address, "--job=x", "--gauge=a=1", "--timeout=10m"}, strings.NewReader(""), io.Discard, &errs)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,36 +22,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pushguard/pushguard/proxy/leaktest"
+	"github.com/pushguard/pushguard/proxy/logtest"
 )
 
 // server is a pushguard that serves inside the test.
 type server struct {
 	url  string
-	log  *lockedBuffer
+	log  *serverLog
 	stop context.CancelFunc
 	code chan int
 }
 
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
+// serverLog is what it logs.
+type serverLog struct{ logtest.Buffer }
 
 // await waits for the log to match and returns the submatches.
-func (b *lockedBuffer) await(t *testing.T, pattern string) []string {
+func (b *serverLog) await(t *testing.T, pattern string) []string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	for range 12_000 {
@@ -73,7 +58,7 @@ func start(t *testing.T, upstream string, flags ...string) *server {
 		args = append(args, "--policy.file="+write(t, "policy.yml", goodPolicy))
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &server{log: &lockedBuffer{}, stop: stop, code: make(chan int, 1)}
+	s := &server{log: &serverLog{}, stop: stop, code: make(chan int, 1)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

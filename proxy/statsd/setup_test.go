@@ -1,7 +1,6 @@
 package statsd
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/leaktest"
+	"github.com/pushguard/pushguard/proxy/logtest"
 	"github.com/pushguard/pushguard/proxy/statsd/statsdtest"
 )
 
@@ -61,22 +61,7 @@ func (c *clock) add(d time.Duration) {
 }
 
 // logbook is what a sender logs.
-type logbook struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
+type logbook struct{ logtest.Buffer }
 
 func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 

@@ -3,7 +3,6 @@
 package eventtest
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -13,12 +12,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/logtest"
 )
 
 // ClickhousePath is where Debian installs ClickHouse.
@@ -37,24 +36,7 @@ type Server struct {
 	path, dir, probe string
 	args             []string
 	cmd              *exec.Cmd
-	logs             *buffer
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	logs             *logtest.Buffer
 }
 
 // Clickhouse starts Debian's ClickHouse, empty.
@@ -118,7 +100,7 @@ limits_config:
 // Start starts the server again and waits until it is ready.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
-	s.logs = &buffer{}
+	s.logs = &logtest.Buffer{}
 	s.cmd = exec.Command(s.path, s.args...)
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.dir, s.logs, s.logs
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -1,7 +1,6 @@
 package world
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/logtest"
 )
 
 // Process is a server that was started for one test and answers on Addr.
@@ -27,27 +27,9 @@ type Process struct {
 
 	cmd  *exec.Cmd
 	args []string // without the address
-	logs *buffer
+	logs *logtest.Buffer
 	done chan struct{} // closed when the process has ended
 	once sync.Once
-}
-
-// buffer collects what a process writes, and may be read meanwhile.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // GuardOptions say how a guard is to be started. Everything but Upstream may be
@@ -169,7 +151,7 @@ func launch(t testing.TB, name, path, addr, prefix string, args []string) *Proce
 	if addr == "" {
 		addr = gatewaytest.FreeAddress(t)
 	}
-	p := &Process{Name: name, Addr: addr, URL: "http://" + addr + prefix, args: args, logs: &buffer{}, done: make(chan struct{})}
+	p := &Process{Name: name, Addr: addr, URL: "http://" + addr + prefix, args: args, logs: &logtest.Buffer{}, done: make(chan struct{})}
 	p.cmd = exec.Command(path, append(args, "--web.listen-address="+addr)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
 	// A test process that is killed must not leave servers behind.
