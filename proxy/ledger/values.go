@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"iter"
 	"math/bits"
 	"slices"
 )
@@ -119,19 +118,6 @@ func (t *valueTable) split() {
 	for _, s := range all {
 		if s.label != 0 {
 			t.segments[t.at(s.value)].add(s)
-		}
-	}
-}
-
-// all are the values, in no order.
-func (t *valueTable) all() iter.Seq2[uint64, valueUse] {
-	return func(yield func(uint64, valueUse) bool) {
-		for _, seg := range t.segments {
-			for _, s := range seg.slots {
-				if s.label != 0 && !yield(s.value, valueUse{t.labels.of[s.label].label, int(s.uses)}) {
-					return
-				}
-			}
 		}
 	}
 }

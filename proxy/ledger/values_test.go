@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"iter"
 	"maps"
 	"runtime"
 	"testing"
@@ -103,4 +104,17 @@ func BenchmarkValues(b *testing.B) {
 			runtime.KeepAlive(t)
 		}
 	})
+}
+
+// all are the values, in no order.
+func (t *valueTable) all() iter.Seq2[uint64, valueUse] {
+	return func(yield func(uint64, valueUse) bool) {
+		for _, seg := range t.segments {
+			for _, s := range seg.slots {
+				if s.label != 0 && !yield(s.value, valueUse{t.labels.of[s.label].label, int(s.uses)}) {
+					return
+				}
+			}
+		}
+	}
 }

@@ -28,9 +28,6 @@ type Redis struct {
 	out     bytes.Buffer  // not read before that
 }
 
-// Address is where it is, host and port.
-func (r *Redis) Address() string { return r.address }
-
 // Start runs a Redis on a free port until the test ends. Without one on this machine
 // the test is skipped; where the environment says CI=true it fails.
 func Start(t testing.TB, flags ...string) *Redis {

@@ -257,16 +257,7 @@ func tail(s string, n int) string {
 	return "…" + s[len(s)-n:]
 }
 
-// ResetPeak makes PeakMemory begin anew with what the process holds now.
-func (p *Process) ResetPeak(t testing.TB) {
-	t.Helper()
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// PeakMemory is the most memory the process held since it began, or since ResetPeak, in
-// bytes (VmHWM).
+// PeakMemory is the most memory the process held since it began, in bytes (VmHWM).
 func (p *Process) PeakMemory(t testing.TB) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
