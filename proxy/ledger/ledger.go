@@ -93,6 +93,7 @@ type Book struct {
 	lent     int // series beyond what their entries are guaranteed
 	wipes    int
 	journal  *journal
+	restored second            // when groups were; 0: none was
 	settled  map[string]*since // while Load reads: the groups settled meanwhile
 	shared   *sharing          // nil if no other guard has this book
 	alone    *alone            // not nil of a guard that goes on by itself

@@ -22,6 +22,8 @@ type lifeTest struct {
 	book *Book
 	dir  *state.Dir // nil: nothing is kept
 	path string
+	// restored is when the book was, if it had anything.
+	restored int64
 }
 
 func drawTerms(t *rapid.T) map[string]Budget {
@@ -150,6 +152,10 @@ func (l *lifeTest) restart(t *rapid.T) {
 			t.Fatalf("%s was pushed to at %d, and is restored with %d, %v, at %d", lifeKeys[i], g.at, at, ok, l.wall)
 		}
 		g.at = at
+	}
+	l.restored = 0
+	if l.book.Len() > 0 {
+		l.restored = l.wall
 	}
 	l.order = nil
 	for _, job := range []string{"a", "b", "c"} { // of the same minute, the order may be another
@@ -309,6 +315,9 @@ func (l *lifeTest) load(t *rapid.T) {
 		if !g.exists {
 			g.at = 0
 			l.order = append(l.order, i)
+			if at != 0 && at < l.restored {
+				at = min(at+touchEvery, l.restored)
+			}
 		}
 		if at == 0 && g.at == 0 {
 			at = l.wall

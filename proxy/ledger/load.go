@@ -159,6 +159,9 @@ func (b *Book) loadAge(g *group, l *Group, now second) {
 	}
 	if !g.exists {
 		g.at, g.failed = 0, failed
+		if pushed != 0 && pushed < b.restored {
+			pushed = min(pushed+touchEvery, b.restored) // as those are that were restored
+		}
 	}
 	if pushed == 0 && g.at == 0 {
 		pushed = now

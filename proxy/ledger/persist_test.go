@@ -487,3 +487,34 @@ func FuzzRestore(f *testing.F) {
 		r.book.Wipe()
 	})
 }
+
+// TestListedBesideRestored: a push without an answer is the newest of its job, though a
+// guard that was killed under it knows of it from the listing alone, and of the others
+// only about when they were pushed to.
+func TestListedBesideRestored(t *testing.T) {
+	for _, away := range []time.Duration{time.Second, 45 * time.Second, time.Hour} {
+		clock := newHand()
+		k := openKept(t, t.TempDir(), clock)
+		for n := range 3 {
+			admit(t, k.Book, nth(n, 1, Budget{})).Settle(Applied)
+			clock.wait(10 * time.Second)
+		}
+		pushed := clock.now
+		clock.wait(away)
+		k.close()
+		k.open(secret)
+		var listing []Group
+		for n := range 4 {
+			listing = append(listing, Group{Key: nth(n, 0, Budget{}).Group, Pushed: pushed.Add(time.Duration(n-3) * 10 * time.Second)})
+		}
+		if err := k.Load(func() ([]Group, error) { return listing, nil }); err != nil {
+			t.Fatal(err)
+		}
+		g := admit(t, k.Book, nth(4, 1, Budget{Groups: 3}))
+		wantEvicts(t, g.Ruling, 0, 1)
+		g.Settle(Untouched)
+		if found, _ := k.Group(listing[3].Key); found.Pushed.Before(pushed) || found.Pushed.After(pushed.Add(touchEvery*time.Second)) {
+			t.Errorf("%s later it was pushed to at %v, want %v, or a minute later", away, found.Pushed, pushed)
+		}
+	}
+}

@@ -24,7 +24,9 @@ type Restored struct {
 // Windows, ages, last writers and what the groups hold are kept. Requests under
 // way, pushes a minute, promises of evictions and the terms of jobs are not:
 // Regovern, or the first claim, tells those, and until then a job is of the entry
-// 0. A restored group is as young as it was, or up to a minute younger.
+// 0. A restored group is as young as it was, or up to a minute younger; so is one that
+// Load finds beside them, of a push that had no answer yet: it is the newest of its job,
+// and must not look as the oldest.
 //
 // What a damaged file has lost is missing, and is no error; see state.Dir.Damage.
 func Open(dir *state.Dir, cfg Config) (*Book, Restored, error) {
@@ -36,6 +38,9 @@ func Open(dir *state.Dir, cfg Config) (*Book, Restored, error) {
 		return nil, Restored{}, err
 	}
 	r.finish()
+	if b.size > 0 {
+		b.restored = toSecond(b.clock.last)
+	}
 	b.journal = &journal{log: log, bulk: make(chan struct{}, 1)}
 	b.journal.buf = appendKey(b.journal.buf, b.hashKey.check())
 	b.journal.flush()
