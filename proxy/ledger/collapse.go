@@ -88,9 +88,9 @@ func (t *tally) prepare() {
 		}
 	}
 	for _, c := range d.candidates {
-		m := &t.claim.Metrics[c.metric]
+		m := &t.claim.Metrics[d.entries[c].metric]
 		if which := t.collapsible(m, true); len(which) > 0 {
-			keep(int(c.slot), m, which, 0)
+			keep(int(d.slots[m.Family]), m, which, 0)
 		}
 	}
 }
@@ -119,8 +119,8 @@ func (t *tally) place(id ident, held *family) placed {
 		if e.metric < 0 {
 			return placed{} // it was left out
 		}
-		if c := d.candidate(e.metric); c != nil {
-			return placed{held: int(e.samples - c.cost), maybe: int(e.samples - c.fresh)}
+		if d.isCandidate(e.metric) {
+			return d.placed(int32(i))
 		}
 		return placed{held: int(e.samples), maybe: int(e.samples), got: int(e.samples)}
 	}
@@ -174,15 +174,16 @@ func (t *tally) reprint(m *MetricClaim, which []int) uint64 {
 
 // admitOrCollapse admits a metric as it is, or with the label values replaced
 // that are new to the job, or with all of them.
-func (t *tally) admitOrCollapse(c candidate) bool {
-	o, m := &t.draft.overflow, &t.claim.Metrics[c.metric]
-	id := ident{int(c.slot), m.Fingerprint}
+func (t *tally) admitOrCollapse(c int32) bool {
+	o, metric := &t.draft.overflow, int(t.draft.entries[c].metric)
+	m := &t.claim.Metrics[metric]
+	id := ident{int(t.draft.slots[m.Family]), m.Fingerprint}
 	p, tracked := o.idents[id]
 	if !tracked {
-		p = placed{held: int(m.Samples - c.cost), maybe: int(m.Samples - c.fresh)}
+		p = t.draft.placed(c)
 	}
 	values := t.claim.ValuesOf(m)
-	if t.valuesFit(values, int(c.metric)) && t.admitAs(id, p, m, int(c.metric)) {
+	if t.valuesFit(values, metric) && t.admitAs(id, p, m, metric) {
 		t.learn(values)
 		return true
 	}
@@ -195,9 +196,9 @@ func (t *tally) admitOrCollapse(c candidate) bool {
 }
 
 // admitCollapsed admits a metric with the values replaced that which says.
-func (t *tally) admitCollapsed(c candidate, m *MetricClaim, which []int) bool {
+func (t *tally) admitCollapsed(c int32, m *MetricClaim, which []int) bool {
 	o := &t.draft.overflow
-	id := ident{int(c.slot), t.reprint(m, which)}
+	id := ident{int(t.draft.slots[m.Family]), t.reprint(m, which)}
 	p, tracked := o.idents[id]
 	if !tracked {
 		p = t.placeLate(id)
@@ -205,8 +206,8 @@ func (t *tally) admitCollapsed(c candidate, m *MetricClaim, which []int) bool {
 	if !t.admitAs(id, p, m, -1) {
 		return false
 	}
-	o.collapsed = append(o.collapsed, Collapsed{Metric: int(c.metric), Values: slices.Clone(which)})
-	o.entries = append(o.entries, entry{print: id.print, metric: c.entry, samples: m.Samples})
+	o.collapsed = append(o.collapsed, Collapsed{Metric: int(t.draft.entries[c].metric), Values: slices.Clone(which)})
+	o.entries = append(o.entries, entry{print: id.print, metric: c, samples: m.Samples})
 	for i, v := range t.claim.ValuesOf(m) {
 		if slices.Contains(which, i) {
 			v.Value = o.others[v.Label]
@@ -277,10 +278,12 @@ func (t *tally) finish(put bool) {
 		}
 	}
 	for _, c := range d.candidates {
-		e := &d.entries[c.entry]
-		passes := e.metric >= 0 && d.overflow.collapsedAt(int(c.metric)) < 0
-		if _, counted := d.overflow.idents[ident{int(c.slot), e.print}]; !passes && !counted && (put || d.certain[c.slot]) {
-			t.take(int(c.cost - e.samples))
+		e := &d.entries[c]
+		passes := e.metric >= 0 && d.overflow.collapsedAt(int(e.metric)) < 0
+		slot := int(d.slots[t.claim.Metrics[e.claimed()].Family])
+		if _, counted := d.overflow.idents[ident{slot, e.print}]; !passes && !counted && (put || d.certain[slot]) {
+			cost, _ := d.brings(c)
+			t.take(cost - int(e.samples))
 		}
 	}
 }
@@ -302,13 +305,17 @@ func (d *draft) find(id ident) (at int, ok bool) {
 	return int(d.starts[id.slot]) + i, ok
 }
 
-// candidate returns the candidate of a metric, nil if the group holds that.
-func (d *draft) candidate(metric int32) *candidate {
-	i, ok := slices.BinarySearchFunc(d.candidates, metric, func(c candidate, metric int32) int { return cmp.Compare(c.metric, metric) })
-	if !ok {
-		return nil
-	}
-	return &d.candidates[i]
+// isCandidate reports whether a metric is one that the group does not hold.
+func (d *draft) isCandidate(metric int32) bool {
+	_, ok := slices.BinarySearchFunc(d.candidates, metric, func(c, metric int32) int { return cmp.Compare(d.entries[c].claimed(), metric) })
+	return ok
+}
+
+// placed is what is known of a candidate by itself.
+func (d *draft) placed(c int32) placed {
+	samples := int(d.entries[c].samples)
+	cost, fresh := d.brings(c)
+	return placed{held: samples - cost, maybe: samples - fresh}
 }
 
 // collapse gives the collapsed metrics of the push their fingerprints. Of those
@@ -329,7 +336,7 @@ func (d *draft) collapse() {
 			case es[i].metric < 0:
 			case last >= 0 && es[last].print == es[i].print:
 				es[last].samples = max(es[last].samples, es[i].samples)
-				es[i].metric = -1
+				es[i].trim()
 			default:
 				last = i
 			}

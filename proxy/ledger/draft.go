@@ -16,8 +16,12 @@ type draft struct {
 	writers []writer // who wrote the names last in the group
 	starts  []int32  // names → entries; one more than names
 	entries []entry  // by family, then fingerprint
+	had     []int32  // by entry: series that the group holds of it; empty where it holds nothing
+	unsure  bool     // the group may hold them, or not
 
-	candidates []candidate
+	// candidates are the entries of metrics that the group does not hold, or not in that
+	// size, in the claim's order.
+	candidates []int32
 	freed      []int    // by name: series of the group that go if the push writes the family
 	certain    []bool   // by name: the push writes the family whatever is trimmed
 	gone       int      // series of the group in families that the push does not name
@@ -34,19 +38,36 @@ type hashed struct {
 	family int32
 }
 
-// entry is a metric of the claim; metric is -1 once it is trimmed.
+// entry is a metric of the claim; metric is its complement once it is trimmed.
 type entry struct {
 	print   uint64
 	metric  int32
 	samples int32
 }
 
-// candidate is a metric that the group does not hold, or not in that size.
-type candidate struct {
-	metric, entry, slot int32
+// claimed is the metric that the entry was made of.
+func (e *entry) claimed() int32 {
+	if e.metric < 0 {
+		return ^e.metric
+	}
+	return e.metric
+}
 
-	cost  int32 // series that the push brings of it
-	fresh int32 // those of them that the group may not have held
+// trim leaves the entry out.
+func (e *entry) trim() { e.metric = ^e.claimed() }
+
+// brings is how many series the push brings of an entry, and how many of them the group
+// may not have held.
+func (d *draft) brings(entry int32) (cost, fresh int) {
+	samples, had := int(d.entries[entry].samples), 0
+	if len(d.had) > 0 {
+		had = int(d.had[entry])
+	}
+	fresh = max(0, samples-had)
+	if d.unsure {
+		return samples, fresh
+	}
+	return samples - had, fresh
 }
 
 var drafts = sync.Pool{New: func() any { return new(draft) }}
@@ -130,8 +151,11 @@ func sortEntries(es []entry) {
 func (d *draft) compare(g *group, put bool, by writer) bool {
 	d.candidates, d.writers, d.gone = d.candidates[:0], slices.Grow(d.writers[:0], len(d.names)), 0
 	d.freed, d.certain = zeroed(d.freed, len(d.names)), zeroed(d.certain, len(d.names))
+	d.had, d.unsure = d.had[:0], g.unsure
 	if len(g.content) == 0 { // then all of them are
 		d.candidates = slices.Grow(d.candidates, len(d.entries))
+	} else {
+		d.had = zeroed(d.had, len(d.entries))
 	}
 	same, families := g.last == by && !g.unsure, 0
 	held := g.content.read(g.last)
@@ -145,11 +169,11 @@ func (d *draft) compare(g *group, put bool, by writer) bool {
 		if !more || held.at.name != d.names[slot] {
 			same = false
 			d.writers = append(d.writers, unknown)
-			d.compareFamily(slot, &family{}, g.unsure)
+			d.compareFamily(slot, &family{})
 			continue
 		}
 		d.writers = append(d.writers, held.at.writer)
-		same = d.compareFamily(slot, &held.at, g.unsure) && same && held.at.writer == by
+		same = d.compareFamily(slot, &held.at) && same && held.at.writer == by
 		families++
 		more = held.next()
 	}
@@ -157,7 +181,7 @@ func (d *draft) compare(g *group, put bool, by writer) bool {
 		families++
 		d.gone += held.at.series()
 	}
-	slices.SortFunc(d.candidates, func(a, b candidate) int { return int(a.metric - b.metric) })
+	slices.SortFunc(d.candidates, func(a, b int32) int { return int(d.entries[a].metric - d.entries[b].metric) })
 	return same && !(put && families > len(d.names))
 }
 
@@ -168,8 +192,8 @@ func zeroed[T any](s []T, n int) []T {
 	return s
 }
 
-func (d *draft) compareFamily(slot int, held *family, unsure bool) bool {
-	es := d.of(slot)
+func (d *draft) compareFamily(slot int, held *family) bool {
+	es, start := d.of(slot), d.starts[slot]
 	same := len(es) == len(held.prints)
 	d.certain[slot] = len(es) == 0
 	at := 0
@@ -182,18 +206,16 @@ func (d *draft) compareFamily(slot int, held *family, unsure bool) bool {
 		had := int32(0)
 		if at < len(held.prints) && held.prints[at] == e.print {
 			had = int32(held.size(at))
+			d.had[start+int32(i)] = had
 			at++
 		}
 		same = same && had == e.samples
-		fresh := max(0, e.samples-had)
-		if unsure {
+		if d.unsure {
 			d.freed[slot] += int(had)
 			had = 0
 		}
 		if cost := e.samples - had; cost > 0 || had == 0 {
-			d.candidates = append(d.candidates, candidate{
-				metric: e.metric, entry: d.starts[slot] + int32(i), slot: int32(slot), cost: cost, fresh: fresh,
-			})
+			d.candidates = append(d.candidates, start+int32(i))
 		} else {
 			d.freed[slot] -= int(cost)
 			d.certain[slot] = true

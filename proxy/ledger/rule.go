@@ -82,10 +82,11 @@ func (b *Book) ruleSeries(g *group, j *job, c *Claim, d *draft, v *verdict) erro
 	if collapses {
 		t.reserve()
 	}
-	for _, m := range d.candidates {
-		if !t.admit(m) {
-			d.entries[m.entry].metric = -1
-			v.Trimmed = append(v.Trimmed, int(m.metric))
+	for _, entry := range d.candidates {
+		if !t.admit(entry) {
+			e := &d.entries[entry]
+			v.Trimmed = append(v.Trimmed, int(e.metric))
+			e.trim()
 		}
 	}
 	t.finish(put)

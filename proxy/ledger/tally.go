@@ -133,12 +133,15 @@ func (t *tally) permits(l Limit, n, limit int) bool {
 
 // admit admits a metric if it fits whole, as it is or collapsed. The first of a
 // family lets go of what the family held.
-func (t *tally) admit(m candidate) bool {
+func (t *tally) admit(entry int32) bool {
 	if t.claim.OverBudget == Collapse {
-		return t.admitOrCollapse(m)
+		return t.admitOrCollapse(entry)
 	}
-	values, slot, cost := t.claim.ValuesOf(&t.claim.Metrics[m.metric]), int(m.slot), int(m.cost)
-	if !t.valuesFit(values, int(m.metric)) || !t.fits(cost, cost-t.freed(slot), int(m.fresh), int(m.metric)) {
+	metric := int(t.draft.entries[entry].metric)
+	m := &t.claim.Metrics[metric]
+	values, slot := t.claim.ValuesOf(m), int(t.draft.slots[m.Family])
+	cost, fresh := t.draft.brings(entry)
+	if !t.valuesFit(values, metric) || !t.fits(cost, cost-t.freed(slot), fresh, metric) {
 		return false
 	}
 	t.write(slot)
