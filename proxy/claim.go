@@ -41,7 +41,8 @@ const lastSuccess = "last_success"
 // Push.Metrics.
 type claim struct {
 	ledger.Claim
-	slots map[string]int32
+	slots []int32          // by family of the push: which of Families it is, from 1; 0 is none yet
+	names map[string]int32 // of Families, where what is claimed is no family of the push
 }
 
 // reset fills in what both books are asked alike.
@@ -50,10 +51,7 @@ func (c *claim) reset(v *passage, group wire.Key) {
 		Group: group, Raw: v.raw, Method: v.request.Method, Job: v.job, Entry: payer(v.entry),
 		Families: c.Families[:0], Metrics: c.Metrics[:0], Values: c.Values[:0], Success: c.Success[:0],
 	}
-	if c.slots == nil {
-		c.slots = map[string]int32{}
-	}
-	clear(c.slots)
+	clear(c.names)
 }
 
 // claimed makes the claim of a push: as enforcement would have it, or as it came.
@@ -84,45 +82,54 @@ func (v *passage) claimed(c *claim, e *epoch, enforced bool) {
 // claimEach claims the metrics that go on, as print prints them: by their fingerprints,
 // and which of the claim's label values are theirs.
 func (v *passage) claimEach(c *claim, fates []wire.Fate, print func(metric int) (fingerprint uint64, values int32)) {
-	slot, family := int32(-1), int32(-1)
+	c.slots = append(c.slots[:0], make([]int32, len(v.push.Families))...)
 	for i := range v.push.Metrics {
 		if len(fates) > 0 && fates[i].Act == wire.LeaveOut {
 			continue
 		}
 		m := &v.push.Metrics[i]
-		if m.Family != family {
-			family, slot = m.Family, -1
-			if !v.superseded(family) {
-				slot = c.family(v.push.Families[family].Name)
+		slot := &c.slots[m.Family]
+		if *slot == 0 {
+			if v.superseded(m.Family) {
+				continue
 			}
-		}
-		if slot < 0 {
-			continue
+			*slot = 1 + c.add(v.push.Families[m.Family].Name)
 		}
 		fingerprint, values := print(i)
 		c.Metrics = append(c.Metrics, ledger.MetricClaim{
-			Fingerprint: fingerprint, Values: values, Family: slot, Samples: m.Samples, Metric: int32(i),
+			Fingerprint: fingerprint, Values: values, Family: *slot - 1, Samples: m.Samples, Metric: int32(i),
 		})
 	}
 	for i := range v.push.Families {
 		// A family that came without metrics is stored without.
-		if f := &v.push.Families[i]; f.Metrics == 0 && v.push.Encoding == wire.Protobuf && !wire.Reserved(f.Name) {
-			c.family(f.Name)
+		f := &v.push.Families[i]
+		if f.Metrics == 0 && v.push.Encoding == wire.Protobuf && !wire.Reserved(f.Name) && !v.superseded(int32(i)) {
+			c.add(f.Name)
 		}
 	}
 }
 
-// family returns the slot of a family of the claim, a new one if it has none.
-func (c *claim) family(name string) int32 {
-	slot, ok := c.slots[name]
-	if !ok {
-		slot = int32(len(c.Families))
-		c.Families = append(c.Families, name)
-		c.slots[name] = slot
-		if strings.Contains(name, lastSuccess) {
-			c.Success = append(c.Success, slot)
-		}
+// add claims a family, and returns which of Families it is.
+func (c *claim) add(name string) int32 {
+	slot := int32(len(c.Families))
+	c.Families = append(c.Families, name)
+	if strings.Contains(name, lastSuccess) {
+		c.Success = append(c.Success, slot)
 	}
+	return slot
+}
+
+// family returns which of Families has a name, and claims it if none has.
+func (c *claim) family(name string) int32 {
+	slot, ok := c.names[name]
+	if ok {
+		return slot
+	}
+	if c.names == nil {
+		c.names = map[string]int32{}
+	}
+	slot = c.add(name)
+	c.names[name] = slot
 	return slot
 }
 

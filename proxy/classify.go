@@ -107,7 +107,7 @@ func (v *passage) keepFaults() {
 		if said == nil {
 			continue
 		}
-		if m.Stamped() {
+		if v.push.Stamped(i) {
 			n.stays[m.Family] = true
 		}
 		n.seen = append(n.seen, familySeries{m.Family, said.pushed.fingerprint})

@@ -123,8 +123,7 @@ func (v *passage) claimedPlain(c *claim, e *epoch, fates []wire.Fate) {
 
 // grow makes room for a large claim, which is empty yet.
 func (c *claim) grow(metrics, families int) {
-	c.Metrics = slices.Grow(c.Metrics, metrics)
-	c.Families, c.slots = slices.Grow(c.Families, families), make(map[string]int32, families)
+	c.Metrics, c.Families = slices.Grow(c.Metrics, metrics), slices.Grow(c.Families, families)
 }
 
 // unfold has a plain push have the fates and verdicts of any other.

@@ -43,7 +43,7 @@ func read(r gateway.Request, seed uint64) ([]family, error) {
 		if f.push == nil || r.Fates != nil && r.Fates[i].Act == wire.LeaveOut {
 			continue
 		}
-		if m.Stamped() {
+		if p.Stamped(i) {
 			return nil, errTimestamps
 		}
 		f.prints = append(f.prints, printOf(r, i, seed))

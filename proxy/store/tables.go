@@ -37,7 +37,7 @@ func (t *tables) read(p *wire.Push, fates []wire.Fate) bool {
 	if t.single {
 		t.values = p.Values(t.values[:0])
 	}
-	return !slices.ContainsFunc(t.metrics, func(m int32) bool { return p.Metrics[m].Stamped() })
+	return !slices.ContainsFunc(t.metrics, func(m int32) bool { return p.Stamped(int(m)) })
 }
 
 // order orders the tables of a push but for what its fates leave out.

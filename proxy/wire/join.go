@@ -279,7 +279,7 @@ func (p *Push) values(sets [][]int32) (map[int32]*dto.Metric, error) {
 
 // addSample adds the value of a text line to its metric as expfmt would.
 func (p *Push) addSample(m *dto.Metric, s *Sample) {
-	if p.Metrics[s.Metric].stamped {
+	if p.Stamped(int(s.Metric)) {
 		m.TimestampMs = proto.Int64(p.timestamps[s.Metric])
 	}
 	v := proto.Float64(s.Value)

@@ -23,7 +23,7 @@ func (p *Push) metric(family int32, msg []byte) error {
 		err = w.walk(msg[n:])
 	}
 	if err == errDoubt {
-		w.plain, w.valued, w.metric, w.id = false, false, fresh, nil
+		w.plain, w.valued, w.stamped, w.metric, w.id = false, false, false, fresh, nil
 		err = w.walk(msg)
 	}
 	p.pairs = w.pairs
@@ -38,7 +38,7 @@ func (p *Push) metric(family int32, msg []byte) error {
 	}
 	w.metric.Identity = view(w.id)
 	p.Metrics, p.messages = append(p.Metrics, w.metric), append(p.messages, Span{start, start + uint32(len(msg))})
-	if w.metric.stamped {
+	if w.stamped {
 		p.stamp(int32(len(p.Metrics)-1), w.timestamp)
 	}
 	return p.bill(int(w.metric.Samples))
@@ -59,6 +59,7 @@ type metricWalk struct {
 	end    int  // of the latest label field, as an offset in the body
 	// timestamp is that of the metric, if it is stamped.
 	timestamp int64
+	stamped   bool
 }
 
 func (w *metricWalk) walk(msg []byte) error {
@@ -80,7 +81,7 @@ func (w *metricWalk) walk(msg []byte) error {
 
 func (w *metricWalk) field(f field) error {
 	if f.num == metricTimestamp && f.typ == protowire.VarintType {
-		w.timestamp, w.metric.stamped = int64(f.varint()), true
+		w.timestamp, w.stamped = int64(f.varint()), true
 		return nil
 	}
 	if f.typ != protowire.BytesType {

@@ -115,14 +115,7 @@ type Metric struct {
 	Family int32
 	// Samples is how many series the metric makes in an exposition.
 	Samples int32
-
-	stamped bool
-	parts   part
 }
-
-// Stamped reports whether the metric was pushed with a timestamp, which no
-// Pushgateway takes.
-func (m *Metric) Stamped() bool { return m.stamped }
 
 // part says which samples of a histogram or summary were seen.
 type part uint8
@@ -171,6 +164,7 @@ type Push struct {
 	unfiled     bool     // the samples were walked and are not there
 	messages    []Span   // the Metric messages of the metrics; protobuf only
 	bounds      []bound
+	parts       []part          // of the metrics that have any; text only
 	timestamps  map[int32]int64 // of metrics, in milliseconds; mostly there are none
 	limits      Limits
 	utf8Names   bool
@@ -220,7 +214,7 @@ func (p *Push) Reset() {
 	clear(p.Families)
 	clear(p.Metrics)
 	p.Families, p.Metrics, p.samples = p.Families[:0], p.Metrics[:0], p.samples[:0]
-	p.messages, p.bounds = p.messages[:0], p.bounds[:0]
+	p.messages, p.bounds, p.parts = p.messages[:0], p.bounds[:0], p.parts[:0]
 	clear(p.timestamps)
 	clear(p.byName)
 	clear(p.bySeries)
@@ -330,7 +324,17 @@ func (p *Push) stamp(metric int32, ms int64) {
 	if p.timestamps == nil {
 		p.timestamps = map[int32]int64{}
 	}
-	p.Metrics[metric].stamped, p.timestamps[metric] = true, ms
+	p.timestamps[metric] = ms
+}
+
+// Stamped reports whether a metric was pushed with a timestamp, which no Pushgateway
+// takes.
+func (p *Push) Stamped(metric int) bool {
+	if len(p.timestamps) == 0 {
+		return false
+	}
+	_, ok := p.timestamps[int32(metric)]
+	return ok
 }
 
 func (p *Push) bytes(s Span) []byte { return p.Body[s.Start:s.End] }

@@ -93,7 +93,7 @@ func (r *Readings) lines(p *Push, wanted func(metric int) bool) {
 			m.Sum = s.Value
 		case isBucket(p, s):
 			m.Buckets = append(m.Buckets, Bucket{p.Bound(i), s.Value})
-		case t == dto.MetricType_HISTOGRAM && p.Metrics[s.Metric].parts&partCount == 0:
+		case t == dto.MetricType_HISTOGRAM && !p.hasPart(s.Metric, partCount):
 			m.Count = s.Value // +Inf of a histogram without a count, which the exposition gives it
 		}
 	}

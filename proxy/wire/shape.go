@@ -21,6 +21,7 @@ type Shape struct {
 	metrics     []Metric
 	samples     []Sample
 	bounds      []bound
+	parts       []part
 	expanded    int
 	emptyValues bool
 }
@@ -39,7 +40,7 @@ func (p *Push) Shapeable() bool {
 		}
 		last = max(last, at)
 	}
-	return !slices.ContainsFunc(p.Metrics, func(m Metric) bool { return m.stamped })
+	return len(p.timestamps) == 0
 }
 
 // SkeletonHash is a hash of the body without its values. The push must be shapeable.
@@ -73,7 +74,7 @@ func NewShape(p *Push) *Shape {
 	s := &Shape{
 		body: bytes.Clone(p.Body), expanded: p.Expanded, emptyValues: p.emptyValues,
 		families: slices.Clone(p.Families), metrics: slices.Clone(p.Metrics), samples: slices.Clone(p.samples),
-		bounds: slices.Clone(p.bounds),
+		bounds: slices.Clone(p.bounds), parts: slices.Clone(p.parts),
 		values: make([]Span, len(p.samples)), ahead: make([]int32, len(p.Families)),
 	}
 	for i := range p.samples {
@@ -94,7 +95,7 @@ func NewShape(p *Push) *Shape {
 
 // Size is how many bytes of memory the shape takes, about.
 func (s *Shape) Size() int {
-	n := len(s.body) + 8*len(s.values) + 96*len(s.families) + 48*len(s.metrics) + 32*len(s.samples) + 16*len(s.bounds)
+	n := len(s.body) + 8*len(s.values) + 96*len(s.families) + 41*len(s.metrics) + 32*len(s.samples) + 16*len(s.bounds)
 	for i := range s.metrics {
 		n += len(s.metrics[i].Identity)
 	}
@@ -111,6 +112,7 @@ func (s *Shape) Parse(p *Push, body []byte, key Key, opts Options) (ok bool, err
 	}
 	p.Reset()
 	p.samples, p.bounds = append(p.samples, s.samples...), append(p.bounds, s.bounds...)
+	p.parts = append(p.parts, s.parts...)
 	p.Families = append(p.Families, s.families...)
 	if !s.match(p, body) {
 		p.Reset()

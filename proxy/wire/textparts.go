@@ -110,17 +110,30 @@ func (w *textWalk) addPart(s *Sample, t dto.MetricType) error {
 	}
 	switch {
 	case s.part == partBound && t == dto.MetricType_HISTOGRAM && math.IsInf(w.boundOf(s).value, 1):
-		if m.parts&partInf != 0 {
+		if !w.addTo(s.Metric, partInf) {
 			return errDoubt
 		}
-		m.parts |= partInf
 	case s.part == partBound:
 		n++
 	default:
-		if m.parts&s.part != 0 {
+		if !w.addTo(s.Metric, s.part) {
 			return errDoubt
 		}
-		m.parts |= s.part
 	}
 	return w.count(s.Metric, n)
+}
+
+// addTo notes that a metric has a part, and reports whether it had none such before.
+func (w *textWalk) addTo(metric int32, one part) bool {
+	if more := len(w.Metrics) - len(w.parts); more > 0 {
+		w.parts = append(w.parts, make([]part, more)...)
+	}
+	had := w.parts[metric]
+	w.parts[metric] |= one
+	return had&one == 0
+}
+
+// hasPart reports whether a metric of a text push has a part.
+func (p *Push) hasPart(metric int32, one part) bool {
+	return int(metric) < len(p.parts) && p.parts[metric]&one != 0
 }

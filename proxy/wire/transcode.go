@@ -56,11 +56,14 @@ func (p *Push) transcodable() bool {
 			return false
 		}
 	}
+	if len(p.timestamps) > 0 {
+		return false
+	}
 	left := int32(0) // metrics that the family at hand must still have
 	for i := range p.Metrics {
 		m := &p.Metrics[i]
 		switch {
-		case m.stamped, left > 0 && m.Family != p.Metrics[i-1].Family:
+		case left > 0 && m.Family != p.Metrics[i-1].Family:
 			return false
 		case left == 0:
 			left = p.Families[m.Family].Metrics
