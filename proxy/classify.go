@@ -21,7 +21,7 @@ func (g *Guard) classify(v *passage) {
 		return
 	}
 	v.classes()
-	n.ways = append(n.ways, make([]leaves, len(v.push.Metrics))...)
+	n.ways = append(n.ways, make([]leaves, len(v.push.Metrics()))...)
 	n.stays = append(n.stays, make([]bool, len(n.classes))...)
 	n.taken = append(n.taken, make([]bool, len(n.classes))...)
 	routed := v.entry.Counters.Route != policy.RouteSnapshot
@@ -38,11 +38,11 @@ func (g *Guard) classify(v *passage) {
 	v.keepFaults()
 	n.keepTogether()
 	v.readValues()
-	for i := range v.push.Metrics {
+	for i := range v.push.Metrics() {
 		v.leave(i)
 	}
-	for i := range v.push.Metrics {
-		family := v.push.Metrics[i].Family
+	for i := range v.push.Metrics() {
+		family := v.push.Metrics()[i].Family
 		switch class := n.classes[family].Class; {
 		case v.superseded(family):
 			n.ways[i] = leftOut // lest it takes the place of one that leaves
@@ -74,8 +74,8 @@ func (v *passage) classes() {
 		buckets = buckets || f.Type == dto.MetricType_UNTYPED && strings.HasSuffix(f.Name, "_bucket")
 	}
 	if buckets {
-		for i := range v.push.Metrics {
-			f := &n.families[v.push.Metrics[i].Family]
+		for i := range v.push.Metrics() {
+			f := &n.families[v.push.Metrics()[i].Family]
 			f.Le = f.Le || f.Type == dto.MetricType_UNTYPED && slices.ContainsFunc(v.verdict(i).labels(), isLe)
 		}
 	}
@@ -98,8 +98,8 @@ func (v *verdict) labels() []labels.Label {
 func (v *passage) keepFaults() {
 	n := &v.counts
 	n.seen = n.seen[:0]
-	for i := range v.push.Metrics {
-		m := &v.push.Metrics[i]
+	for i := range v.push.Metrics() {
+		m := &v.push.Metrics()[i]
 		if n.classes[m.Family].Class != rules.ClassCounter {
 			continue
 		}
@@ -125,14 +125,14 @@ func (v *passage) readValues() {
 	n := &v.counts
 	hasValue := func(c rules.Classified) bool { return c.Class == rules.ClassCounter || c.Class == rules.ClassEvidence }
 	if slices.ContainsFunc(n.classes, hasValue) {
-		n.values.Read(&v.push, func(i int) bool { return hasValue(n.classes[v.push.Metrics[i].Family]) })
+		n.values.Read(&v.push, func(i int) bool { return hasValue(n.classes[v.push.Metrics()[i].Family]) })
 	}
 }
 
 // leave decides whether a metric leaves by its own class.
 func (v *passage) leave(i int) {
 	n := &v.counts
-	family := v.push.Metrics[i].Family
+	family := v.push.Metrics()[i].Family
 	switch n.classes[family].Class {
 	case rules.ClassEvent, rules.ClassDrop:
 		n.ways[i] = leftOut

@@ -34,7 +34,7 @@ type slot struct {
 }
 
 func (v *passage) slot(metric int32) slot {
-	return slot{v.push.Metrics[metric].Family, v.verdict(int(metric)).fate.Output}
+	return slot{v.push.Metrics()[metric].Family, v.verdict(int(metric)).fate.Output}
 }
 
 // collapse gives the metrics that have no room by themselves the labels for which

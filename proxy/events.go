@@ -140,7 +140,7 @@ func finds(r *event.Record, f finding.Finding) {
 func (w *eventWriter) metrics() {
 	v := w.v
 	var scratch []labels.Label
-	for i, m := range v.push.Metrics {
+	for i, m := range v.push.Metrics() {
 		var said *verdict // none says anything of a plain push
 		if !v.plain {
 			said = v.verdicts[i]
@@ -162,7 +162,7 @@ func (w *eventWriter) metrics() {
 
 // isEvent reports whether the metric's whole family leaves.
 func (v *passage) isEvent(metric int) bool {
-	family := int(v.push.Metrics[metric].Family)
+	family := int(v.push.Metrics()[metric].Family)
 	return family < len(v.counts.classes) && v.counts.classes[family].Class == rules.ClassEvent
 }
 
@@ -178,7 +178,7 @@ func (w *eventWriter) metric(i int, pushed []labels.Label) {
 			all[l.Name] = l.Value
 		}
 	}
-	family := &v.push.Families[v.push.Metrics[i].Family]
+	family := &v.push.Families[v.push.Metrics()[i].Family]
 	value := w.readings.All[i].Value
 	kind := kindOfEvent(all)
 	if kind == event.TaskState && value == 0 && !strings.Contains(family.Name, "duration") {

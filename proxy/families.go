@@ -82,8 +82,8 @@ func (g *Guard) noteShadowed(v *passage, grant *ledger.Grant) {
 		return
 	}
 	family := int32(-1)
-	for i := range v.push.Metrics {
-		at := v.push.Metrics[i].Family
+	for i := range v.push.Metrics() {
+		at := v.push.Metrics()[i].Family
 		if at == family || v.counts.ways[i] != counted {
 			continue
 		}

@@ -216,6 +216,9 @@ func (g *Guard) options() wire.Options {
 // and within the budget of its job where the policy is enforced.
 func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, error) {
 	c := g.claim(v, e)
+	if g.own == nil {
+		v.letMetrics()
+	}
 	v.place.Rest() // it may wait for another push of its group, and in the end for the upstream
 	grant, err := g.admit(ctx, v, c.Claim)
 	if v.noteOverBudget(c, err) {
@@ -238,6 +241,9 @@ func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, erro
 	}
 	if counters != nil {
 		defer counters.Settle(ledger.Untouched)
+	}
+	if g.own != nil {
+		v.letClaim() // what is stored comes beside what is left
 	}
 	out := v.outgoing(g.own == nil || v.foresees(), g.cfg.TextAsProtobuf && g.own == nil)
 	out.Method, out.Key, out.Turn = grant.Method, c.Group, &v.place

@@ -28,13 +28,13 @@ func (v *passage) judge(e *epoch) {
 	case explodes && v.trace == nil, !explodes && v.judgePlain(e.verdicts):
 		return
 	}
-	v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics))...)
+	v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics()))...)
 	for i := range v.safety {
 		if v.safety[i].Act == wire.LeaveOut {
 			v.fates[i].Act = wire.LeaveOut
 		}
 	}
-	v.verdicts = append(v.verdicts, make([]*verdict, len(v.push.Metrics))...)
+	v.verdicts = append(v.verdicts, make([]*verdict, len(v.push.Metrics()))...)
 	if !explodes {
 		v.judgeMetrics(e.verdicts)
 	}
@@ -43,13 +43,13 @@ func (v *passage) judge(e *epoch) {
 // leaveOutReserved takes out the families that the Pushgateway writes itself, in
 // every mode.
 func (v *passage) leaveOutReserved() {
-	for i := range v.push.Metrics {
-		name := v.push.Families[v.push.Metrics[i].Family].Name
+	for i := range v.push.Metrics() {
+		name := v.push.Families[v.push.Metrics()[i].Family].Name
 		if !wire.Reserved(name) {
 			continue
 		}
 		if v.safety == nil {
-			v.safety = make([]wire.Fate, len(v.push.Metrics))
+			v.safety = make([]wire.Fate, len(v.push.Metrics()))
 			for i := range v.safety {
 				v.safety[i].Act = wire.Pass
 			}
@@ -82,11 +82,11 @@ func (v *passage) judgeMetrics(c *verdicts) {
 	family, hash := int32(-1), uint64(0)
 	generation := c.demand.Generation()
 	v.asked = v.asked[:0]
-	for i := range p.Metrics {
+	for i := range p.Metrics() {
 		if v.fates[i].Act != 0 {
 			continue
 		}
-		m := &p.Metrics[i]
+		m := &p.Metrics()[i]
 		f := &p.Families[m.Family]
 		if m.Family != family {
 			family, hash = m.Family, maphash.String(c.seed, f.Name)

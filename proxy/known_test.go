@@ -105,7 +105,7 @@ func (w *twin) seen() []string {
 func TestKnownShapes(t *testing.T) {
 	t.Parallel()
 	with, without := newTwin(t, true), newTwin(t, false)
-	alike(t, with, without, 4000)
+	alike(t, with, without, 4000, "")
 	hits := 0
 	c := with.epoch.Load().known
 	for _, k := range c.jobs.Keys() {
@@ -121,14 +121,35 @@ func TestPlain(t *testing.T) {
 	t.Parallel()
 	plain, other := newTwin(t, false), newTwin(t, false)
 	plain.epoch.Load().verdicts.kept = size{}
-	alike(t, plain, other, 2000)
+	alike(t, plain, other, 2000, "")
 	if n := len(plain.epoch.Load().verdicts.tables.Keys()); n == 0 {
 		t.Error("no push was changed")
 	}
 }
 
-// alike sends both guards the same, whatever comes, and holds one to the other.
-func alike(t *testing.T, one, other *twin, requests int) {
+// TestReclaimed: nor does one of which each stage lets go of what the next may do without.
+func TestReclaimed(t *testing.T) {
+	t.Parallel()
+	comment := "# " + strings.Repeat("x", largestKnown) + "\n"
+	for name, inFront := range map[string]bool{"embedded": false, "in front": true} {
+		t.Run(name, func(t *testing.T) {
+			reclaimed, other := newTwin(t, false), newTwin(t, false)
+			for _, w := range []*twin{reclaimed, other} {
+				w.SetPolicy(must(policy.Parse("policy.yml", []byte(strings.Replace(knownPolicy, "3KiB", "1MiB", 1)))))
+				if w.epoch.Load().known = nil; inFront {
+					w.own = nil
+				}
+			}
+			c := reclaimed.epoch.Load().verdicts
+			c.kept, c.reclaimed = size{}, 0
+			alike(t, reclaimed, other, 200, comment)
+		})
+	}
+}
+
+// alike sends both guards the same, whatever comes, each body behind the same text, and
+// holds one to the other.
+func alike(t *testing.T, one, other *twin, requests int, before string) {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -138,7 +159,7 @@ func alike(t *testing.T, one, other *twin, requests int) {
 		job := []string{"drop", "merge", "collapse", "reads", "report", "open", "other_1690000000"}[r.IntN(7)]
 		path := "/metrics/job/" + job + []string{"", "/run/1", "/run/2", "/instance/a"}[r.IntN(4)]
 		method := []string{http.MethodPut, http.MethodPost, http.MethodPost, http.MethodPost, http.MethodPost, http.MethodDelete}[r.IntN(6)]
-		body := revalued(r, bodies[r.IntN(len(bodies))])
+		body := before + revalued(r, bodies[r.IntN(len(bodies))])
 		push := func(w *twin) Answer {
 			return w.Push(t.Context(), Request{Method: method, Path: path, Header: http.Header{}, Body: strings.NewReader(body), Length: int64(len(body))})
 		}

@@ -68,6 +68,7 @@ type passage struct {
 	fates    []wire.Fate
 	verdicts []*verdict // behind the fates; nil where safety decides; see verdict
 	plain    bool       // it is large, and all of it passes: it has no verdicts, and fates only once some leave
+	reclaims bool       // it is plain, and so large that stages of it make room for one another
 	latest   *verdict   // of a plain push, that of the metric latestOf
 	latestOf int
 	secret   uint64 // of fingerprints
@@ -102,7 +103,7 @@ func (v *passage) reset() {
 	v.held, v.most, v.shed, v.tight = 0, 0, "", false
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
 	v.decoded, v.safety, v.trace, v.known, v.foresight = nil, nil, nil, nil, nil
-	v.plain, v.latest = false, nil
+	v.plain, v.reclaims, v.latest = false, false, nil
 	v.push.Reset()
 	v.counts.reset()
 	clear(v.fates)

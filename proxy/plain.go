@@ -20,7 +20,7 @@ type size struct{ bytes, metrics int }
 // unkept reports whether the push is so large that nothing which is decided about it is
 // kept for the next: then a verdict is there only while somebody looks at it.
 func (v *passage) unkept(c *verdicts) bool {
-	return v.trace == nil && len(v.decoded) > c.kept.bytes && len(v.push.Metrics) > c.kept.metrics
+	return v.trace == nil && len(v.decoded) > c.kept.bytes && len(v.push.Metrics()) > c.kept.metrics
 }
 
 // judgePlain holds the metrics of a push that is not kept to the rules, and reports
@@ -33,18 +33,18 @@ func (v *passage) judgePlain(c *verdicts) bool {
 	p := &v.push
 	group := v.group.Labels()
 	var ls []labels.Label
-	for i := range p.Metrics {
+	for i := range p.Metrics() {
 		ls = p.View(ls[:0], i)
 		if v.entry.Mode == policy.Open {
 			continue
 		}
-		said := v.entry.Rules.Judge(group, p.Families[p.Metrics[i].Family].Name, ls)
+		said := v.entry.Rules.Judge(group, p.Families[p.Metrics()[i].Family].Name, ls)
 		if said.Outcome != rules.Permitted || len(said.Findings) > 0 || len(said.Events) > 0 {
 			return false
 		}
 	}
 	v.askPlain(c)
-	v.plain, v.secret = true, c.secret
+	v.plain, v.reclaims, v.secret = true, len(v.decoded) >= c.reclaimed, c.secret
 	return true
 }
 
@@ -52,7 +52,7 @@ func (v *passage) judgePlain(c *verdicts) bool {
 func (v *passage) askPlain(c *verdicts) {
 	var ls []labels.Label
 	v.asked = v.asked[:0]
-	for i := range v.push.Metrics {
+	for i := range v.push.Metrics() {
 		ls = v.push.View(ls[:0], i)
 		if v.asked = c.asked(v.asked, ls); len(v.asked) > maxAsked {
 			c.demand.Add(v.job, v.asked)
@@ -77,7 +77,7 @@ func (v *passage) verdict(metric int) *verdict {
 // leaveOut has a metric not go on.
 func (v *passage) leaveOut(metric int) {
 	if len(v.fates) == 0 { // of a plain push, until one of them is another
-		v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics))...)
+		v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics()))...)
 		for i := range v.fates {
 			v.fates[i].Act = wire.Pass
 		}
@@ -117,7 +117,7 @@ func (s *plainPrints) of(metric int) (fingerprint uint64, values int32) {
 // claimedPlain is claimed for a plain push.
 func (v *passage) claimedPlain(c *claim, e *epoch, fates []wire.Fate) {
 	prints := plainPrints{v: v, claim: c, secret: e.verdicts.secret, shared: map[uint64]int32{}}
-	c.grow(len(v.push.Metrics), len(v.push.Families))
+	c.grow(len(v.push.Metrics()), len(v.push.Families))
 	v.claimEach(c, fates, prints.of)
 }
 
@@ -131,13 +131,13 @@ func (v *passage) unfold() {
 	if !v.plain {
 		return
 	}
-	v.verdicts = append(v.verdicts[:0], make([]*verdict, len(v.push.Metrics))...)
-	v.fates = append(v.fates[:0], make([]wire.Fate, len(v.push.Metrics))...)
+	v.verdicts = append(v.verdicts[:0], make([]*verdict, len(v.push.Metrics()))...)
+	v.fates = append(v.fates[:0], make([]wire.Fate, len(v.push.Metrics()))...)
 	for i := range v.verdicts {
 		v.verdicts[i] = v.verdict(i)
 		if v.fates[i] = v.verdicts[i].fate; v.apart(i) {
 			v.fates[i] = wire.Fate{Act: wire.LeaveOut}
 		}
 	}
-	v.plain = false
+	v.plain, v.reclaims = false, false
 }

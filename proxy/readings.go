@@ -36,8 +36,8 @@ func (g *Guard) read(v *passage, e *epoch) {
 	n.claim.reset(v, v.group)
 	n.claim.Totals, n.claim.Method = true, http.MethodPost
 	process, run := v.began(), v.namesRun(v.raw.Labels())
-	for i := range v.push.Metrics {
-		family := v.push.Metrics[i].Family
+	for i := range v.push.Metrics() {
+		family := v.push.Metrics()[i].Family
 		if n.ways[i] != counted || n.classes[family].Unit != "" {
 			continue
 		}
@@ -84,7 +84,7 @@ func (n *counting) fill(r *counter.Reading, value *wire.Reading) {
 // shape sorts the buckets of a metric and returns what a series that takes it
 // must be like.
 func (v *passage) shape(i int, value *wire.Reading) shape {
-	f := &v.push.Families[v.push.Metrics[i].Family]
+	f := &v.push.Families[v.push.Metrics()[i].Family]
 	slices.SortFunc(value.Buckets, func(a, b wire.Bucket) int { return cmp.Compare(a.Bound, b.Bound) })
 	value.Buckets = slices.CompactFunc(value.Buckets, func(a, b wire.Bucket) bool { return a.Bound == b.Bound })
 	return shape{kindOf(f.Type), value.Buckets}
@@ -92,7 +92,7 @@ func (v *passage) shape(i int, value *wire.Reading) shape {
 
 // series makes the output series of a metric with these labels.
 func (v *passage) series(metric int, ls []labels.Label) *counter.Series {
-	family := v.push.Metrics[metric].Family
+	family := v.push.Metrics()[metric].Family
 	s := &counter.Series{
 		Name: strings.Clone(v.push.Families[family].Name), Kind: kindOf(v.push.Families[family].Type),
 		Help: v.push.Help(int(family)), Labels: v.outputLabels(ls),
@@ -129,7 +129,7 @@ func (v *passage) claimOutput(e *epoch, metric int, family int32) int32 {
 	if i, ok := n.claimed[at]; ok {
 		return i
 	}
-	samples := v.push.Metrics[metric].Samples
+	samples := v.push.Metrics()[metric].Samples
 	if v.push.Families[family].Type == dto.MetricType_SUMMARY {
 		samples = 2 // its quantiles stay behind
 	}
@@ -154,8 +154,8 @@ func (n *counting) claimSeries(at familySeries, family string, values []wire.Lab
 func (v *passage) began() int64 {
 	n := &v.counts
 	process := int64(0)
-	for i := range v.push.Metrics {
-		family := v.push.Metrics[i].Family
+	for i := range v.push.Metrics() {
+		family := v.push.Metrics()[i].Family
 		if n.classes[family].Class != rules.ClassEvidence {
 			continue
 		}

@@ -110,7 +110,7 @@ func (v *passage) traceBody() {
 	}
 	v.trace.Body = &TraceBody{
 		Encoding: encoding, Bytes: len(v.received), Decoded: len(v.decoded),
-		Families: families, Metrics: len(p.Metrics), Samples: p.Expanded,
+		Families: families, Metrics: len(p.Metrics()), Samples: p.Expanded,
 	}
 	if v.refused() {
 		return // nothing was merged, or not everything

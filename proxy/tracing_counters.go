@@ -34,8 +34,8 @@ func (v *passage) traceClasses(g *Guard) {
 		at[i] = len(v.trace.Families)
 		v.trace.Families = append(v.trace.Families, v.traceFamily(g, i))
 	}
-	for i := range v.push.Metrics {
-		t := &v.trace.Families[at[v.push.Metrics[i].Family]]
+	for i := range v.push.Metrics() {
+		t := &v.trace.Families[at[v.push.Metrics()[i].Family]]
 		t.Metrics++
 		switch {
 		case n.leaves(i) == counted:
@@ -76,7 +76,7 @@ func (v *passage) traceCounters() {
 	}
 	known := map[addedTo]int{}
 	for i, inc := range n.added.All() {
-		family := v.push.Families[v.push.Metrics[n.metrics[i]].Family].Name
+		family := v.push.Families[v.push.Metrics()[n.metrics[i]].Family].Name
 		at := slices.IndexFunc(v.trace.Families, func(t TraceFamily) bool { return t.Family == family })
 		t := &v.trace.Families[at]
 		t.count(inc, n.readings[i].Source, n.added.Reason(i))

@@ -32,8 +32,8 @@ func (g *Guard) readUnits(v *passage, e *epoch, process int64, run bool) {
 	}
 	units := map[at]*unit(nil)
 	var order []*unit
-	for i := range v.push.Metrics {
-		family := v.push.Metrics[i].Family
+	for i := range v.push.Metrics() {
+		family := v.push.Metrics()[i].Family
 		name := n.classes[family].Unit
 		if n.ways[i] != counted || name == "" {
 			continue
@@ -74,7 +74,7 @@ func (u *unit) take(suffix, le string, value float64) {
 
 func (g *Guard) readUnit(v *passage, e *epoch, u *unit, evidence counter.Evidence) {
 	n := &v.counts
-	family := v.push.Metrics[u.first].Family
+	family := v.push.Metrics()[u.first].Family
 	name := n.classes[family].Unit
 	slices.SortFunc(u.value.Buckets, func(a, b wire.Bucket) int { return cmp.Compare(a.Bound, b.Bound) })
 	raw, output := g.hasher.Metric(name, u.source), g.hasher.Metric(name, u.labels)

@@ -72,6 +72,8 @@ type verdicts struct {
 	asProtobuf bool
 	// kept is the size beyond which a push has no verdicts that stay.
 	kept size
+	// reclaimed is the size from which on a plain push makes room as it goes.
+	reclaimed int
 
 	mu     sync.Mutex
 	tables *lru.Cache[tableKey, *verdictTable]
@@ -100,7 +102,7 @@ type verdictTable struct {
 }
 
 func newVerdicts(secret uint64, d *demand.Estimator, asProtobuf bool) *verdicts {
-	c := &verdicts{seed: maphash.MakeSeed(), secret: secret, demand: d, asProtobuf: asProtobuf, kept: size{largestKnown, mostVerdicts}}
+	c := &verdicts{seed: maphash.MakeSeed(), secret: secret, demand: d, asProtobuf: asProtobuf, kept: size{largestKnown, mostVerdicts}, reclaimed: reclaimedBody}
 	// The error is for a size that is not positive.
 	c.tables, _ = lru.NewWithEvict(verdictJobs, func(_ tableKey, t *verdictTable) {
 		c.bytes -= t.bytes
@@ -180,7 +182,7 @@ func (c *verdicts) account(t *verdictTable, delta int) {
 
 // judge decides about one metric whose verdict is not cached.
 func judge(entry *policy.Entry, group wire.Key, secret uint64, p *wire.Push, metric int) *verdict {
-	m := &p.Metrics[metric]
+	m := &p.Metrics()[metric]
 	v := &verdict{identity: strings.Clone(m.Identity), family: strings.Clone(p.Families[m.Family].Name)}
 	v.counts = counts(&p.Families[m.Family])
 	ls := p.Labels(make([]labels.Label, 0, 8), metric)

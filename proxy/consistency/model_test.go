@@ -208,7 +208,7 @@ func (o op) request() (gateway.Request, bool) {
 	if !o.fates {
 		return r, true
 	}
-	for i := range r.Push.Metrics {
+	for i := range r.Push.Metrics() {
 		ls := r.Push.Labels(nil, i)
 		r.Fates = append(r.Fates, wire.Fate{Act: wire.Pass, Labels: ls, Output: wire.Fingerprint(seed, ls)})
 	}

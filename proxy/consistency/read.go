@@ -37,8 +37,8 @@ func read(r gateway.Request, seed uint64) ([]family, error) {
 		return nil, nil
 	}
 	out := families(&r)
-	for i := range p.Metrics {
-		m := &p.Metrics[i]
+	for i := range p.Metrics() {
+		m := &p.Metrics()[i]
 		f := &out[m.Family]
 		if f.push == nil || r.Fates != nil && r.Fates[i].Act == wire.LeaveOut {
 			continue
@@ -69,7 +69,7 @@ func read(r gateway.Request, seed uint64) ([]family, error) {
 func families(r *gateway.Request) []family {
 	p := r.Push
 	out := make([]family, len(p.Families))
-	prints, metrics := make([]uint64, len(p.Metrics)), make([]int32, len(p.Metrics))
+	prints, metrics := make([]uint64, len(p.Metrics())), make([]int32, len(p.Metrics()))
 	last := map[string]int{}
 	for i := range p.Families {
 		f := &p.Families[i]

@@ -73,7 +73,7 @@ plain{zone="overwritten"} 1
 		}
 		want := make([]wire.FamilyPrint, len(p.Families))
 		seen := map[string]bool{}
-		for i, m := range p.Metrics {
+		for i, m := range p.Metrics() {
 			f := &want[m.Family]
 			f.Name, f.Type = p.Families[m.Family].Name, p.Families[m.Family].Type
 			fp, values := wire.Print(seed, key, p.Labels(nil, i), nil)

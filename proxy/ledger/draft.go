@@ -83,6 +83,14 @@ func (d *draft) free() {
 	}
 }
 
+// spend lets go of the tables of a large draft once the claim is decided: what the push
+// brings is all that is read of it then.
+func (d *draft) spend() {
+	if cap(d.entries) > keptWords {
+		d.entries, d.had, d.candidates, d.hashed = nil, nil, nil, nil
+	}
+}
+
 // fill sorts the metrics of the claim into their families.
 func (d *draft) fill(b *Book, c *Claim) error {
 	n := len(c.Families) + len(c.hashes)

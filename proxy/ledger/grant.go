@@ -43,6 +43,7 @@ func (g *Grant) bring(c *Claim, v *verdict) {
 		g.pushed = d.build(c, g.group, g.raw)
 	}
 	g.success = d.writes(c.Success)
+	d.spend()
 }
 
 // take fills in what it uses up.

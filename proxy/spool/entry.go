@@ -80,10 +80,10 @@ func (p *part) without(key wire.Key, names map[string]bool, o Limits) *part {
 	if p.parse(key, &push, o) != nil {
 		return p
 	}
-	fates := make([]wire.Fate, len(push.Metrics))
+	fates := make([]wire.Fate, len(push.Metrics()))
 	left, gone := 0, 0
-	for i := range push.Metrics {
-		if fates[i].Act = wire.Pass; names[push.Families[push.Metrics[i].Family].Name] {
+	for i := range push.Metrics() {
+		if fates[i].Act = wire.Pass; names[push.Families[push.Metrics()[i].Family].Name] {
 			fates[i].Act = wire.LeaveOut
 			gone++
 			continue
@@ -108,7 +108,7 @@ func names(r gateway.Request) map[string]bool {
 	if r.Push == nil {
 		return out
 	}
-	for i, m := range r.Push.Metrics {
+	for i, m := range r.Push.Metrics() {
 		if r.Fates == nil || r.Fates[i].Act != wire.LeaveOut {
 			out[strings.Clone(r.Push.Families[m.Family].Name)] = true
 		}

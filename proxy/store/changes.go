@@ -77,6 +77,9 @@ func difference(before, after []*family) (take, give []Family) {
 		case len(after) == 0 || len(before) > 0 && before[0].shape.Name < after[0].shape.Name:
 			give, before = append(give, before[0].shape.Family), before[1:]
 		case len(before) == 0 || after[0].shape.Name < before[0].shape.Name:
+			if take == nil {
+				take = make([]Family, 0, len(after))
+			}
 			take, after = append(take, after[0].shape.Family), after[1:]
 		default:
 			if before[0].shape.Type != after[0].shape.Type {

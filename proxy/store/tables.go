@@ -43,15 +43,15 @@ func (t *tables) read(p *wire.Push, fates []wire.Fate) bool {
 // order orders the tables of a push but for what its fates leave out.
 func (t *tables) order(p *wire.Push, fates []wire.Fate) {
 	t.Push = p
-	t.ofFamily, t.metrics = gather(t.ofFamily, t.metrics, len(p.Families), len(p.Metrics), func(m int) int32 {
+	t.ofFamily, t.metrics = gather(t.ofFamily, t.metrics, len(p.Families), len(p.Metrics()), func(m int) int32 {
 		if len(fates) > 0 && fates[m].Act == wire.LeaveOut {
 			return -1
 		}
-		return p.Metrics[m].Family
+		return p.Metrics()[m].Family
 	})
 	if t.single = p.Single(); !t.single {
 		samples := p.Samples()
-		t.ofMetric, t.samples = gather(t.ofMetric, t.samples, len(p.Metrics), len(samples), func(s int) int32 { return samples[s].Metric })
+		t.ofMetric, t.samples = gather(t.ofMetric, t.samples, len(p.Metrics()), len(samples), func(s int) int32 { return samples[s].Metric })
 	}
 	t.families = t.families[:0]
 	for f := range p.Families {

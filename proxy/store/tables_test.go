@@ -48,8 +48,8 @@ func same(t *testing.T, key wire.Key, body string, fates []wire.Fate) (byTables 
 	if p.Parse([]byte(body), wire.Text, key, wire.Options{UTF8Names: true}) != nil {
 		return false
 	}
-	if fates != nil && len(fates) != len(p.Metrics) {
-		t.Fatalf("%d metrics, %d fates", len(p.Metrics), len(fates))
+	if fates != nil && len(fates) != len(p.Metrics()) {
+		t.Fatalf("%d metrics, %d fates", len(p.Metrics()), len(fates))
 	}
 	b := newBuilder()
 	b.key = key

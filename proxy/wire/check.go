@@ -195,10 +195,10 @@ func (p *Push) checkEmpty() error {
 		family int32
 		labels uint64
 	}
-	seed, seen := rand.Uint64(), make(map[series]struct{}, len(p.Metrics))
-	for i := range p.Metrics {
+	seed, seen := rand.Uint64(), make(map[series]struct{}, len(p.Metrics()))
+	for i := range p.Metrics() {
 		ls := slices.DeleteFunc(p.Labels(nil, i), func(l labels.Label) bool { return l.Value == "" })
-		k := series{p.Metrics[i].Family, Fingerprint(seed, ls)}
+		k := series{p.Metrics()[i].Family, Fingerprint(seed, ls)}
 		if _, ok := seen[k]; ok {
 			return &Error{
 				Reason: fmt.Sprintf("metric %.100q: two series are equal but for labels with an empty value", p.Families[k.family].Name),
@@ -213,7 +213,7 @@ func (p *Push) checkEmpty() error {
 // checkEscapes refuses label names that are different and become the same where
 // a scraper asks for escaped names.
 func (p *Push) checkEscapes(key Key) error {
-	for i := range p.Metrics {
+	for i := range p.Metrics() {
 		ls := p.Labels(nil, i)
 		ls = append(ls, key.Labels()...)
 		seen := map[string]string{}

@@ -77,7 +77,7 @@ func (p *Push) collisions(fates []Fate) [][]int32 {
 		if fates[i].Act == LeaveOut {
 			continue
 		}
-		k := slot{p.Metrics[i].Family, fates[i].Output}
+		k := slot{p.Metrics()[i].Family, fates[i].Output}
 		m := int32(i)
 		f, taken := first[k]
 		if !taken {
@@ -122,7 +122,7 @@ func (p *Push) equalAsPushed(set []int32) bool {
 
 // join merges one set into its first metric.
 func (p *Push) join(set []int32, fates []Fate, values map[int32]*dto.Metric, untyped map[string]bool) error {
-	family := &p.Families[p.Metrics[set[0]].Family]
+	family := &p.Families[p.Metrics()[set[0]].Family]
 	fate := &fates[set[0]]
 	metrics := make([]*dto.Metric, len(set))
 	for i, m := range set {
@@ -219,8 +219,8 @@ func (p *Push) checkFragments(fates []Fate, untyped map[string]bool) error {
 		base, ok := strings.CutSuffix(p.Families[i].Name, "_bucket")
 		fragments[i] = ok && untyped[p.Families[i].Name] && isHistogram(base, untyped)
 	}
-	for i := range p.Metrics {
-		family := p.Metrics[i].Family
+	for i := range p.Metrics() {
+		family := p.Metrics()[i].Family
 		if !fragments[family] {
 			continue
 		}
@@ -283,7 +283,7 @@ func (p *Push) addSample(m *dto.Metric, s *Sample) {
 		m.TimestampMs = proto.Int64(p.timestamps[s.Metric])
 	}
 	v := proto.Float64(s.Value)
-	switch p.Families[p.Metrics[s.Metric].Family].Type {
+	switch p.Families[p.Metrics()[s.Metric].Family].Type {
 	case dto.MetricType_COUNTER:
 		m.Counter = &dto.Counter{Value: v}
 	case dto.MetricType_GAUGE:

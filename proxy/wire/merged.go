@@ -30,7 +30,7 @@ func (p *Push) Merged(fates []Fate, parts int) []Merged {
 	members := map[slot][]int32{}
 	for i := range fates {
 		if fates[i].merged != nil || fates[i].Act == LeaveOut && fates[i].Labels != nil {
-			k := slot{p.Metrics[i].Family, fates[i].Output}
+			k := slot{p.Metrics()[i].Family, fates[i].Output}
 			members[k] = append(members[k], int32(i))
 		}
 	}
@@ -39,7 +39,7 @@ func (p *Push) Merged(fates []Fate, parts int) []Merged {
 		if fates[i].merged == nil {
 			continue
 		}
-		set := slices.DeleteFunc(members[slot{p.Metrics[i].Family, fates[i].Output}], func(m int32) bool {
+		set := slices.DeleteFunc(members[slot{p.Metrics()[i].Family, fates[i].Output}], func(m int32) bool {
 			return !sameLabels(fates[i].Labels, fates[m].Labels)
 		})
 		out = append(out, Merged{
@@ -80,6 +80,6 @@ func (p *Push) mergedText(metric int, fate *Fate) string {
 
 // metricText writes one metric as lines of text.
 func (p *Push) metricText(metric int, ls []labels.Label, m *dto.Metric) string {
-	f := &p.Families[p.Metrics[metric].Family]
+	f := &p.Families[p.Metrics()[metric].Family]
 	return string(appendTextMetric(nil, f.Name, AppendLabels(nil, Text, ls), f.Type, m))
 }

@@ -10,7 +10,7 @@ import (
 
 // droppingRun are the fates of a push whose label run goes.
 func droppingRun(p *Push) []Fate {
-	fates := make([]Fate, len(p.Metrics))
+	fates := make([]Fate, len(p.Metrics()))
 	for i := range fates {
 		ls := p.Labels(nil, i)
 		kept := slices.DeleteFunc(slices.Clone(ls), func(l labels.Label) bool { return l.Name == "run" })

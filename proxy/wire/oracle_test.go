@@ -83,7 +83,7 @@ func asFloats(h *dto.Histogram) {
 // tables turns the tables of a parsed push back into messages.
 func tables(t *testing.T, p *Push) []*dto.MetricFamily {
 	t.Helper()
-	set := make([]int32, len(p.Metrics))
+	set := make([]int32, len(p.Metrics()))
 	for i := range set {
 		set[i] = int32(i)
 	}
@@ -95,7 +95,7 @@ func tables(t *testing.T, p *Push) []*dto.MetricFamily {
 	for i, f := range p.Families {
 		out[i] = &dto.MetricFamily{Name: proto.String(f.Name), Type: f.Type.Enum()}
 	}
-	for i, m := range p.Metrics {
+	for i, m := range p.Metrics() {
 		v := values[int32(i)]
 		v.Label = nil
 		for _, l := range p.Labels(nil, i) {

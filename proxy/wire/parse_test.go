@@ -189,6 +189,12 @@ func checkUnfiled(t *testing.T, p *Push) {
 			t.Fatalf("%q: values differ (-filed +unfiled):\n%s", p.Body, d)
 		}
 	}
+	if large.Let(); len(large.metrics) > 0 {
+		t.Fatalf("%q: %d metrics are there yet", p.Body, len(large.metrics))
+	}
+	if d := cmp.Diff(p.Metrics(), large.Metrics(), cmp.AllowUnexported(Metric{})); d != "" || len(large.samples) > 0 {
+		t.Fatalf("%q: metrics differ (-filed +walked again), beside %d samples:\n%s", p.Body, len(large.samples), d)
+	}
 	if d := cmp.Diff(tablesOf(p), tablesOf(large), cmp.AllowUnexported(Family{}, Metric{}, Sample{})); d != "" {
 		t.Fatalf("%q: tables differ (-filed +unfiled):\n%s", p.Body, d)
 	}
@@ -197,7 +203,7 @@ func checkUnfiled(t *testing.T, p *Push) {
 // checkCopy renders a push nobody changed, which must be its body.
 func checkCopy(t *testing.T, p *Push) {
 	t.Helper()
-	fates := make([]Fate, len(p.Metrics))
+	fates := make([]Fate, len(p.Metrics()))
 	for i := range fates {
 		fates[i].Act = Pass
 	}
@@ -285,7 +291,7 @@ func checkProtobuf(t *testing.T, body []byte) {
 // done to the messages.
 func checkDrop(t *testing.T, p *Push, want []*dto.MetricFamily) {
 	t.Helper()
-	fates := make([]Fate, len(p.Metrics))
+	fates := make([]Fate, len(p.Metrics()))
 	for i := range fates {
 		ls := p.Labels(nil, i)
 		if len(ls) == 0 {
@@ -362,7 +368,7 @@ func TestRelabelText(t *testing.T) {
 	body = strings.ReplaceAll(body, " \n", "\n") + "a{run=\"1\",x=\"q\\\"\"} 5 # no\n"
 	body = strings.ReplaceAll(body, " # no", "") + "b{run=\"1\"}7\n"
 	p := mustParse(t, body, Text)
-	fates := make([]Fate, len(p.Metrics))
+	fates := make([]Fate, len(p.Metrics()))
 	for i := range fates {
 		out := slices.DeleteFunc(p.Labels(nil, i), func(l labels.Label) bool { return l.Name == "run" })
 		fates[i] = Fate{Act: Relabel, Labels: out, Block: AppendLabels(nil, Text, out), Output: Fingerprint(1, out)}

@@ -56,7 +56,7 @@ func (p *Push) walkProtobuf(body []byte) error {
 	}
 	if len(body) > largeBody {
 		n := p.limits.atMost(countMetrics(body))
-		p.Metrics, p.messages = slices.Grow(p.Metrics, n), slices.Grow(p.messages, n)
+		p.metrics, p.messages = slices.Grow(p.metrics, n), slices.Grow(p.messages, n)
 	}
 	for at := 0; at < len(body); {
 		size, n := protowire.ConsumeVarint(body[at:])

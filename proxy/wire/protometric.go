@@ -37,9 +37,9 @@ func (p *Push) metric(family int32, msg []byte) error {
 		}
 	}
 	w.metric.Identity = view(w.id)
-	p.Metrics, p.messages = append(p.Metrics, w.metric), append(p.messages, Span{start, start + uint32(len(msg))})
+	p.metrics, p.messages = append(p.metrics, w.metric), append(p.messages, Span{start, start + uint32(len(msg))})
 	if w.stamped {
-		p.stamp(int32(len(p.Metrics)-1), w.timestamp)
+		p.stamp(int32(len(p.metrics)-1), w.timestamp)
 	}
 	return p.bill(int(w.metric.Samples))
 }

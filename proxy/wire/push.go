@@ -156,12 +156,13 @@ type Push struct {
 	Body     []byte
 	Encoding Encoding
 	Families []Family
-	Metrics  []Metric
 	// Expanded is the number of series an exposition of the push would have.
 	Expanded int
 
-	samples     []Sample // text only; see Samples
-	unfiled     bool     // the samples were walked and are not there
+	metrics     []Metric
+	samples     []Sample // text only
+	let         bool     // the metrics were walked and are not there; see Let
+	unfiled     bool     // the samples were walked and are not there; see Samples
 	messages    []Span   // the Metric messages of the metrics; protobuf only
 	bounds      []bound
 	parts       []part          // of the metrics that have any; text only
@@ -210,10 +211,10 @@ func (e *LimitError) Error() string {
 
 // Reset empties the push and keeps its memory.
 func (p *Push) Reset() {
-	p.Body, p.Encoding, p.Expanded, p.unfiled = nil, 0, 0, false
+	p.Body, p.Encoding, p.Expanded, p.let, p.unfiled = nil, 0, 0, false, false
 	clear(p.Families)
-	clear(p.Metrics)
-	p.Families, p.Metrics, p.samples = p.Families[:0], p.Metrics[:0], p.samples[:0]
+	clear(p.metrics)
+	p.Families, p.metrics, p.samples = p.Families[:0], p.metrics[:0], p.samples[:0]
 	p.messages, p.bounds, p.parts = p.messages[:0], p.bounds[:0], p.parts[:0]
 	clear(p.timestamps)
 	clear(p.byName)
@@ -268,31 +269,52 @@ func (p *Push) walk(body []byte, enc Encoding) error {
 	return p.walkProtobuf(rendition)
 }
 
+// Metrics are the metrics of the push, in its order.
+func (p *Push) Metrics() []Metric {
+	if p.let {
+		p.walkAgain(false)
+	}
+	return p.metrics
+}
+
 // Samples are the lines of a text push, in its order. Those of a large body are filed
 // by walking it again when they are asked for first: most large pushes are judged and
 // go on as they came, and need none.
 func (p *Push) Samples() []Sample {
 	if p.unfiled {
-		body := p.Body
-		p.Reset()
-		_, _ = p.walkText(body, true) // ends as it did when it was walked first
+		p.walkAgain(true)
 	}
 	return p.samples
+}
+
+// Let lets go of the metrics of a large text, which is walked again for who asks for
+// them after that.
+func (p *Push) Let() {
+	if p.unfiled {
+		p.metrics, p.scratch, p.let = nil, nil, true
+	}
+}
+
+// walkAgain fills the tables of a large text, with samples if they are to be filed.
+func (p *Push) walkAgain(files bool) {
+	body := p.Body
+	p.Reset()
+	_, _ = p.walkText(body, files) // ends as it did before
 }
 
 // Labels appends the labels of a metric to dst, le and quantile left out where
 // they make samples, in the order they were pushed.
 func (p *Push) Labels(dst []labels.Label, metric int) []labels.Label {
 	if p.Encoding == Protobuf {
-		return protobufLabels(dst, p.Metrics[metric].Identity)
+		return protobufLabels(dst, p.Metrics()[metric].Identity)
 	}
-	return textLabels(dst, p.Metrics[metric].Identity)
+	return textLabels(dst, p.Metrics()[metric].Identity)
 }
 
 // View is Labels without memory of its own: the labels are valid until the Push is
 // reset, and whoever keeps one clones it.
 func (p *Push) View(dst []labels.Label, metric int) []labels.Label {
-	id := p.Metrics[metric].Identity
+	id := p.Metrics()[metric].Identity
 	if p.Encoding == Protobuf {
 		return viewProtobufLabels(dst, id)
 	}

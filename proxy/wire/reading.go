@@ -41,11 +41,11 @@ type Readings struct {
 
 // Read reads the metrics of p that are wanted, by their indices.
 func (r *Readings) Read(p *Push, wanted func(metric int) bool) {
-	r.All = append(r.All[:0], make([]Reading, len(p.Metrics))...)
+	r.All = append(r.All[:0], make([]Reading, len(p.Metrics()))...)
 	r.buckets = r.buckets[:0]
 	if p.Encoding == Protobuf {
 		r.starts = r.starts[:0]
-		for i := range p.Metrics {
+		for i := range p.Metrics() {
 			r.starts = append(r.starts, int32(len(r.buckets)))
 			if wanted(i) {
 				r.message(&r.All[i], p.bytes(p.messages[i]))
@@ -62,7 +62,7 @@ func (r *Readings) Read(p *Push, wanted func(metric int) bool) {
 
 // lines reads samples, of which those of one metric need not stand together.
 func (r *Readings) lines(p *Push, wanted func(metric int) bool) {
-	r.starts = append(r.starts[:0], make([]int32, len(p.Metrics)+1)...)
+	r.starts = append(r.starts[:0], make([]int32, len(p.Metrics())+1)...)
 	samples := p.Samples()
 	for i := range samples {
 		if s := &samples[i]; isBucket(p, s) && wanted(int(s.Metric)) {
@@ -83,7 +83,7 @@ func (r *Readings) lines(p *Push, wanted func(metric int) bool) {
 			continue
 		}
 		m := &r.All[s.Metric]
-		t := p.Families[p.Metrics[s.Metric].Family].Type
+		t := p.Families[p.Metrics()[s.Metric].Family].Type
 		switch {
 		case t != dto.MetricType_HISTOGRAM && t != dto.MetricType_SUMMARY:
 			m.Value = s.Value
@@ -101,7 +101,7 @@ func (r *Readings) lines(p *Push, wanted func(metric int) bool) {
 
 func isBucket(p *Push, s *Sample) bool {
 	return s.part == partBound && !math.IsInf(p.boundOf(s).value, 1) &&
-		p.Families[p.Metrics[s.Metric].Family].Type == dto.MetricType_HISTOGRAM
+		p.Families[p.Metrics()[s.Metric].Family].Type == dto.MetricType_HISTOGRAM
 }
 
 // message reads a Metric message, which the walk has found well-formed.

@@ -152,7 +152,7 @@ func renderProtobuf(dst []byte, p *Push, fates []Fate) []byte {
 	for i := range p.Families {
 		f := &p.Families[i]
 		mine := fates[metric : metric+int(f.Metrics)]
-		metrics := p.Metrics[metric : metric+int(f.Metrics)]
+		metrics := p.Metrics()[metric : metric+int(f.Metrics)]
 		metric += int(f.Metrics)
 		msg := p.bytes(f.Message)
 		if slices.ContainsFunc(mine, func(f Fate) bool { return f.Act != Pass }) {

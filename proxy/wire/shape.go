@@ -73,7 +73,7 @@ func (p *Push) valueOf(sample int) Span {
 func NewShape(p *Push) *Shape {
 	s := &Shape{
 		body: bytes.Clone(p.Body), expanded: p.Expanded, emptyValues: p.emptyValues,
-		families: slices.Clone(p.Families), metrics: slices.Clone(p.Metrics), samples: slices.Clone(p.samples),
+		families: slices.Clone(p.Families), metrics: slices.Clone(p.metrics), samples: slices.Clone(p.samples),
 		bounds: slices.Clone(p.bounds), parts: slices.Clone(p.parts),
 		values: make([]Span, len(p.samples)), ahead: make([]int32, len(p.Families)),
 	}
@@ -119,7 +119,7 @@ func (s *Shape) Parse(p *Push, body []byte, key Key, opts Options) (ok bool, err
 		return false, nil
 	}
 	p.Body, p.Encoding, p.Expanded = body, Text, s.expanded
-	p.Metrics = append(p.Metrics, s.metrics...)
+	p.metrics = append(p.metrics, s.metrics...)
 	p.limits, p.utf8Names, p.emptyValues = opts.Limits, opts.UTF8Names, s.emptyValues
 	return true, p.check(key)
 }

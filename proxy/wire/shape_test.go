@@ -28,7 +28,7 @@ func tablesOf(p *Push) any {
 			samples[i].Value = -0.5 // NaN is NaN
 		}
 	}
-	return []any{string(p.Body), p.Encoding, p.Families, p.Metrics, samples, p.Expanded, p.emptyValues, append([]part(nil), p.parts...), len(p.timestamps)}
+	return []any{string(p.Body), p.Encoding, p.Families, p.Metrics(), samples, p.Expanded, p.emptyValues, append([]part(nil), p.parts...), len(p.timestamps)}
 }
 
 const shaped = `# HELP rows Rows, of a table.

@@ -42,13 +42,16 @@ func (p *Push) walkText(body []byte, files bool) (sure bool, err error) {
 		}
 		at = next
 	}
+	if len(body) > largeBody { // these are only for the walk
+		p.byName, p.bySeries = map[string]int32{}, map[uint64]int32{}
+	}
 	return true, nil
 }
 
 // makeRoom makes room for the samples and families of a large text.
 func (p *Push) makeRoom(samples, types int) {
 	n := p.limits.atMost(samples)
-	p.Metrics = slices.Grow(p.Metrics, n)
+	p.metrics = slices.Grow(p.metrics, n)
 	if !p.unfiled {
 		p.samples = slices.Grow(p.samples, n)
 	}
@@ -293,13 +296,13 @@ func (w *textWalk) enter(name []byte) part {
 }
 
 func (w *textWalk) addMetric(id []byte) int32 {
-	w.Metrics = append(w.Metrics, Metric{Identity: view(id), Family: w.family})
+	w.metrics = append(w.metrics, Metric{Identity: view(id), Family: w.family})
 	w.Families[w.family].Metrics++
-	return int32(len(w.Metrics) - 1)
+	return int32(len(w.metrics) - 1)
 }
 
 func (w *textWalk) count(m int32, n int) error {
-	w.Metrics[m].Samples += int32(n)
+	w.metrics[m].Samples += int32(n)
 	return w.bill(n)
 }
 

@@ -79,13 +79,13 @@ func (w *textWalk) metricOf() (int32, error) {
 	mark := len(w.scratch)
 	w.scratch = w.block.appendIdentity(w.scratch)
 	id := w.scratch[mark:]
-	if last := int32(len(w.Metrics)) - 1; last >= 0 && w.Metrics[last].Family == w.family && w.Metrics[last].Identity == string(id) {
+	if last := int32(len(w.metrics)) - 1; last >= 0 && w.metrics[last].Family == w.family && w.metrics[last].Identity == string(id) {
 		w.scratch = w.scratch[:mark]
 		return last, nil
 	}
 	h := w.block.pairHash(w.seed) + uint64(w.family)*0x9E3779B97F4A7C15
 	if m, ok := w.bySeries[h]; ok {
-		same := w.Metrics[m].Family == w.family && w.Metrics[m].Identity == string(id)
+		same := w.metrics[m].Family == w.family && w.metrics[m].Identity == string(id)
 		w.scratch = w.scratch[:mark]
 		if !same {
 			return 0, errDoubt
@@ -100,7 +100,7 @@ func (w *textWalk) metricOf() (int32, error) {
 // addPart counts the sample as a part of its metric: what the exposition adds
 // (+Inf bucket, sum, count) is billed with the first.
 func (w *textWalk) addPart(s *Sample, t dto.MetricType) error {
-	m := &w.Metrics[s.Metric]
+	m := &w.metrics[s.Metric]
 	n := 0
 	if m.Samples == 0 {
 		n = 2
@@ -125,7 +125,7 @@ func (w *textWalk) addPart(s *Sample, t dto.MetricType) error {
 
 // addTo notes that a metric has a part, and reports whether it had none such before.
 func (w *textWalk) addTo(metric int32, one part) bool {
-	if more := len(w.Metrics) - len(w.parts); more > 0 {
+	if more := len(w.metrics) - len(w.parts); more > 0 {
 		w.parts = append(w.parts, make([]part, more)...)
 	}
 	had := w.parts[metric]

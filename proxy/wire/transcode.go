@@ -39,7 +39,7 @@ func Transcode(dst []byte, p *Push, fates []Fate) (out []byte, ok bool) {
 	}
 	start := len(dst)
 	t := transcoder{Push: p, fates: fates, pass: Fate{Act: Pass}, dst: slices.Grow(dst, len(p.Body))}
-	for t.metric < len(p.Metrics) {
+	for t.metric < len(p.Metrics()) {
 		t.family()
 	}
 	if t.err != nil {
@@ -60,10 +60,10 @@ func (p *Push) transcodable() bool {
 		return false
 	}
 	left := int32(0) // metrics that the family at hand must still have
-	for i := range p.Metrics {
-		m := &p.Metrics[i]
+	for i := range p.Metrics() {
+		m := &p.Metrics()[i]
 		switch {
-		case left > 0 && m.Family != p.Metrics[i-1].Family:
+		case left > 0 && m.Family != p.Metrics()[i-1].Family:
 			return false
 		case left == 0:
 			left = p.Families[m.Family].Metrics
@@ -84,7 +84,7 @@ func (p *Push) transcodable() bool {
 // sureCount reports whether a sample with a bound, or of a count, is a quantile or a
 // count without a fraction.
 func (p *Push) sureCount(s *Sample) bool {
-	isQuantile := s.part == partBound && p.Families[p.Metrics[s.Metric].Family].Type == dto.MetricType_SUMMARY
+	isQuantile := s.part == partBound && p.Families[p.Metrics()[s.Metric].Family].Type == dto.MetricType_SUMMARY
 	return isQuantile || s.Value == math.Trunc(s.Value)
 }
 
@@ -101,7 +101,7 @@ type transcoder struct {
 // family writes the family of the metric at hand with those of its metrics that go
 // on. One that has none is none, as to a Pushgateway that reads text.
 func (t *transcoder) family() {
-	f := &t.Families[t.Metrics[t.metric].Family]
+	f := &t.Families[t.Metrics()[t.metric].Family]
 	start := len(t.dst)
 	t.dst = protowire.AppendTag(t.dst, familyName, protowire.BytesType)
 	t.dst = protowire.AppendString(t.dst, f.Name)
@@ -148,7 +148,7 @@ func (t *transcoder) metricMessage(typ dto.MetricType, fate *Fate) {
 	case fate.Fields != nil:
 		t.dst = append(t.dst, fate.Fields...)
 	case fate.Act == Pass:
-		t.dst = appendTextPairs(t.dst, unview(t.Metrics[t.metric].Identity))
+		t.dst = appendTextPairs(t.dst, unview(t.Metrics()[t.metric].Identity))
 	default:
 		t.dst = AppendLabels(t.dst, Protobuf, fate.Labels)
 	}

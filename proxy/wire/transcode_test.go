@@ -127,7 +127,7 @@ func capturedTexts(t testing.TB) map[string][]byte {
 }
 
 func passing(p *Push) []Fate {
-	fates := make([]Fate, len(p.Metrics))
+	fates := make([]Fate, len(p.Metrics()))
 	for i := range fates {
 		fates[i].Act = Pass
 	}
@@ -240,7 +240,7 @@ func BenchmarkTranscode(b *testing.B) {
 		}
 	}
 	p := mustParse(b, text.String(), Text)
-	dropped := make([]Fate, len(p.Metrics))
+	dropped := make([]Fate, len(p.Metrics()))
 	for i := range dropped {
 		dropped[i] = relabelled(slices.Delete(p.Labels(nil, i), 1, 2))
 	}

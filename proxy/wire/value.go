@@ -27,7 +27,7 @@ func (p *Push) Single() bool {
 // Values appends the values of the metrics of a push that are single. It files no
 // samples.
 func (p *Push) Values(dst []float64) []float64 {
-	dst = slices.Grow(dst, len(p.Metrics))
+	dst = slices.Grow(dst, len(p.Metrics()))
 	if !p.unfiled {
 		for i := range p.samples {
 			dst = append(dst, p.samples[i].Value)
@@ -50,7 +50,7 @@ func (p *Push) Values(dst []float64) []float64 {
 // PartOf is which sample of its metric a sample of a text push is.
 func (p *Push) PartOf(sample int) Part {
 	s := &p.samples[sample]
-	switch t := p.Families[p.Metrics[s.Metric].Family].Type; {
+	switch t := p.Families[p.Metrics()[s.Metric].Family].Type; {
 	case t != dto.MetricType_HISTOGRAM && t != dto.MetricType_SUMMARY:
 		return Whole
 	case s.part == partSum:
