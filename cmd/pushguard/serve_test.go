@@ -338,21 +338,34 @@ func TestAdminAddressInUse(t *testing.T) {
 	}
 }
 
-func TestUTF8NamesUnlikeTheUpstreams(t *testing.T) {
+// A guard says once where the flags of the Pushgateway behind do not go with its own.
+func TestFlagsUnlikeTheUpstreams(t *testing.T) {
+	const (
+		names     = "push.enable-utf8-names"
+		unchecked = "push.disable-consistency-check"
+
+		otherNames  = "--push.enable-utf8-names is not what the Pushgateway behind has"
+		neitherDoes = "a push that contradicts another breaks its scrape"
+		bothDo      = "The Pushgateway behind checks every push itself"
+	)
 	for _, tc := range []struct {
-		name, upstream string
-		flags          []string
-		warn           bool
+		name, flag, upstream string
+		flags                []string
+		warning              string
 	}{
-		{"both", "true", []string{"--push.enable-utf8-names"}, false},
-		{"neither", "false", nil, false},
-		{"only the upstream", "true", nil, true},
-		{"only the guard", "false", []string{"--push.enable-utf8-names"}, true},
+		{"both have UTF-8 names", names, "true", []string{"--push.enable-utf8-names"}, ""},
+		{"neither has", names, "false", nil, ""},
+		{"only the upstream has", names, "true", nil, otherNames},
+		{"only the guard has", names, "false", []string{"--push.enable-utf8-names"}, otherNames},
+		{"the guard checks", unchecked, "true", []string{"--pushgateway.unchecked"}, ""},
+		{"the upstream checks", unchecked, "false", nil, ""},
+		{"neither checks", unchecked, "true", nil, neitherDoes},
+		{"both check", unchecked, "false", []string{"--pushgateway.unchecked"}, bothDo},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			asked := make(chan struct{}, 1)
 			upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				fmt.Fprintf(w, `{"status":"success","data":{"flags":{"push.enable-utf8-names":%q}}}`, tc.upstream)
+				fmt.Fprintf(w, `{"status":"success","data":{"flags":{%q:%q}}}`, tc.flag, tc.upstream)
 				select {
 				case asked <- struct{}{}:
 				default: // it is asked for more than this
@@ -361,14 +374,15 @@ func TestUTF8NamesUnlikeTheUpstreams(t *testing.T) {
 			defer upstream.Close()
 			s := start(t, upstream.URL, tc.flags...)
 			<-asked
-			const warning = `"--push.enable-utf8-names is not what the Pushgateway behind has"`
-			if tc.warn {
-				s.log.await(t, warning)
+			if tc.warning != "" {
+				s.log.await(t, tc.warning)
 			}
 			s.stop()
 			s.exit(t)
-			if got := strings.Count(s.log.String(), warning); got > 1 || (got == 1) != tc.warn {
-				t.Errorf("warned %d times:\n%s", got, s.log)
+			for _, warning := range []string{otherNames, neitherDoes, bothDo} {
+				if n := strings.Count(s.log.String(), warning); n > 1 || (n == 1) != (warning == tc.warning) {
+					t.Errorf("warned %d times: %s\n%s", n, warning, s.log)
+				}
 			}
 		})
 	}
@@ -387,42 +401,4 @@ func get(t *testing.T, url string) string {
 		t.Fatal(err)
 	}
 	return string(body)
-}
-
-func TestCheckUnlikeTheUpstreams(t *testing.T) {
-	const neither, both = "a push that contradicts another breaks its scrape", "The Pushgateway behind checks every push itself"
-	for _, tc := range []struct {
-		name, upstream string
-		flags          []string
-		warning        string
-	}{
-		{"the guard checks", "true", []string{"--pushgateway.unchecked"}, ""},
-		{"the upstream checks", "false", nil, ""},
-		{"neither", "true", nil, neither},
-		{"both", "false", []string{"--pushgateway.unchecked"}, both},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			asked := make(chan struct{}, 1)
-			upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				fmt.Fprintf(w, `{"status":"success","data":{"flags":{"push.disable-consistency-check":%q}}}`, tc.upstream)
-				select {
-				case asked <- struct{}{}:
-				default: // it is asked for more than this
-				}
-			}))
-			defer upstream.Close()
-			s := start(t, upstream.URL, tc.flags...)
-			<-asked
-			if tc.warning != "" {
-				s.log.await(t, tc.warning)
-			}
-			s.stop()
-			s.exit(t)
-			for _, warning := range []string{neither, both} {
-				if strings.Contains(s.log.String(), warning) != (warning == tc.warning) {
-					t.Errorf("warned otherwise:\n%s", s.log)
-				}
-			}
-		})
-	}
 }
