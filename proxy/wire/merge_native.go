@@ -118,7 +118,26 @@ func nativePart(h *dto.Histogram) (*histogram.FloatHistogram, error) {
 	if !indexesInRange(schema, fh.PositiveSpans) || !indexesInRange(schema, fh.NegativeSpans) {
 		return nil, unmergeable("native histogram with a bucket beyond the range of float64")
 	}
-	return fh.Compact(0), nil
+	fh.Compact(0)
+	absorb(fh)
+	return fh, nil
+}
+
+// absorb has the zero bucket count what lies in buckets within it, which nothing forbids:
+// Add would leave out those of the other histogram.
+func absorb(fh *histogram.FloatHistogram) {
+	into := func(it histogram.BucketIterator[float64], counts []float64) {
+		for n := 0; it.Next(); n++ {
+			b := it.At()
+			if max(-b.Lower, b.Upper) > fh.ZeroThreshold {
+				return
+			}
+			fh.ZeroCount += b.Count
+			counts[n] = 0
+		}
+	}
+	into(fh.PositiveBucketIterator(), fh.PositiveBuckets)
+	into(fh.NegativeBucketIterator(), fh.NegativeBuckets)
 }
 
 func nativeFloats(h *dto.Histogram) (*histogram.FloatHistogram, error) {

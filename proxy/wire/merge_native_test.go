@@ -52,6 +52,13 @@ func TestMergeNative(t *testing.T) {
 		},
 		want: `sample_count:4 sample_sum:2 schema:0 zero_threshold:2 zero_count:4`,
 	}, {
+		name: "a bucket within the zero bucket is counted there",
+		metrics: []string{
+			`sample_count:2 sample_sum:1 schema:0 zero_threshold:2 zero_count:1 positive_span{offset:1 length:1} positive_delta:1`,
+			`sample_count:6 sample_sum:1 schema:0 zero_threshold:2 zero_count:1 positive_span{offset:0 length:3} positive_delta:1 positive_delta:0 positive_delta:0 negative_span{offset:1 length:2} negative_delta:1 negative_delta:0`,
+		},
+		want: `sample_count:8 sample_sum:2 schema:0 zero_threshold:2 zero_count:6 positive_span{offset:2 length:1} positive_delta:1 negative_span{offset:2 length:1} negative_delta:1`,
+	}, {
 		name: "one float makes all float",
 		metrics: []string{
 			`sample_count_float:1.5 sample_sum:1 schema:0 positive_span{offset:0 length:1} positive_count:1.5`,
