@@ -176,6 +176,7 @@ func killAtRandom(t *testing.T, mode string, kills int) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	guard := world.Guard(t, options)
 	options.Addr = guard.Addr
+	write(t, guard, "PUT", "/metrics/job/first", "", 200) // no page is empty, however soon the guard is killed
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
 	t.Cleanup(client.CloseIdleConnections)
 	var all []*pusher
