@@ -62,7 +62,7 @@ func (u *Upstream) write(out *bufio.Writer, escapedPath string, r *Request) erro
 			continue
 		}
 		for _, v := range values {
-			field(name, oneLine(v))
+			field(oneLine(name), oneLine(v))
 		}
 	}
 	if by != "" {
@@ -91,7 +91,11 @@ func oneLine(value string) string {
 // concerns its own connection, what the guard says itself, or what the body says once it
 // is here.
 func (u *Upstream) passes(client http.Header, name string) bool {
-	return name != "Content-Length" && name != "Expect" && !hopByHop(client["Connection"], name) && !slices.Contains(u.client.sets, name)
+	switch name {
+	case "Content-Length", "Expect", "Host":
+		return false
+	}
+	return !hopByHop(client["Connection"], name) && !slices.Contains(u.client.sets, name)
 }
 
 // hopByHop reports whether a field, named as net/http does, concerns one connection only

@@ -58,7 +58,7 @@ func TestHeaderOfAWrite(t *testing.T) {
 				"Connection": {"close, X-Secret", " x-other ,"}, "X-Secret": {"1"}, "X-Other": {"1"}, "Keep-Alive": {"5"},
 				"Proxy-Connection": {"close"}, "Proxy-Authorization": {"x"}, "Proxy-Authenticate": {"x"}, "Te": {"trailers"},
 				"Trailer": {"X"}, "Transfer-Encoding": {"chunked"}, "Upgrade": {"h2c"}, "Content-Length": {"99"},
-				"Expect": {"100-continue"}, "X-Kept": {"1"},
+				"Expect": {"100-continue"}, "Host": {"pushgateway.example"}, "X-Kept": {"1"},
 			},
 			want: http.Header{"X-Kept": {"1"}},
 		},
