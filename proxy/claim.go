@@ -83,11 +83,12 @@ func (v *passage) claimed(c *claim, e *epoch, enforced bool) {
 // and which of the claim's label values are theirs.
 func (v *passage) claimEach(c *claim, fates []wire.Fate, print func(metric int) (fingerprint uint64, values int32)) {
 	c.slots = append(c.slots[:0], make([]int32, len(v.push.Families))...)
-	for i := range v.push.Metrics() {
+	metrics := v.push.Metrics()
+	for i := range metrics {
 		if len(fates) > 0 && fates[i].Act == wire.LeaveOut {
 			continue
 		}
-		m := &v.push.Metrics()[i]
+		m := &metrics[i]
 		slot := &c.slots[m.Family]
 		if *slot == 0 {
 			if v.superseded(m.Family) {

@@ -41,8 +41,9 @@ func (g *Guard) classify(v *passage) {
 	for i := range v.push.Metrics() {
 		v.leave(i)
 	}
-	for i := range v.push.Metrics() {
-		family := v.push.Metrics()[i].Family
+	metrics := v.push.Metrics()
+	for i := range metrics {
+		family := metrics[i].Family
 		switch class := n.classes[family].Class; {
 		case v.superseded(family):
 			n.ways[i] = leftOut // lest it takes the place of one that leaves
@@ -74,8 +75,9 @@ func (v *passage) classes() {
 		buckets = buckets || f.Type == dto.MetricType_UNTYPED && strings.HasSuffix(f.Name, "_bucket")
 	}
 	if buckets {
-		for i := range v.push.Metrics() {
-			f := &n.families[v.push.Metrics()[i].Family]
+		metrics := v.push.Metrics()
+		for i := range metrics {
+			f := &n.families[metrics[i].Family]
 			f.Le = f.Le || f.Type == dto.MetricType_UNTYPED && slices.ContainsFunc(v.verdict(i).labels(), isLe)
 		}
 	}
@@ -98,8 +100,9 @@ func (v *verdict) labels() []labels.Label {
 func (v *passage) keepFaults() {
 	n := &v.counts
 	n.seen = n.seen[:0]
-	for i := range v.push.Metrics() {
-		m := &v.push.Metrics()[i]
+	metrics := v.push.Metrics()
+	for i := range metrics {
+		m := &metrics[i]
 		if n.classes[m.Family].Class != rules.ClassCounter {
 			continue
 		}

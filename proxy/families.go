@@ -82,8 +82,9 @@ func (g *Guard) noteShadowed(v *passage, grant *ledger.Grant) {
 		return
 	}
 	family := int32(-1)
-	for i := range v.push.Metrics() {
-		at := v.push.Metrics()[i].Family
+	metrics := v.push.Metrics()
+	for i := range metrics {
+		at := metrics[i].Family
 		if at == family || v.counts.ways[i] != counted {
 			continue
 		}

@@ -43,8 +43,9 @@ func (v *passage) judge(e *epoch) {
 // leaveOutReserved takes out the families that the Pushgateway writes itself, in
 // every mode.
 func (v *passage) leaveOutReserved() {
-	for i := range v.push.Metrics() {
-		name := v.push.Families[v.push.Metrics()[i].Family].Name
+	metrics := v.push.Metrics()
+	for i := range metrics {
+		name := v.push.Families[metrics[i].Family].Name
 		if !wire.Reserved(name) {
 			continue
 		}
@@ -82,11 +83,12 @@ func (v *passage) judgeMetrics(c *verdicts) {
 	family, hash := int32(-1), uint64(0)
 	generation := c.demand.Generation()
 	v.asked = v.asked[:0]
-	for i := range p.Metrics() {
+	metrics := p.Metrics()
+	for i := range metrics {
 		if v.fates[i].Act != 0 {
 			continue
 		}
-		m := &p.Metrics()[i]
+		m := &metrics[i]
 		f := &p.Families[m.Family]
 		if m.Family != family {
 			family, hash = m.Family, maphash.String(c.seed, f.Name)

@@ -33,12 +33,13 @@ func (v *passage) judgePlain(c *verdicts) bool {
 	p := &v.push
 	group := v.group.Labels()
 	var ls []labels.Label
-	for i := range p.Metrics() {
+	metrics := p.Metrics()
+	for i := range metrics {
 		ls = p.View(ls[:0], i)
 		if v.entry.Mode == policy.Open {
 			continue
 		}
-		said := v.entry.Rules.Judge(group, p.Families[p.Metrics()[i].Family].Name, ls)
+		said := v.entry.Rules.Judge(group, p.Families[metrics[i].Family].Name, ls)
 		if said.Outcome != rules.Permitted || len(said.Findings) > 0 || len(said.Events) > 0 {
 			return false
 		}

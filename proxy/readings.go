@@ -36,8 +36,9 @@ func (g *Guard) read(v *passage, e *epoch) {
 	n.claim.reset(v, v.group)
 	n.claim.Totals, n.claim.Method = true, http.MethodPost
 	process, run := v.began(), v.namesRun(v.raw.Labels())
-	for i := range v.push.Metrics() {
-		family := v.push.Metrics()[i].Family
+	metrics := v.push.Metrics()
+	for i := range metrics {
+		family := metrics[i].Family
 		if n.ways[i] != counted || n.classes[family].Unit != "" {
 			continue
 		}
@@ -154,8 +155,9 @@ func (n *counting) claimSeries(at familySeries, family string, values []wire.Lab
 func (v *passage) began() int64 {
 	n := &v.counts
 	process := int64(0)
-	for i := range v.push.Metrics() {
-		family := v.push.Metrics()[i].Family
+	metrics := v.push.Metrics()
+	for i := range metrics {
+		family := metrics[i].Family
 		if n.classes[family].Class != rules.ClassEvidence {
 			continue
 		}

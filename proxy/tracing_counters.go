@@ -34,8 +34,9 @@ func (v *passage) traceClasses(g *Guard) {
 		at[i] = len(v.trace.Families)
 		v.trace.Families = append(v.trace.Families, v.traceFamily(g, i))
 	}
-	for i := range v.push.Metrics() {
-		t := &v.trace.Families[at[v.push.Metrics()[i].Family]]
+	metrics := v.push.Metrics()
+	for i := range metrics {
+		t := &v.trace.Families[at[metrics[i].Family]]
 		t.Metrics++
 		switch {
 		case n.leaves(i) == counted:

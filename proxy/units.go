@@ -32,8 +32,9 @@ func (g *Guard) readUnits(v *passage, e *epoch, process int64, run bool) {
 	}
 	units := map[at]*unit(nil)
 	var order []*unit
-	for i := range v.push.Metrics() {
-		family := v.push.Metrics()[i].Family
+	metrics := v.push.Metrics()
+	for i := range metrics {
+		family := metrics[i].Family
 		name := n.classes[family].Unit
 		if n.ways[i] != counted || name == "" {
 			continue

@@ -37,8 +37,9 @@ func read(r gateway.Request, seed uint64) ([]family, error) {
 		return nil, nil
 	}
 	out := families(&r)
-	for i := range p.Metrics() {
-		m := &p.Metrics()[i]
+	metrics := p.Metrics()
+	for i := range metrics {
+		m := &metrics[i]
 		f := &out[m.Family]
 		if f.push == nil || r.Fates != nil && r.Fates[i].Act == wire.LeaveOut {
 			continue

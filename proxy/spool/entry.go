@@ -82,8 +82,9 @@ func (p *part) without(key wire.Key, names map[string]bool, o Limits) *part {
 	}
 	fates := make([]wire.Fate, len(push.Metrics()))
 	left, gone := 0, 0
-	for i := range push.Metrics() {
-		if fates[i].Act = wire.Pass; names[push.Families[push.Metrics()[i].Family].Name] {
+	metrics := push.Metrics()
+	for i := range metrics {
+		if fates[i].Act = wire.Pass; names[push.Families[metrics[i].Family].Name] {
 			fates[i].Act = wire.LeaveOut
 			gone++
 			continue

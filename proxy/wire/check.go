@@ -196,9 +196,10 @@ func (p *Push) checkEmpty() error {
 		labels uint64
 	}
 	seed, seen := rand.Uint64(), make(map[series]struct{}, len(p.Metrics()))
-	for i := range p.Metrics() {
+	metrics := p.Metrics()
+	for i := range metrics {
 		ls := slices.DeleteFunc(p.Labels(nil, i), func(l labels.Label) bool { return l.Value == "" })
-		k := series{p.Metrics()[i].Family, Fingerprint(seed, ls)}
+		k := series{metrics[i].Family, Fingerprint(seed, ls)}
 		if _, ok := seen[k]; ok {
 			return &Error{
 				Reason: fmt.Sprintf("metric %.100q: two series are equal but for labels with an empty value", p.Families[k.family].Name),

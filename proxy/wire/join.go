@@ -219,8 +219,9 @@ func (p *Push) checkFragments(fates []Fate, untyped map[string]bool) error {
 		base, ok := strings.CutSuffix(p.Families[i].Name, "_bucket")
 		fragments[i] = ok && untyped[p.Families[i].Name] && isHistogram(base, untyped)
 	}
-	for i := range p.Metrics() {
-		family := p.Metrics()[i].Family
+	metrics := p.Metrics()
+	for i := range metrics {
+		family := metrics[i].Family
 		if !fragments[family] {
 			continue
 		}

@@ -60,10 +60,11 @@ func (p *Push) transcodable() bool {
 		return false
 	}
 	left := int32(0) // metrics that the family at hand must still have
-	for i := range p.Metrics() {
-		m := &p.Metrics()[i]
+	metrics := p.Metrics()
+	for i := range metrics {
+		m := &metrics[i]
 		switch {
-		case left > 0 && m.Family != p.Metrics()[i-1].Family:
+		case left > 0 && m.Family != metrics[i-1].Family:
 			return false
 		case left == 0:
 			left = p.Families[m.Family].Metrics
