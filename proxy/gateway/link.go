@@ -136,7 +136,10 @@ func (s *links) over(ctx context.Context, l *link, deadline time.Time, write mes
 	} else {
 		s.put(l)
 	}
-	return a, err
+	if err != nil {
+		return Answer{}, err // given up meanwhile: it is as if none had come
+	}
+	return a, nil
 }
 
 // answer reads an answer and so much of its body as is kept; whole says that the
