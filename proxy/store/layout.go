@@ -92,7 +92,7 @@ func isPlainNumber(text []byte) bool {
 // fits reports whether the layout is that of a request: all but the values of group
 // and samples are the same.
 func (l *layout) fits(r gateway.Request) bool {
-	if !namesOf(l.names, r.Key) {
+	if !slices.EqualFunc(l.names, r.Key.Labels(), func(name string, l labels.Label) bool { return name == l.Name }) {
 		return false
 	}
 	if r.Fates == nil {
@@ -108,11 +108,6 @@ func (l *layout) fits(r gateway.Request) bool {
 		}
 	}
 	return true
-}
-
-// namesOf reports whether the labels of a key have these names, in their order.
-func namesOf(names []string, key wire.Key) bool {
-	return slices.EqualFunc(names, key.Labels(), func(name string, l labels.Label) bool { return name == l.Name })
 }
 
 // learn keeps what became of a push for the next of its shape, if each line can be
