@@ -22,6 +22,28 @@ func TestLinksAddress(t *testing.T) {
 	}
 }
 
+// TestHostsOfLinks leaves names to net/http that are not written as they are.
+func TestHostsOfLinks(t *testing.T) {
+	for host, want := range map[string]bool{"pushgateway:9091": true, "[::1]:9091": true, "[fe80::1%25eth0]:9091": false, "bücher.example": false} {
+		if u := open(t, Config{URL: parse(t, "http://"+host)}); (u.links != nil) != want {
+			t.Errorf("%s: by a link: %v, want %v", host, !want, want)
+		}
+	}
+}
+
+// TestAFieldIsOneLine writes fields that would be two, as no client can send them.
+func TestAFieldIsOneLine(t *testing.T) {
+	var got http.Header
+	u := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header })
+	in := http.Header{"X-Any": {"a\r\nX-Other: b"}, "X-More": {"a\nb"}}
+	if _, err := u.Do(t.Context(), Request{Method: http.MethodDelete, Key: key("job", "j"), Header: in}); err != nil {
+		t.Fatal(err)
+	}
+	if got.Get("X-Any") != "a  X-Other: b" || got.Get("X-More") != "a b" || got.Get("X-Other") != "" {
+		t.Errorf("header %v", got)
+	}
+}
+
 // TestUnaskedAnswerIsNotTaken has a server say that it has waited long enough on a
 // connection that is idle: that is no answer to the push that comes next.
 func TestUnaskedAnswerIsNotTaken(t *testing.T) {
