@@ -163,7 +163,7 @@ func (f *foresight) settle(g *Grant, o Outcome) {
 // what Admit would have booked by then.
 type ahead struct {
 	used, shared, total, slack int
-	fresh                      int
+	groups, fresh              int
 	others                     int // fewer
 }
 
@@ -191,6 +191,9 @@ func (a *ahead) hire(g *group, j *job, m *moves, l *loan) {
 	}
 	l.gain(g.booked(), func(v uint64) uint64 { return g.job.values.label(v) })
 	a.used += g.series()
+	if g.upkeep() > 0 {
+		a.groups++
+	}
 	if g.job.entry != m.to {
 		m.add(g.job.entry, g.series())
 	}

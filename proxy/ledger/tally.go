@@ -61,6 +61,7 @@ func (b *Book) tally(g *group, j *job, c *Claim, d *draft) tally {
 func (t *tally) foresee(a *ahead) {
 	t.used, t.shared, t.total, t.slack = t.used+a.used, t.shared+a.shared, t.total+a.total, t.slack+a.slack
 	t.hour, t.day, t.others = t.hour+a.fresh, t.day+a.fresh, t.others-a.others
+	t.groups += a.groups
 }
 
 // pace holds the job to its pushes a minute.
