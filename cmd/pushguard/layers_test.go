@@ -38,7 +38,7 @@ var layers = []layer{
 	{"proxy/counter", []string{"proxy/clock", "proxy/wire", "proxy/state", "proxy/shared", "rules/finding"}},
 	{"proxy/statsd", []string{"proxy/counter"}},
 	{"proxy/gateway", []string{"proxy/wire"}},
-	{"proxy/fleet", []string{"proxy/gateway", "proxy/wire"}},
+	{"proxy/fleet", []string{"proxy/gateway", "proxy/state", "proxy/wire"}},
 	{"proxy/store", []string{"proxy/gateway", "proxy/state", "proxy/wire"}},
 	{"proxy/consistency", []string{"proxy/gateway", "proxy/store", "proxy/wire"}},
 	{"proxy/spool", []string{"proxy/gateway", "proxy/state", "proxy/wire"}},

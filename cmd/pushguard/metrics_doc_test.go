@@ -96,7 +96,7 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 	}
 	t.Cleanup(func() { _ = known.close() })
 	registry.MustRegister(newConnections(1, nil))
-	registry.MustRegister(known.metrics(nil)...)
+	registry.MustRegister(known.metrics(&behind{})...)
 	together, err := shared.Open(t.Context(), shared.Config{URL: redistest.Start(t).URL(), Timeout: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)

@@ -125,7 +125,7 @@ func (w *serving) close() (err error) {
 
 // metrics are what the parts say of themselves.
 func (w *serving) metrics() []prometheus.Collector {
-	all := slices.Concat(w.known.metrics(w.behind.store), w.behind.metrics())
+	all := slices.Concat(w.known.metrics(w.behind), w.behind.metrics())
 	if w.sender != nil {
 		all = append(all, w.sender)
 	}
@@ -268,6 +268,9 @@ func (w *serving) addKeepers(ctx context.Context, group *oklogrun.Group) {
 	group.Add(w.known.run(w.logger))
 	if w.behind.store != nil {
 		group.Add(runStore(w.behind.store, w.logger))
+	}
+	if w.behind.fleet != nil {
+		group.Add(runFleet(w.behind.fleet, w.logger))
 	}
 }
 

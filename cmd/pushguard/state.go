@@ -14,7 +14,6 @@ import (
 	"github.com/pushguard/pushguard/proxy/ledger"
 	"github.com/pushguard/pushguard/proxy/shared"
 	"github.com/pushguard/pushguard/proxy/state"
-	"github.com/pushguard/pushguard/proxy/store"
 )
 
 // stateFlags say what outlives the process, as given.
@@ -128,7 +127,7 @@ func (m *memory) run(logger *slog.Logger) (execute func() error, interrupt func(
 }
 
 // metrics tell whether what is new is kept.
-func (m *memory) metrics(groups *store.Store) []prometheus.Collector {
+func (m *memory) metrics(b *behind) []prometheus.Collector {
 	var out []prometheus.Collector
 	if m.fleet != nil {
 		out = m.fleet.log.Collectors()
@@ -154,8 +153,11 @@ func (m *memory) metrics(groups *store.Store) []prometheus.Collector {
 	if m.store != nil {
 		out = append(out, kept("ledger", m.book.Err), kept("counters", m.store.Err))
 	}
-	if groups != nil {
-		out = append(out, kept("groups", groups.Err))
+	if b.store != nil {
+		out = append(out, kept("groups", b.store.Err))
+	}
+	if b.fleet != nil {
+		out = append(out, kept("moved", b.fleet.Err))
 	}
 	return out
 }

@@ -82,7 +82,10 @@ func (s *serveCommand) openGateways(metrics *proxy.Metrics, dir *state.Dir, logg
 	out := &behind{gateways: append(staying, leaving...)}
 	var one consistency.Upstream = out.gateways[0]
 	if s.several() {
-		out.fleet = fleet.New(fleet.Config{Staying: staying, Leaving: leaving, Rest: s.faults.keepMoved, Logger: logger})
+		out.fleet, err = fleet.Open(dir, fleet.Config{Staying: staying, Leaving: leaving, Rest: s.faults.keepMoved, Logger: logger})
+		if err != nil {
+			return nil, fmt.Errorf("--state.dir: %w", err)
+		}
 		one = out.fleet
 	}
 	out.Upstream, out.spool, err = s.spooled(s.checked(one, logger), out.fleet, dir, logger)
@@ -196,6 +199,17 @@ func runStore(s *store.Store, logger *slog.Logger) (execute func() error, interr
 	return inContext(context.Background(), func(ctx context.Context) error {
 		go s.Run(func(err error) {
 			logger.Error("The groups cannot be written: what is new is kept in memory alone", "err", err)
+		})
+		<-ctx.Done()
+		return nil
+	})
+}
+
+// runFleet is a lifecycle that writes anew how old moved groups are when that is due.
+func runFleet(f *fleet.Fleet, logger *slog.Logger) (execute func() error, interrupt func(error)) {
+	return inContext(context.Background(), func(ctx context.Context) error {
+		go f.Run(func(err error) {
+			logger.Error("How old moved groups are cannot be written: it is kept in memory alone", "err", err)
 		})
 		<-ctx.Done()
 		return nil

@@ -54,16 +54,17 @@ type Fleet struct {
 	wiping  sync.RWMutex // held by a wipe, and shared by whoever copies
 	reads   reads
 	stats   stats
+	journal *journal
 
 	mu        sync.Mutex
 	standings map[string]standing // of groups that are not, or not only, where they belong
 	changed   map[string]bool     // standings that changed since a listing began; nil if none is under way
 	ticks     int
-	aged      map[string]aged // by canonical keys: groups that have moved and were not pushed to since
+	aged      map[string]aged // by canonical keys
 	up        []bool          // whether the last page came
 }
 
-// New returns the fleet of these upstreams.
+// New returns the fleet of these upstreams, which keeps what it finds in memory alone.
 func New(cfg Config) *Fleet {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

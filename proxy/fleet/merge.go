@@ -146,7 +146,7 @@ func (v *view) date(times *dto.MetricFamily) {
 	for _, m := range times.Metric {
 		a, ok := v.aged[wire.NewKey(labelsOf(m)...).Canonical().ID()]
 		if ok && m.Gauge != nil && m.Gauge.GetValue() == a.stamp {
-			m.Gauge = &dto.Gauge{Value: &a.was.Stamp}
+			m.Gauge = &dto.Gauge{Value: &a.was}
 		}
 	}
 }

@@ -256,7 +256,7 @@ func (f *Fleet) original(g gateway.Group) gateway.Group {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if a, ok := f.aged[g.Key.Canonical().ID()]; ok && a.stamp == g.Stamp {
-		g.Pushed, g.Failed, g.Stamp = a.was.Pushed, a.was.Failed, a.was.Stamp
+		g.Pushed, g.Failed, g.Stamp = a.pushed, a.failed, a.was
 	}
 	return g
 }

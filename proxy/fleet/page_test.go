@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +21,12 @@ import (
 	"github.com/pushguard/pushguard/proxy/leaktest"
 )
 
-func TestMain(m *testing.M) { leaktest.Main(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childEnv); path != "" {
+		moveUntilKilled(path)
+	}
+	leaktest.Main(m)
+}
 
 // real are Pushgateways that are empty.
 func real(t *testing.T, n int) []*gateway.Upstream {

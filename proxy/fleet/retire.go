@@ -16,6 +16,7 @@ func (p *pass) verify(ctx context.Context, home int) {
 	due := p.pick(func(s standing) bool {
 		return s.holder == home && !s.worthless && len(s.old) > 0 && (s.seen.IsZero() || p.rested(s, now))
 	})
+	defer p.commit(ctx)
 	for wait := firstLook; len(due) > 0; wait *= 3 {
 		groups, err := p.all[home].Groups(ctx, p.seed)
 		if err != nil {
@@ -54,7 +55,7 @@ func (p *pass) found(g gateway.Group, was standing) bool {
 		return false
 	}
 	if s.untouched() && s.writes == was.writes {
-		p.aged[g.Key.Canonical().ID()] = aged{stamp: g.Stamp, was: s.copied.of}
+		p.keep(g.Key.Canonical().ID(), agedAs(g.Stamp, s.copied.of))
 	}
 	if s.hidden = true; s.seen.IsZero() {
 		s.seen = time.Now()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -189,12 +190,11 @@ func (f *Fleet) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error
 		}
 	}
 	if len(silent) == 0 {
-		return f.relearn(found), nil
+		return f.relearn(found, func(wire.Key) bool { return false }), nil
 	}
 	untold := f.untold(silent)
-	return f.relearn(found), &gateway.Partial{Unknown: func(k wire.Key) bool {
-		return untold[k.ID()] || slices.Contains(silent, f.Place(k))
-	}}
+	unknown := func(k wire.Key) bool { return untold[k.ID()] || slices.Contains(silent, f.Place(k)) }
+	return f.relearn(found, unknown), &gateway.Partial{Unknown: unknown}
 }
 
 // untold are the groups that are not, or not only, where they belong, of which one that
@@ -224,14 +224,15 @@ func (f *Fleet) end() {
 }
 
 // relearn takes over where groups are, but for those that have moved since the listing
-// began, and returns them.
-func (f *Fleet) relearn(found map[string][]located) []gateway.Group {
+// began, and returns them. How old those are of which it says nothing stays known.
+func (f *Fleet) relearn(found map[string][]located, unknown func(wire.Key) bool) []gateway.Group {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before := f.standings
 	out := make([]gateway.Group, 0, len(found))
 	f.standings = make(map[string]standing)
-	aged := make(map[string]aged, len(f.aged))
+	kept := maps.Clone(f.aged)
+	maps.DeleteFunc(kept, func(id string, _ aged) bool { return !unknown(wire.KeyOf(id)) })
 	for id := range f.changed {
 		if s, ok := before[id]; ok {
 			f.standings[id] = s
@@ -245,10 +246,10 @@ func (f *Fleet) relearn(found map[string][]located) []gateway.Group {
 			continue
 		}
 		group := copies[0].Group
-		f.restore(&group, f.standings[id], aged)
+		f.restore(&group, f.standings[id], kept)
 		out = append(out, group)
 	}
-	f.aged = aged
+	f.aged = kept
 	if was, now := len(before), len(f.standings); was != now {
 		f.logger.Info("Groups are not, or not only, on the Pushgateway they belong to: they move there", "groups", now, "before", was)
 	}
@@ -317,18 +318,15 @@ func (f *Fleet) before(a, b located) bool {
 	return a.at != f.Place(a.Key)
 }
 
-// aged is a group that was moved and not pushed to since.
-type aged struct {
-	stamp float64       // of the copy
-	was   gateway.Group // before
-}
-
 // restore has a group that was moved be as old as it was.
 func (f *Fleet) restore(g *gateway.Group, s standing, kept map[string]aged) {
 	id := g.Key.Canonical().ID()
-	if a, ok := f.aged[id]; ok && a.stamp == g.Stamp {
+	a, ok := f.aged[id]
+	if ok && (a.stamp == g.Stamp || f.changed[g.Key.ID()]) {
 		kept[id] = a
-		g.Pushed, g.Failed = a.was.Pushed, a.was.Failed
+	}
+	if ok && a.stamp == g.Stamp {
+		g.Pushed, g.Failed = a.pushed, a.failed
 	} else if s.untouched() {
 		g.Pushed, g.Failed = s.copied.of.Pushed, s.copied.of.Failed
 	}

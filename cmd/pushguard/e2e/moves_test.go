@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -168,6 +169,29 @@ func TestMovesOutliveKills(t *testing.T) {
 	}
 	guard = world.Guard(t, options)
 	moved(t, guard, behind, 200, want)
+}
+
+// TestMovedAgesOutliveKills has groups move, and a guard that comes after one that was killed
+// show when they were pushed to.
+func TestMovedAgesOutliveKills(t *testing.T) {
+	t.Parallel()
+	behind := []*world.Process{world.Pushgateway(t), world.Pushgateway(t), world.Pushgateway(t)}
+	guard := world.Guard(t, moving(behind[:1], "0s"))
+	want := pushMany(t, guard, 60)
+	times := func() []string {
+		return slices.Sorted(strings.Lines(grep(guard.Get(t, "/metrics").Body, "push_time_seconds{")))
+	}
+	pushed := times()
+	guard.Kill()
+	options := moving(behind, "0s", "--state.dir="+t.TempDir())
+	for range 3 {
+		guard = world.Guard(t, options)
+		moved(t, guard, behind, 60, want)
+		if now := times(); !slices.Equal(now, pushed) {
+			t.Errorf("a guard says that groups were pushed to at\n%s\nthey were at\n%s", now, pushed)
+		}
+		guard.Kill()
+	}
 }
 
 // TestMovesOutlivePushgateways kills Pushgateways that keep what they hold on disk, one
