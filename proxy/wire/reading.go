@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"math"
 	"slices"
 	"strings"
@@ -199,11 +200,11 @@ func (m *Reading) created(f field, num protowire.Number) {
 
 // Help returns a family's help text, empty if it has none.
 func (p *Push) Help(family int) string {
-	help := string(p.bytes(p.Families[family].Help))
-	if p.Encoding == Text {
-		return unescapeHelp.Replace(help)
+	help := p.bytes(p.Families[family].Help)
+	if p.Encoding == Text && bytes.IndexByte(help, '\\') >= 0 {
+		return unescapeHelp.Replace(string(help))
 	}
-	return help
+	return string(help)
 }
 
 // expfmt takes an escaped quote in a help text, too.
