@@ -24,6 +24,9 @@ type builder struct {
 	starts []uint32
 	values []byte
 	names  []string
+	sets   [][]string // of names, of the family at hand
+	plain  bool       // all of them are of the legacy charset
+	recent recent
 	labels []labels.Label // of the metric at hand
 	seen   map[uint64]*dto.Metric
 	more   []*dto.Metric // whose hash another has
@@ -74,24 +77,45 @@ func (b *builder) forget() {
 	b.push.Reset()
 	clear(b.labels[:cap(b.labels)])
 	clear(b.names[:cap(b.names)])
+	clear(b.sets[:cap(b.sets)])
+	b.recent.rows = [len(b.recent.rows)]*rows{}
 	clear(b.seen)
 	clear(b.more[:cap(b.more)])
 }
 
 // begin makes ready for a family, and end has its shape be what was built.
 func (b *builder) begin() {
-	b.text, b.lines, b.starts, b.values = b.text[:0], b.lines[:0], b.starts[:0], b.values[:0]
+	b.text, b.lines, b.starts, b.values, b.sets = b.text[:0], b.lines[:0], b.starts[:0], b.values[:0], b.sets[:0]
+	b.plain = true
 }
 
 func (b *builder) end(s *shape) {
-	s.text, s.lines = string(b.text), slices.Clone(b.lines)
-	if len(b.starts) != len(b.lines) {
-		s.starts = slices.Clone(b.starts)
+	s.nameLines()
+	starts := b.starts
+	if len(starts) == len(b.lines) {
+		starts = nil
+	}
+	s.rows = b.recent.find(b.text, b.lines, starts)
+	if s.rows == nil {
+		s.rows = &rows{text: string(b.text), lines: slices.Clone(b.lines), starts: slices.Clone(starts), labels: slices.Clone(b.sets), plain: b.plain}
+		b.recent.add(s.rows)
+	}
+	s.plain = b.plain && model.LegacyValidation.IsValidMetricName(s.Name)
+}
+
+// nameLines finds what the lines of a shape begin with, in which its name, that may be a
+// view so far, has its memory unless it is quoted.
+func (s *shape) nameLines() {
+	s.heads = string(s.appendHeads(nil))
+	if s.head == uint32(len(s.Name)+len("{")) {
+		s.Name = s.heads[:len(s.Name)]
+	} else {
+		s.Name = strings.Clone(s.Name)
 	}
 }
 
 func newShape(name string, typ dto.MetricType, help string) *shape {
-	return &shape{Family: Family{name, typ}, help: help, plain: model.LegacyValidation.IsValidMetricName(name)}
+	return &shape{Family: Family{name, typ}, help: help}
 }
 
 // infinite adds the bucket for +Inf that was not pushed.
@@ -101,24 +125,20 @@ func (b *builder) infinite(s *shape, ls []labels.Label, n uint64, f float64) {
 }
 
 // note keeps which label names there are, and whether all are plain.
-func (b *builder) note(s *shape, ls []labels.Label) {
+func (b *builder) note(ls []labels.Label) {
 	b.names = b.names[:0]
 	for _, l := range ls {
 		if l.Value != "" {
 			b.names = append(b.names, l.Name)
 		}
-		s.plain = s.plain && model.LegacyValidation.IsValidLabelName(l.Name)
+		b.plain = b.plain && model.LegacyValidation.IsValidLabelName(l.Name)
 	}
-	for _, names := range s.labels {
+	for _, names := range b.sets {
 		if slices.Equal(names, b.names) {
 			return
 		}
 	}
-	names := make([]string, len(b.names)) // of their own, whatever the labels are views of
-	for i, name := range b.names {
-		names[i] = strings.Clone(name)
-	}
-	s.labels = append(s.labels, names)
+	b.sets = append(b.sets, b.recent.set(b.names))
 }
 
 func (b *builder) count(s *shape, ls []labels.Label, suffix, bound string, at float64, n uint64, f float64) {
@@ -137,9 +157,6 @@ func (b *builder) line(s *shape, ls []labels.Label, suffix, bound string, at, va
 
 // place adds a line without its value.
 func (b *builder) place(s *shape, ls []labels.Label, suffix, bound string, le float64) {
-	if len(b.lines) == 0 {
-		b.text = s.appendHeads(b.text)
-	}
 	at := len(b.text)
 	l := line{own: uint32(at), part: uint8(slices.Index(parts[:], suffix)), anonymous: !slices.ContainsFunc(ls, func(l labels.Label) bool { return l.Name == model.InstanceLabel })}
 	if _, ok := b.key.Get(model.InstanceLabel); ok {
@@ -158,7 +175,7 @@ func (b *builder) place(s *shape, ls []labels.Label, suffix, bound string, le fl
 	if len(b.lines) == 0 {
 		b.first = len(b.text)
 	} else {
-		b.text, l.same = fronted(b.text, b.text[b.lines[0].own:b.first], at)
+		b.text, l.same = fronted(b.text, b.text[:b.first], at)
 	}
 	b.lines = append(b.lines, l)
 }

@@ -243,13 +243,16 @@ func FuzzApply(f *testing.F) {
 	s := opened(f, Config{})
 	push(f, s, http.MethodPut, key("run", "1"), "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_count 4\nx{a=\"b\"} 1\n")
 	g := s.pinGroups()[0]
-	f.Add(appendWhole(nil, g.key, g.content))
+	whole := appendWhole(nil, g.key, g.content)
+	f.Add(whole)
 	f.Add(appendValues(nil, g.group))
 	f.Add(appendText([]byte{recordGone}, g.key.ID()))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		s := opened(t, Config{})
-		s.set(wire.KeyOf(g.key.ID()), g.content)
-		s.apply(record)
+		if !s.apply(whole, &recent{}) {
+			t.Fatal("a record of a store cannot be read")
+		}
+		s.apply(record, &recent{})
 		page(t, s)
 		for _, p := range s.pinGroups() {
 			p.listed(1)

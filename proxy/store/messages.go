@@ -166,7 +166,7 @@ func hasMore(m *dto.Metric) bool {
 // metric adds the lines of a metric.
 func (b *builder) metric(s *shape, m *dto.Metric) {
 	b.starts = append(b.starts, uint32(len(b.lines)))
-	b.note(s, b.labels)
+	b.note(b.labels)
 	switch s.Type {
 	case dto.MetricType_COUNTER:
 		b.line(s, b.labels, "", "", 0, m.GetCounter().GetValue())

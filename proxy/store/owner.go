@@ -23,40 +23,40 @@ type shapeMetric struct {
 	first, lines int
 }
 
-// metrics is how many metrics a shape has.
-func (s *shape) metrics() int {
-	if s.starts == nil {
-		return len(s.lines)
+// metrics is how many metrics there are.
+func (r *rows) metrics() int {
+	if r.starts == nil {
+		return len(r.lines)
 	}
-	return len(s.starts)
+	return len(r.starts)
 }
 
-// metric is one of the metrics of a shape. Its labels are appended to dst.
-func (s *shape) metric(i int, dst []labels.Label) shapeMetric {
+// metric is one of the metrics. Its labels are appended to dst.
+func (r *rows) metric(i int, dst []labels.Label) shapeMetric {
 	m := shapeMetric{first: i, lines: 1}
-	if s.starts != nil {
-		end := len(s.lines)
-		if i+1 < len(s.starts) {
-			end = int(s.starts[i+1])
+	if r.starts != nil {
+		end := len(r.lines)
+		if i+1 < len(r.starts) {
+			end = int(r.starts[i+1])
 		}
-		m.first, m.lines = int(s.starts[i]), end-int(s.starts[i])
+		m.first, m.lines = int(r.starts[i]), end-int(r.starts[i])
 	}
 	// The last line is a count, or the only one: it has no bound.
-	m.labels = parseLabels(dst, s.tail(m.first+m.lines-1))
+	m.labels = parseLabels(dst, r.tail(m.first+m.lines-1))
 	return m
 }
 
-// each tells of the metrics of a shape. The labels are valid until it returns.
-func (s *shape) each(tell func(shapeMetric)) {
+// each tells of the metrics. The labels are valid until it returns.
+func (r *rows) each(tell func(shapeMetric)) {
 	var scratch []labels.Label
-	for i := range s.metrics() {
-		m := s.metric(i, scratch[:0])
+	for i := range r.metrics() {
+		m := r.metric(i, scratch[:0])
 		scratch = m.labels
 		tell(m)
 	}
 }
 
-// place is where a shape has a metric, by the hash of its labels with a value.
+// place is where rows have a metric, by the hash of its labels with a value.
 type place struct {
 	hash   uint64
 	metric uint32
@@ -64,26 +64,26 @@ type place struct {
 
 func (p place) compare(hash uint64) int { return cmp.Compare(p.hash, hash) }
 
-// has reports whether the shape has a metric of these labels, which are sorted and
+// has reports whether there is a metric of these labels, which are sorted and
 // have values. What it needs for that is made once: who pushes beside a large group
 // does not pay for its size. Store.owners is held to write.
-func (s *shape) has(seed maphash.Seed, ls []labels.Label) bool {
-	if s.places == nil {
-		s.places = s.placesOf(seed)
+func (r *rows) has(seed maphash.Seed, ls []labels.Label) bool {
+	if r.places == nil {
+		r.places = r.placesOf(seed)
 	}
 	hash := hashOf(seed, ls)
-	i, _ := slices.BinarySearchFunc(s.places, hash, place.compare)
-	for ; i < len(s.places) && s.places[i].hash == hash; i++ {
-		if slices.Equal(withoutEmpty(s.metric(int(s.places[i].metric), nil).labels), ls) {
+	i, _ := slices.BinarySearchFunc(r.places, hash, place.compare)
+	for ; i < len(r.places) && r.places[i].hash == hash; i++ {
+		if slices.Equal(withoutEmpty(r.metric(int(r.places[i].metric), nil).labels), ls) {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *shape) placesOf(seed maphash.Seed) []place {
-	out := make([]place, 0, s.metrics())
-	s.each(func(m shapeMetric) {
+func (r *rows) placesOf(seed maphash.Seed) []place {
+	out := make([]place, 0, r.metrics())
+	r.each(func(m shapeMetric) {
 		out = append(out, place{hashOf(seed, withoutEmpty(m.labels)), uint32(len(out))})
 	})
 	slices.SortFunc(out, func(a, b place) int { return a.compare(b.hash) })

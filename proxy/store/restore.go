@@ -18,9 +18,10 @@ var errRecord = errors.New("a record of the groups that cannot be read")
 
 // restore reads what the directory holds.
 func (s *Store) restore(dir *state.Dir) error {
+	var known recent
 	skipped := 0
 	log, err := dir.Log(logName, state.LogOptions{}, func(record []byte) error {
-		if !s.apply(record) {
+		if !s.apply(record, &known) {
 			skipped++
 		}
 		return nil
@@ -41,7 +42,7 @@ func (s *Store) restore(dir *state.Dir) error {
 
 // apply applies a record to a store that nobody uses yet, and reports whether it
 // could.
-func (s *Store) apply(record []byte) bool {
+func (s *Store) apply(record []byte, known *recent) bool {
 	r := state.NewReader(record, errRecord)
 	kind := r.Byte()
 	id := r.Text()
@@ -53,7 +54,7 @@ func (s *Store) apply(record []byte) bool {
 		s.remove(wire.KeyOf(id))
 		return r.Len() == 0
 	case recordWhole:
-		c, ok := readWhole(&r)
+		c, ok := readWhole(&r, known)
 		if ok {
 			s.set(wire.KeyOf(id), c)
 		}
@@ -81,7 +82,7 @@ func (s *Store) applyValues(id string, r *state.Reader) bool {
 	for i := range n {
 		old := g.content.families[i]
 		sum := r.Word()
-		f := &family{shape: old.shape, pushed: r.Varint(), values: strings.Clone(r.Text()), whole: strings.Clone(r.Text())}
+		f := &family{shape: old.shape, pushed: r.Varint(), values: r.Text(), whole: r.Text()}
 		if r.Err() != nil || sum != old.shape.sum() || !wellFormed(f.values, len(old.shape.lines)) {
 			return false
 		}
@@ -111,10 +112,10 @@ func (s *Store) set(key wire.Key, c *content) {
 }
 
 // readWhole reads what a group holds.
-func readWhole(r *state.Reader) (*content, bool) {
+func readWhole(r *state.Reader, known *recent) (*content, bool) {
 	c := &content{pushed: r.Varint(), failed: r.Varint()}
 	for range r.Count(8) {
-		f, ok := readFamily(r)
+		f, ok := readFamily(r, known)
 		if !ok || len(c.families) > 0 && c.families[len(c.families)-1].shape.Name >= f.shape.Name {
 			return nil, false
 		}
@@ -123,54 +124,63 @@ func readWhole(r *state.Reader) (*content, bool) {
 	return c, r.Err() == nil && r.Len() == 0
 }
 
-func readFamily(r *state.Reader) (*family, bool) {
+func readFamily(r *state.Reader, known *recent) (*family, bool) {
 	s := &shape{}
-	s.Name, s.Type, s.help = strings.Clone(r.Text()), dto.MetricType(r.Byte()), strings.Clone(r.Text())
-	if !s.readLines(r, r.Text()) {
+	s.Name, s.Type, s.help = r.Text(), dto.MetricType(r.Byte()), r.Text()
+	s.nameLines()
+	text, lines, ok := s.readLines(r)
+	if !ok {
 		return nil, false
 	}
-	last := uint64(0)
-	for i := range r.Count(1) {
-		if last += r.Uvarint(); last >= uint64(len(s.lines)) || i > 0 && last <= uint64(s.starts[i-1]) || i == 0 && last != 0 {
-			return nil, false
-		}
-		s.starts = append(s.starts, uint32(last))
-	}
-	f := &family{shape: s, pushed: r.Varint(), values: strings.Clone(r.Text()), whole: strings.Clone(r.Text())}
-	if s.Type > dto.MetricType_HISTOGRAM || r.Err() != nil || !wellFormed(f.values, len(s.lines)) {
+	starts, ok := readStarts(r, len(lines))
+	f := &family{shape: s, pushed: r.Varint(), values: r.Text(), whole: r.Text()}
+	if !ok || s.Type > dto.MetricType_HISTOGRAM || r.Err() != nil || !wellFormed(f.values, len(lines)) {
 		return nil, false
 	}
-	s.note()
+	if s.rows = known.find(text, lines, starts); s.rows == nil {
+		s.rows = &rows{text: string(text), lines: slices.Clone(lines), starts: starts}
+		s.rows.note(known)
+		known.add(s.rows)
+	}
+	s.plain = s.rows.plain && model.LegacyValidation.IsValidMetricName(s.Name)
 	return f, true
 }
 
-// readLines reads the lines that a text is made of.
-func (s *shape) readLines(r *state.Reader, text string) bool {
-	heads := s.appendHeads(nil)
-	packed, first := heads, 0
+// readLines reads the lines of a shape, and the text that they are made of.
+func (s *shape) readLines(r *state.Reader) (packed []byte, lines []line, ok bool) {
+	text, first := r.Text(), 0
 	for range r.Count(3) {
 		head, tail, flags := r.Uvarint(), r.Uvarint(), r.Byte()
 		if n := uint64(len(text)); head > n || tail > n-head {
-			return false
+			return nil, nil, false
 		}
 		part := s.partOf(text[:head])
 		if part < 0 || !soundTail(text[head:head+tail]) {
-			return false
+			return nil, nil, false
 		}
 		l := line{own: uint32(len(packed)), part: uint8(part), anonymous: flags&lineAnonymous != 0, made: flags&lineMade != 0}
 		packed = append(packed, text[head:head+tail]...)
-		if len(s.lines) == 0 {
+		if len(lines) == 0 {
 			first = len(packed)
 		} else {
-			packed, l.same = fronted(packed, packed[len(heads):first], int(l.own))
+			packed, l.same = fronted(packed, packed[:first], int(l.own))
 		}
-		s.lines = append(s.lines, l)
+		lines = append(lines, l)
 		text = text[head+tail:]
 	}
-	if len(s.lines) > 0 {
-		s.text = string(packed)
+	return packed, lines, text == ""
+}
+
+// readStarts reads which of so many lines are the first of a metric.
+func readStarts(r *state.Reader, lines int) (starts []uint32, ok bool) {
+	last := uint64(0)
+	for i := range r.Count(1) {
+		if last += r.Uvarint(); last >= uint64(lines) || i > 0 && last <= uint64(starts[i-1]) || i == 0 && last != 0 {
+			return nil, false
+		}
+		starts = append(starts, uint32(last))
 	}
-	return text == ""
+	return starts, true
 }
 
 // partOf is which of the parts of the family a line begins with, negative for none.
@@ -240,22 +250,22 @@ func wellFormed(values string, n int) bool {
 	return n == 0 && values == ""
 }
 
-// note finds what a shape that was read knows of its labels.
-func (s *shape) note() {
-	s.plain = model.LegacyValidation.IsValidMetricName(s.Name)
-	s.each(func(m shapeMetric) {
+// note finds what rows that were read know of their labels.
+func (r *rows) note(known *recent) {
+	r.plain = true
+	r.each(func(m shapeMetric) {
 		var names []string
 		for _, l := range m.labels {
-			s.plain = s.plain && model.LegacyValidation.IsValidLabelName(l.Name)
+			r.plain = r.plain && model.LegacyValidation.IsValidLabelName(l.Name)
 			if l.Value != "" {
 				names = append(names, l.Name)
 			}
 		}
-		for _, known := range s.labels {
-			if slices.Equal(known, names) {
+		for _, set := range r.labels {
+			if slices.Equal(set, names) {
 				return
 			}
 		}
-		s.labels = append(s.labels, names)
+		r.labels = append(r.labels, known.set(names))
 	})
 }

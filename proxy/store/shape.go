@@ -2,6 +2,7 @@ package store
 
 import (
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,21 +17,76 @@ type shape struct {
 	Family
 	help  string
 	plain bool // all names are of the legacy charset: its text needs no escaping
-	// text holds what lines begin with, before the group's labels and with the brace:
-	// of each of the parts if the family has parts. Then, of each line, what stands
-	// behind those labels up to the value, but for what it begins with like the first.
-	text  string
+	// heads is what lines begin with, before the group's labels and with the brace: of
+	// each of the parts if the family has parts.
+	heads string
 	head  uint32 // the length of what a line of no part begins with
+	*rows
+
+	hash uint64
+	used int32  // by families; this and next are guarded by shapes
+	next *shape // of the same hash
+}
+
+// rows are the lines of a shape but for the name of its family: the families of a push
+// mostly have the same labels, and then the same rows. They are immutable but for what is
+// guarded.
+type rows struct {
+	// text has, of each line, what stands behind the labels of the group up to the value,
+	// but for what it begins with like the first.
+	text  string
 	lines []line
 	// starts are the first lines of the metrics, nil where each has one line.
 	starts []uint32
 	labels [][]string // the sets of label names of the metrics, each once; see Index
-
-	hash uint64
-	used int // by families; guarded by shapes
-	// places are its metrics by their hashes, once a group beside has asked; guarded by
+	plain  bool       // all label names are of the legacy charset
+	// places are the metrics by their hashes, once a group beside has asked; guarded by
 	// Store.owners.
 	places []place
+}
+
+// equal reports whether two shapes have the same lines.
+func (r *rows) equal(o *rows) bool {
+	return r == o || r.text == o.text && slices.Equal(r.lines, o.lines) && slices.Equal(r.starts, o.starts)
+}
+
+// recent are the last rows and sets of label names that were made, for what comes next to
+// have the same memory if it is the same. The zero value has none.
+type recent struct {
+	rows  [4]*rows
+	names [8][]string
+}
+
+// find returns the same rows if they are among the recent, nil if there are none.
+func (k *recent) find(text []byte, lines []line, starts []uint32) *rows {
+	for _, r := range k.rows {
+		if r != nil && r.text == string(text) && slices.Equal(r.lines, lines) && slices.Equal(r.starts, starts) {
+			return r
+		}
+	}
+	return nil
+}
+
+// add keeps rows.
+func (k *recent) add(r *rows) {
+	copy(k.rows[1:], k.rows[:])
+	k.rows[0] = r
+}
+
+// set is a set of label names in memory of its own.
+func (k *recent) set(names []string) []string {
+	for _, set := range k.names {
+		if set != nil && slices.Equal(set, names) {
+			return set
+		}
+	}
+	set := make([]string, len(names))
+	for i, name := range names {
+		set[i] = strings.Clone(name)
+	}
+	copy(k.names[1:], k.names[:])
+	k.names[0] = set
+	return set
 }
 
 // line is a line of a shape.
@@ -53,42 +109,29 @@ func (s *shape) begins(part uint8) string {
 	// Of the parts before it, in the order they have in the text.
 	lengths := [...]uint32{0, 0, uint32(len("_bucket")), uint32(len("_bucket_sum")), uint32(len("_bucket_sum_count"))}
 	n := uint32(part)
-	return s.text[n*s.head+lengths[n] : (n+1)*s.head+lengths[n+1]]
+	return s.heads[n*s.head+lengths[n] : (n+1)*s.head+lengths[n+1]]
 }
 
 // own is what line i does not have in common with the first.
-func (s *shape) own(i int) string {
-	end := len(s.text)
-	if i+1 < len(s.lines) {
-		end = int(s.lines[i+1].own)
+func (r *rows) own(i int) string {
+	end := len(r.text)
+	if i+1 < len(r.lines) {
+		end = int(r.lines[i+1].own)
 	}
-	return s.text[s.lines[i].own:end]
+	return r.text[r.lines[i].own:end]
 }
 
 // tail is what stands behind the labels of the group in line i.
-func (s *shape) tail(i int) string {
-	if s.lines[i].same == 0 {
-		return s.own(i)
+func (r *rows) tail(i int) string {
+	if r.lines[i].same == 0 {
+		return r.own(i)
 	}
-	return s.own(0)[:s.lines[i].same] + s.own(i)
+	return r.own(0)[:r.lines[i].same] + r.own(i)
 }
 
 // equal reports whether two shapes are one.
 func (s *shape) equal(o *shape) bool {
-	if s.Family != o.Family || s.help != o.help || s.text != o.text || s.head != o.head || len(s.lines) != len(o.lines) || len(s.starts) != len(o.starts) {
-		return false
-	}
-	for i := range s.lines {
-		if s.lines[i] != o.lines[i] {
-			return false
-		}
-	}
-	for i := range s.starts {
-		if s.starts[i] != o.starts[i] {
-			return false
-		}
-	}
-	return true
+	return s.Family == o.Family && s.help == o.help && s.rows.equal(o.rows)
 }
 
 // shapes are those in use, each once. Safe for concurrent use.
@@ -96,7 +139,7 @@ type shapes struct {
 	seed maphash.Seed
 
 	mu     sync.Mutex
-	byHash map[uint64][]*shape
+	byHash map[uint64]*shape // chained
 
 	// strange is set for good once a shape, or a group, has a name that is not of the
 	// legacy charset. Before that no page has to look for one.
@@ -104,7 +147,7 @@ type shapes struct {
 }
 
 func newShapes() *shapes {
-	return &shapes{seed: maphash.MakeSeed(), byHash: map[uint64][]*shape{}}
+	return &shapes{seed: maphash.MakeSeed(), byHash: map[uint64]*shape{}}
 }
 
 // share returns the shape that equals s, which is s if it is new, and has it used
@@ -123,14 +166,14 @@ func (t *shapes) share(s *shape) *shape {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, o := range t.byHash[s.hash] {
+	for o := t.byHash[s.hash]; o != nil; o = o.next {
 		if o.equal(s) {
 			o.used++
 			return o
 		}
 	}
 	s.used = 1
-	t.byHash[s.hash] = append(t.byHash[s.hash], s)
+	t.enter(s)
 	return s
 }
 
@@ -139,8 +182,30 @@ func (t *shapes) again(s *shape) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s.used++; s.used == 1 { // it was let go meanwhile
-		t.byHash[s.hash] = append(t.byHash[s.hash], s)
+		t.enter(s)
 	}
+}
+
+// enter and leave have a shape be found and no longer be found; t.mu is locked.
+func (t *shapes) enter(s *shape) {
+	s.next = t.byHash[s.hash]
+	t.byHash[s.hash] = s
+}
+
+func (t *shapes) leave(s *shape) {
+	first := t.byHash[s.hash]
+	switch {
+	case first != s:
+		for first.next != s {
+			first = first.next
+		}
+		first.next = s.next
+	case s.next != nil:
+		t.byHash[s.hash] = s.next
+	default:
+		delete(t.byHash, s.hash)
+	}
+	s.next = nil
 }
 
 // release has shapes be used once less.
@@ -151,23 +216,8 @@ func (t *shapes) release(families []*family) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range families {
-		s := f.shape
-		if s.used--; s.used > 0 {
-			continue
-		}
-		all := t.byHash[s.hash]
-		for i, o := range all {
-			if o == s {
-				all[i] = all[len(all)-1]
-				all[len(all)-1] = nil
-				all = all[:len(all)-1]
-				break
-			}
-		}
-		if len(all) == 0 {
-			delete(t.byHash, s.hash)
-		} else {
-			t.byHash[s.hash] = all
+		if f.shape.used--; f.shape.used == 0 {
+			t.leave(f.shape)
 		}
 	}
 }

@@ -222,8 +222,10 @@ func (s *Store) Size() (groups, series, shapes int) {
 	}
 	s.shapes.mu.Lock()
 	defer s.shapes.mu.Unlock()
-	for _, all := range s.shapes.byHash {
-		shapes += len(all)
+	for _, o := range s.shapes.byHash {
+		for ; o != nil; o = o.next {
+			shapes++
+		}
 	}
 	return groups, series, shapes
 }

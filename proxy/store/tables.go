@@ -123,12 +123,12 @@ func (b *builder) tableFamily(t *tables, f int32) (*shape, bool) {
 	from := &t.Families[f]
 	b.begin()
 	b.hashes = b.hashes[:0]
-	s := newShape(strings.Clone(from.Name), from.Type, t.Help(int(f)))
+	s := newShape(from.Name, from.Type, t.Help(int(f)))
 	for _, m := range t.metrics[t.ofFamily[f]:t.ofFamily[f+1]] {
 		b.labels = b.sanitized(t.View(b.labels[:0], int(m)))
 		b.hashes = append(b.hashes, b.hash(b.labels))
 		b.starts = append(b.starts, uint32(len(b.lines)))
-		b.note(s, b.labels)
+		b.note(b.labels)
 		if t.single {
 			b.line(s, b.labels, "", "", 0, t.values[m])
 		} else if !b.tableMetric(t, s, t.samples[t.ofMetric[m]:t.ofMetric[m+1]]) {

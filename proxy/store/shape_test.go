@@ -1,0 +1,47 @@
+package store
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
+)
+
+// TestShapesChained has shapes that are equal stand in the table side by side, as one that
+// is used again and one that was shared meanwhile do, and go in any order.
+func TestShapesChained(t *testing.T) {
+	made := func() *family {
+		r, err := request(http.MethodPut, key(), "a{x=\"1\"} 1\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		families, err := newBuilder().families(gateway.Request{Key: key(), Push: r.Push}, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return families[0]
+	}
+	for first := range 3 {
+		table, used := newShapes(), []*family{made(), made(), made()}
+		for i, f := range used {
+			if table.share(f.shape) != f.shape {
+				t.Fatal("an equal shape is still there")
+			}
+			table.release(used[i : i+1])
+		}
+		for _, f := range used {
+			table.again(f.shape)
+		}
+		table.release(used[first : first+1])
+		left := slices.Delete(slices.Clone(used), first, first+1)
+		if s := table.share(made().shape); s != left[0].shape && s != left[1].shape {
+			t.Errorf("without %d no equal shape is found", first)
+		} else {
+			table.release([]*family{{shape: s}})
+		}
+		if table.release(left); len(table.byHash) != 0 {
+			t.Errorf("without %d: %d are left", first, len(table.byHash))
+		}
+	}
+}
