@@ -35,10 +35,12 @@ type builder struct {
 	seed   maphash.Seed
 	tables tables
 	push   wire.Push
+	// large and piece are largeText and pieceOfText, but in tests.
+	large, piece int
 }
 
 func newBuilder() *builder {
-	return &builder{seen: map[uint64]*dto.Metric{}, seed: maphash.MakeSeed()}
+	return &builder{seen: map[uint64]*dto.Metric{}, seed: maphash.MakeSeed(), large: largeText, piece: pieceOfText}
 }
 
 // families makes those of a push, in the order of their names. What has to be written
@@ -46,6 +48,11 @@ func newBuilder() *builder {
 func (b *builder) families(r gateway.Request, now int64) ([]*family, error) {
 	defer b.forget()
 	b.key = r.Key
+	if len(r.Fates) == 0 && r.Push.Encoding == wire.Text && len(r.Push.Body) >= b.large {
+		if families, ok := b.fromPieces(r.Push, now); ok {
+			return families, nil
+		}
+	}
 	if families, ok := b.fromTables(r.Push, r.Fates, now); ok {
 		return families, nil
 	}

@@ -33,6 +33,7 @@ func (s *Store) put(key wire.Key, families []*family, all bool) (state.Position,
 // use has the shapes of families be used, and returns which of the old ones are used
 // once less for it. Both are in the order of their names.
 func (s *Store) use(families, old []*family) (released []*family) {
+	s.shapes.expect(len(families) - len(old))
 	for _, f := range families {
 		for len(old) > 0 && old[0].shape.Name < f.shape.Name {
 			released, old = append(released, old[0]), old[1:]

@@ -106,6 +106,7 @@ func (s *shard) leave(g *group) {
 // after are in the order of their names; one that is in both keeps its place.
 func (s *shard) swap(g *group, after *content) {
 	before := g.content.families
+	s.members = withRoom(s.members, len(after.families)-len(before))
 	for _, f := range after.families {
 		for len(before) > 0 && before[0].shape.Name < f.shape.Name {
 			s.remove(before[0])

@@ -88,6 +88,9 @@ func (x *Index) decide(take, give []Family, keep bool) error {
 		}
 		x.tidy(take)
 	}()
+	if keep {
+		x.families = withRoom(x.families, len(take))
+	}
 	before := make([]dto.MetricType, 0, len(take))
 	for _, f := range take {
 		if err := x.check(f); err != nil {

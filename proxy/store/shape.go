@@ -177,6 +177,13 @@ func (t *shapes) share(s *shape) *shape {
 	return s
 }
 
+// expect makes room for so many shapes.
+func (t *shapes) expect(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.byHash = withRoom(t.byHash, n)
+}
+
 // again has a shape that is in use be used once more.
 func (t *shapes) again(s *shape) {
 	t.mu.Lock()

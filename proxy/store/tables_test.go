@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/wire"
@@ -64,6 +65,19 @@ func same(t *testing.T, key wire.Key, body string, fates []wire.Fate) (byTables 
 	if err != nil {
 		t.Fatalf("%q: stored, though expfmt says %v", body, err)
 	}
+	wanted(t, key, body, parsed, got)
+	if fates == nil {
+		b.piece = 1
+		if got, ok := b.fromPieces(&p, 7); ok {
+			wanted(t, key, body, parsed, got)
+		}
+	}
+	return true
+}
+
+// wanted wants the families that a Pushgateway makes of what it has parsed.
+func wanted(t *testing.T, key wire.Key, body string, parsed []*dto.MetricFamily, got []*family) {
+	t.Helper()
 	if len(parsed) != len(got) {
 		t.Fatalf("%q: %d families, want %d", body, len(got), len(parsed))
 	}
@@ -80,7 +94,6 @@ func same(t *testing.T, key wire.Key, body string, fates []wire.Fate) (byTables 
 			t.Errorf("%q: sets of label names (-want +got):\n%s", body, diff)
 		}
 	}
-	return true
 }
 
 func newBuilderOf(key wire.Key) *builder {
