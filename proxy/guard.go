@@ -215,10 +215,9 @@ func (g *Guard) options() wire.Options {
 // forward sends a permitted push on, serialised with all others of its group,
 // and within the budget of its job where the policy is enforced.
 func (g *Guard) forward(ctx context.Context, v *passage, e *epoch) (Answer, error) {
+	v.letClasses()
 	c := g.claim(v, e)
-	if g.own == nil {
-		v.letMetrics()
-	}
+	v.letMetrics()
 	v.place.Rest() // it may wait for another push of its group, and in the end for the upstream
 	grant, err := g.admit(ctx, v, c.Claim)
 	if v.noteOverBudget(c, err) {

@@ -1,13 +1,13 @@
 package proxy
 
 import (
-	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 )
 
 const (
 	// reclaimedBody is the smallest body of a plain push of which a stage lets go of what
-	// the next does not need, and Go's collector runs, for that to be in its memory.
+	// the next does not need, and Go's collector runs.
 	reclaimedBody = 4 << 20
 	// reclaimedShare is how many times such a body the live heap may be, lest that takes
 	// longer than the push.
@@ -19,6 +19,15 @@ const (
 func (v *passage) passesWhole() bool {
 	n := &v.counts
 	return v.reclaims && len(v.fates) == 0 && !n.any && len(n.held) == 0
+}
+
+// letClasses lets go of which class the families of a large push are once that has been
+// decided on.
+func (v *passage) letClasses() {
+	if v.passesWhole() {
+		v.counts.families, v.counts.classes = nil, nil
+		v.reclaim()
+	}
 }
 
 // letMetrics lets go of the metrics of a large push once they are claimed: they are read
@@ -38,12 +47,12 @@ func (v *passage) letClaim() {
 	}
 }
 
-// reclaim has the collector run, unless what is held is much beside the push. Of which
-// class its families are has been decided on.
+// reclaim has the collector run, unless what is held is much beside the push. What is free
+// then goes back to the system: the tables of the next step are in one piece each, and have
+// no room in the holes that are left.
 func (v *passage) reclaim() {
-	v.counts.families, v.counts.classes = nil, nil
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	if metrics.Read(live); live[0].Value.Uint64() <= reclaimedShare*uint64(len(v.decoded)) {
-		runtime.GC()
+		debug.FreeOSMemory()
 	}
 }
