@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/bits"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -94,30 +95,41 @@ const (
 )
 
 // decode undoes the Content-Encoding. What a body unpacks to counts before it is there:
-// a few times the body, and only where that is not enough the most that it may.
+// a few times the body, and where that is not enough twice as much, again and again.
 func (v *passage) decode(caps Caps) error {
 	encoding := v.request.Header.Get("Content-Encoding")
 	most := v.largest(caps.Decoded)
-	for _, limit := range []int64{min(most, usualRatio*int64(len(v.received))), most} {
-		if unpacks(encoding) {
-			if err := v.hold(limit); err != nil {
-				return err
-			}
+	limit := most
+	if unpacks(encoding) {
+		limit = min(most, roomFor(len(v.received)))
+		if err := v.hold(limit); err != nil {
+			return err
 		}
-		var err error
-		v.decoded, err = wire.DecodeContent(v.unpacked, encoding, v.received, limit)
-		if err != nil && (limit == most || !errors.As(err, new(*wire.TooLargeError))) {
-			return bodyError{err}
+	}
+	var shed, err error
+	v.decoded, err = wire.DecodeContent(v.unpacked, encoding, v.received, limit, func(limit int64) int64 {
+		next := min(most, 2*limit+1)
+		if shed = v.hold(next); shed != nil {
+			return limit
 		}
-		if err == nil {
-			break
-		}
+		return next
+	})
+	if shed != nil {
+		return shed
+	}
+	if err != nil {
+		return bodyError{err}
 	}
 	if len(v.received) > 0 && len(v.decoded) > 0 && &v.decoded[0] != &v.received[0] {
 		v.unpacked = v.decoded
 	}
 	return nil
 }
+
+// roomFor is how much a packed body may unpack to before it has to ask for more: at least
+// usualRatio times its length, and a byte less than a power of two, since the memory of what
+// comes grows in those.
+func roomFor(packed int) int64 { return 1<<bits.Len64(usualRatio*uint64(packed)) - 1 }
 
 // unpacks reports whether a body of this Content-Encoding is another once it is decoded.
 func unpacks(encoding string) bool {

@@ -40,7 +40,7 @@ func Forwarded(r gateway.Request, most int64) *TraceForwarded {
 
 // readable is a body that a guard has read, as text; as far as expfmt can read it.
 func readable(body []byte, contentType, encoding string, most int64) string {
-	body, err := wire.DecodeContent(nil, encoding, body, most)
+	body, err := wire.DecodeContent(nil, encoding, body, most, nil)
 	if err != nil || !wire.IsProtobuf(contentType) {
 		return string(body)
 	}

@@ -47,7 +47,7 @@ func check(r Request) error {
 	if contentType == "" {
 		contentType, encoding = r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding")
 	}
-	body, err := wire.DecodeContent(nil, encoding, r.Body, math.MaxInt32)
+	body, err := wire.DecodeContent(nil, encoding, r.Body, math.MaxInt32, nil)
 	if err != nil {
 		return err
 	}

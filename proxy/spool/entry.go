@@ -62,7 +62,7 @@ func (p *part) request(key wire.Key, into *wire.Push, o Limits) gateway.Request 
 }
 
 func (p *part) parse(key wire.Key, into *wire.Push, o Limits) error {
-	body, err := wire.DecodeContent(nil, p.header[1], p.body, o.Decoded)
+	body, err := wire.DecodeContent(nil, p.header[1], p.body, o.Decoded, nil)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func ReadBody(dst []byte, r io.Reader, length, limit int64) ([]byte, error) {
 		return nil, &TooLargeError{What: "body", Limit: limit}
 	}
 	if length < 0 {
-		return readCapped(dst[:0], r, "body", limit)
+		return readCapped(dst[:0], r, "body", &allowance{limit: limit})
 	}
 	if first := Room(length, 0); int64(cap(dst)) < first {
 		dst = make([]byte, 0, first)
@@ -58,17 +58,43 @@ func ReadBody(dst []byte, r io.Reader, length, limit int64) ([]byte, error) {
 	return body, nil
 }
 
-// readCapped appends r to dst up to its end, and fails at the first byte over
-// the limit.
-func readCapped(dst []byte, r io.Reader, what string, limit int64) ([]byte, error) {
-	body, err := readUpTo(dst, r, min(limit, math.MaxInt64-1)+1, doubled)
-	if int64(len(body)) > limit {
-		return nil, &TooLargeError{What: what, Limit: limit}
+// allowance is how many bytes there may be, and who is asked for more.
+type allowance struct {
+	limit int64
+	more  func(limit int64) int64 // nil gives none
+}
+
+// fits reports whether so many bytes are within the limit, or more that was asked for.
+func (a *allowance) fits(n int64) bool {
+	for n > a.limit {
+		if a.more == nil {
+			return false
+		}
+		next := a.more(a.limit)
+		if next <= a.limit {
+			return false
+		}
+		a.limit = next
 	}
-	if err != nil {
-		return nil, err
+	return true
+}
+
+// readCapped appends r to dst up to its end, and fails at the first byte that is
+// not allowed.
+func readCapped(dst []byte, r io.Reader, what string, a *allowance) ([]byte, error) {
+	for {
+		limit := a.limit
+		body, err := readUpTo(dst, r, min(limit, math.MaxInt64-1)+1, doubled)
+		switch n := int64(len(body)); {
+		case !a.fits(n):
+			return nil, &TooLargeError{What: what, Limit: a.limit}
+		case err != nil:
+			return nil, err
+		case n <= limit:
+			return body, nil
+		}
+		dst = body
 	}
-	return body, nil
 }
 
 // ahead is, as a power of two, how many times what has come the memory of a body of a
@@ -121,17 +147,18 @@ func readUpTo(dst []byte, r io.Reader, most int64, room func(most, come int64) i
 // What cannot be decoded whole, its checksums included, is an *Error with the
 // Pushgateway's words; what decodes to more bytes than the limit is a
 // *TooLargeError, said at the first byte too many, the memory taken being at
-// most twice the limit while it grows. One thing differs from a Pushgateway: a
-// gzip header with reserved flags is refused, as its RFC demands.
-func DecodeContent(dst []byte, encoding string, body []byte, limit int64) ([]byte, error) {
+// most twice the limit while it grows. At the limit more is asked for the next,
+// if it is not nil; one that is no larger is the last. One thing differs from a
+// Pushgateway: a gzip header with reserved flags is refused, as its RFC demands.
+func DecodeContent(dst []byte, encoding string, body []byte, limit int64, more func(limit int64) int64) ([]byte, error) {
 	var out []byte
 	var err error
 	// Not EqualFold, which takes more than ASCII letters for those of snappy.
 	switch strings.ToLower(encoding) {
 	case "gzip":
-		out, err = gunzip(dst, body, limit)
+		out, err = gunzip(dst, body, &allowance{limit, more})
 	case "snappy":
-		out, err = unsnap(dst, body, limit)
+		out, err = unsnap(dst, body, &allowance{limit, more})
 	default:
 		if int64(len(body)) > limit {
 			return nil, &TooLargeError{What: "decoded body", Limit: limit}
@@ -155,7 +182,7 @@ type gunzipper struct {
 
 var gunzippers = sync.Pool{New: func() any { return new(gunzipper) }}
 
-func gunzip(dst, body []byte, limit int64) ([]byte, error) {
+func gunzip(dst, body []byte, a *allowance) ([]byte, error) {
 	z := gunzippers.Get().(*gunzipper)
 	defer func() {
 		z.src.Reset(nil)
@@ -168,7 +195,7 @@ func gunzip(dst, body []byte, limit int64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if dst, err = readCapped(dst, z, "decoded body", limit); err != nil {
+		if dst, err = readCapped(dst, z, "decoded body", a); err != nil {
 			return nil, err
 		}
 		if z.src.Len() == 0 {
@@ -213,7 +240,7 @@ var (
 
 // unsnap decodes a framed stream chunk by chunk. The reader of the snappy
 // package is not used: it reads S2 streams as well, which a Pushgateway refuses.
-func unsnap(dst, body []byte, limit int64) ([]byte, error) {
+func unsnap(dst, body []byte, a *allowance) ([]byte, error) {
 	dst = dst[:0]
 	for first := true; len(body) > 0; first = false {
 		if len(body) < 4 {
@@ -242,7 +269,7 @@ func unsnap(dst, body []byte, limit int64) ([]byte, error) {
 			continue
 		}
 		var err error
-		if dst, err = unsnapChunk(dst, kind, chunk, limit); err != nil {
+		if dst, err = unsnapChunk(dst, kind, chunk, a); err != nil {
 			return nil, err
 		}
 	}
@@ -250,7 +277,7 @@ func unsnap(dst, body []byte, limit int64) ([]byte, error) {
 }
 
 // unsnapChunk appends the data of one chunk, which begins with its checksum.
-func unsnapChunk(dst []byte, kind byte, chunk []byte, limit int64) ([]byte, error) {
+func unsnapChunk(dst []byte, kind byte, chunk []byte, a *allowance) ([]byte, error) {
 	if len(chunk) < 4 {
 		return nil, errSnappyCorrupt
 	}
@@ -266,11 +293,11 @@ func unsnapChunk(dst []byte, kind byte, chunk []byte, limit int64) ([]byte, erro
 		return nil, errSnappyCorrupt
 	}
 	start := len(dst)
-	if int64(start+size) > limit {
-		return nil, &TooLargeError{What: "decoded body", Limit: limit}
+	if !a.fits(int64(start + size)) {
+		return nil, &TooLargeError{What: "decoded body", Limit: a.limit}
 	}
 	if need := start + size; need > cap(dst) {
-		grown := make([]byte, start, min(max(int64(need), 2*int64(cap(dst))), limit))
+		grown := make([]byte, start, min(max(int64(need), 2*int64(cap(dst))), a.limit))
 		copy(grown, dst)
 		dst = grown
 	}

@@ -244,7 +244,7 @@ func TestDecodeContent(t *testing.T) {
 		{"a letter that only folds to an s", "ſnappy", text, text},
 	} {
 		for _, room := range []int{0, 3, 1 << 20} {
-			got, err := DecodeContent(make([]byte, room), c.encoding, []byte(c.body), 1<<20)
+			got, err := DecodeContent(make([]byte, room), c.encoding, []byte(c.body), 1<<20, nil)
 			if err != nil || string(got) != c.want {
 				t.Errorf("%s, room %d: %.40q, %v; want %.40q", c.name, room, got, err, c.want)
 			}
@@ -254,7 +254,7 @@ func TestDecodeContent(t *testing.T) {
 
 func TestDecodeContentReturnsPlainBodies(t *testing.T) {
 	body := []byte("m 1\n")
-	if got, err := DecodeContent(make([]byte, 100), "", body, 100); err != nil || &got[0] != &body[0] {
+	if got, err := DecodeContent(make([]byte, 100), "", body, 100, nil); err != nil || &got[0] != &body[0] {
 		t.Errorf("a plain body is copied, %v", err)
 	}
 }
@@ -303,7 +303,7 @@ func TestDecodeContentRefuses(t *testing.T) {
 		{"snappy, last reserved chunk", "snappy", snappyStart + rawChunk(0x7f, ""), "snappy: unsupported input"},
 		{"snappy, padding of 16 MiB", "snappy", snappyStart + "\xfe\xff\xff\xff", "snappy: unsupported input"},
 	} {
-		got, err := DecodeContent(nil, c.encoding, []byte(c.body), 1<<20)
+		got, err := DecodeContent(nil, c.encoding, []byte(c.body), 1<<20, nil)
 		if bad, ok := errors.AsType[*Error](err); !ok || bad.Error() != c.want || got != nil {
 			t.Errorf("%s: %q, %v; want the *Error %s", c.name, got, err, c.want)
 		}
@@ -322,7 +322,7 @@ func TestDecodeContentLimit(t *testing.T) {
 			} {
 				for _, body := range bodies {
 					for _, room := range []int{0, limit, 3 * limit} {
-						got, err := DecodeContent(make([]byte, 0, room), encoding, []byte(body), int64(limit))
+						got, err := DecodeContent(make([]byte, 0, room), encoding, []byte(body), int64(limit), nil)
 						want := error(nil)
 						if size > limit {
 							want = &TooLargeError{}
@@ -334,6 +334,37 @@ func TestDecodeContentLimit(t *testing.T) {
 							t.Errorf("%q of %d bytes, limit %d: takes %d bytes", encoding, size, limit, cap(got))
 						}
 					}
+				}
+			}
+		}
+	}
+}
+
+// TestDecodeContentAsks: what unpacks to more than its limit is unpacked as one that may be
+// so large from the start, and no memory is taken that was not asked for.
+func TestDecodeContentAsks(t *testing.T) {
+	const first, most = 1000, 40_000
+	for _, size := range []int{0, first, first + 1, 2*first + 1, 10_000, most, most + 1, 3 * most} {
+		data := strings.Repeat("ab\n", size)[:size]
+		for encoding, bodies := range map[string][]string{
+			"gzip":   {string(gzipped(t, data)), string(gzipped(t, data[:size/3])) + string(gzipped(t, data[size/3:])), string(gzipped(t, data)) + "junk"},
+			"snappy": {string(snapped(t, data)), string(snapped(t, data, s2.WriterUncompressed(), s2.WriterBlockSize(4<<10))), string(snapped(t, data)) + "junk"},
+		} {
+			for i, body := range bodies {
+				want, wantErr := DecodeContent(nil, encoding, []byte(body), most, nil)
+				allowed := int64(first)
+				got, err := DecodeContent(nil, encoding, []byte(body), first, func(limit int64) int64 {
+					if limit != allowed {
+						t.Errorf("more than %d bytes is asked for, more than %d were allowed", limit, allowed)
+					}
+					allowed = min(2*limit, most)
+					return allowed
+				})
+				if fmt.Sprint(err) != fmt.Sprint(wantErr) || !bytes.Equal(got, want) {
+					t.Errorf("%s %d of %d bytes: %d bytes and %v, want %d and %v", encoding, i, size, len(got), err, len(want), wantErr)
+				}
+				if allowed > max(first, 2*int64(size)) || int64(cap(got)) > allowed+1 {
+					t.Errorf("%s %d of %d bytes: %d were asked for, and %d are taken", encoding, i, size, allowed, cap(got))
 				}
 			}
 		}
@@ -373,7 +404,7 @@ func TestDecodeContentBomb(t *testing.T) {
 		"snappy": []byte(snappyStart + strings.Repeat(snappyChunk(0, string(snappy.Encode(nil, []byte(block))), block), 1<<14)),
 	} {
 		taken := allocated(func() {
-			if _, err := DecodeContent(nil, encoding, body, limit); !sameError(err, &TooLargeError{}, limit) {
+			if _, err := DecodeContent(nil, encoding, body, limit, nil); !sameError(err, &TooLargeError{}, limit) {
 				t.Errorf("%s: %v, want a *TooLargeError", encoding, err)
 			}
 		})
@@ -393,10 +424,10 @@ func TestDecodeContentConcurrently(t *testing.T) {
 			good := gzipped(t, want)
 			var dst []byte
 			for range 20 {
-				if _, err := DecodeContent(nil, "gzip", good[:len(good)/2], 1<<20); err == nil {
+				if _, err := DecodeContent(nil, "gzip", good[:len(good)/2], 1<<20, nil); err == nil {
 					t.Error("half a body is decoded")
 				}
-				got, err := DecodeContent(dst, "gzip", good, 1<<20)
+				got, err := DecodeContent(dst, "gzip", good, 1<<20, nil)
 				if err != nil || string(got) != want {
 					t.Errorf("%d bytes, %v; want %d", len(got), err, len(want))
 				}
@@ -423,7 +454,7 @@ func FuzzDecodeContent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, encoding string, body []byte) {
 		const limit = 4096
 		sent := bytes.Clone(body)
-		got, err := DecodeContent(nil, encoding, body, limit)
+		got, err := DecodeContent(nil, encoding, body, limit, nil)
 		if len(got) > limit {
 			t.Errorf("%d bytes, limit %d", len(got), limit)
 		}
