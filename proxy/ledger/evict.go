@@ -97,6 +97,12 @@ func (p *promises) has(g *group) bool {
 	return ok
 }
 
+// stands reports whether a group is promised, and may still be evicted at a time.
+func (p *promises) stands(g *group, at int64) bool {
+	kept, ok := p.groups[g]
+	return ok && at < kept.until
+}
+
 // without returns how many promises there are, and of how many series, but for
 // that of one group.
 func (p *promises) without(g *group) (groups, series int) {

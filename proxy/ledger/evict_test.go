@@ -220,6 +220,29 @@ func TestEvictWhatIsOver(t *testing.T) {
 	}
 }
 
+// TestWhatIsOverGrowsStale: where no push of the job comes any more, evictions that nobody
+// came to are made up for as soon as the oldest is stale, and no group goes before.
+func TestWhatIsOverGrowsStale(t *testing.T) {
+	const life = time.Hour
+	for name, then := range map[string]func(*testing.T, *Book, *hand, Budget){
+		"its push has no answer": unanswered, "its push is listed": listedFour, "nobody came to evict": forgotten,
+	} {
+		for _, budget := range []Budget{{Groups: 3, StaleAfter: life}, {Series: 9, StaleAfter: life}} {
+			b, clock := three(t, budget)
+			oldest := clock.now.Add(-3 * time.Minute)
+			then(t, b, clock, budget)
+			clock.wait(oldest.Add(life - time.Second).Sub(clock.now))
+			if stale := b.Stale(clock.now, 9); len(stale) > 0 {
+				t.Errorf("%s, %+v: %v are stale too early", name, budget, stale)
+			}
+			clock.wait(time.Second)
+			if stale := b.Stale(clock.now, 9); len(stale) != 1 || !stale[0].Key.Equal(nth(0, 0, budget).Group) {
+				t.Errorf("%s, %+v: %v are stale, want the oldest", name, budget, stale)
+			}
+		}
+	}
+}
+
 func unanswered(t *testing.T, b *Book, _ *hand, budget Budget) {
 	g := admit(t, b, nth(3, 1, budget))
 	wantEvicts(t, g.Ruling, 0)
@@ -227,14 +250,14 @@ func unanswered(t *testing.T, b *Book, _ *hand, budget Budget) {
 }
 
 // listedFour is what a guard finds that has begun anew.
-func listedFour(t *testing.T, b *Book, clock *hand, _ Budget) {
+func listedFour(t *testing.T, b *Book, clock *hand, budget Budget) {
 	var groups []Group
 	for n := range 4 {
 		p := wire.GroupPrinter{Seed: 1}
 		p.Family("x")
 		k := nth(n, 0, Budget{}).Group
 		p.Metric(append(k.Labels(), key("v", "0").Labels()...), 1)
-		groups = append(groups, Group{Key: k, Families: p.Finish(k), Pushed: clock.now.Add(time.Duration(n-3) * time.Minute)})
+		groups = append(groups, Group{Key: k, Families: p.Finish(k), Budget: budget, Pushed: clock.now.Add(time.Duration(n-3) * time.Minute)})
 	}
 	if err := b.Load(func() ([]Group, error) { return groups, nil }); err != nil {
 		t.Fatal(err)

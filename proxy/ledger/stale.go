@@ -34,7 +34,7 @@ func (b *Book) Stale(now time.Time, n int) []StaleGroup {
 			continue
 		}
 		life := j.terms.StaleAfter
-		s := staleJob{job: j, before: now.Add(-life - b.watch.Ahead(life)), next: j.ages.first(), pinned: j.pinned()}
+		s := staleJob{job: j, at: b.clock.at, before: now.Add(-life - b.watch.Ahead(life)), next: j.ages.first(), pinned: j.pinned()}
 		if s.skip() {
 			q = append(q, s)
 		}
@@ -59,6 +59,7 @@ func (b *Book) Stale(now time.Time, n int) []StaleGroup {
 // staleJob walks the groups of a job, oldest first.
 type staleJob struct {
 	job    *job
+	at     int64     // of the book's clock
 	before time.Time // what was not pushed to after that is stale
 	next   *group
 	pinned *group
@@ -67,7 +68,7 @@ type staleJob struct {
 // skip goes on to the next group that may be deleted, and reports whether that
 // is stale.
 func (s *staleJob) skip() bool {
-	for s.next != nil && (s.next == s.pinned || s.next.turn != nil || s.job.promised.has(s.next)) {
+	for s.next != nil && (s.next == s.pinned || s.next.turn != nil || s.job.promised.stands(s.next, s.at)) {
 		s.next = s.next.newer
 	}
 	return s.next != nil && !s.next.at.after(s.before)
