@@ -10,6 +10,7 @@ import (
 // draft is a claim made ready for the book, and the memory for deciding it;
 // drafts are pooled.
 type draft struct {
+	claim   Claim    // where the book has it
 	hashed  []hashed // the claim's families, by hash
 	names   []uint64 // the hashes, a sorted set
 	slots   []int32  // the claim's families → names
@@ -77,6 +78,7 @@ const keptWords = 1 << 14
 
 func (d *draft) free() {
 	if cap(d.entries) <= keptWords && cap(d.words) <= keptWords && cap(d.pushed.out) <= keptWords {
+		d.claim = Claim{}
 		d.pushed.before = family{}
 		d.overflow.reset()
 		drafts.Put(d)

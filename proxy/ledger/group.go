@@ -288,10 +288,30 @@ func (b *Book) twin(key wire.Key) *group {
 	return nil
 }
 
+// enter joins a group and takes it. The book is locked, but not while it waits.
+func (b *Book) enter(ctx context.Context, key wire.Key, totals bool) (*group, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	g := b.join(key, totals)
+	gate := g.turn.gate // stays while the group is joined
+	select {
+	case gate <- struct{}{}:
+		return g, nil
+	default:
+	}
+	b.mu.Unlock()
+	err := b.await(ctx, gate)
+	b.mu.Lock()
+	if err != nil {
+		b.leave(g)
+		return nil, err
+	}
+	return g, nil
+}
+
 // join finds or makes the entry of a group and keeps it in the table until leave.
 func (b *Book) join(key wire.Key, totals bool) *group {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	g := findIn(b.table(totals), key)
 	if g == nil {
 		g = b.insert(key, totals)
@@ -331,16 +351,8 @@ func (b *Book) leave(g *group) {
 	}
 }
 
-func (b *Book) take(ctx context.Context, g *group) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	gate := g.turn.gate // stays while the group is joined
-	select {
-	case gate <- struct{}{}:
-		return nil
-	default:
-	}
+// await takes a gate once it is free, if that is soon.
+func (b *Book) await(ctx context.Context, gate chan<- struct{}) error {
 	timer := time.NewTimer(b.wait)
 	defer timer.Stop()
 	select {

@@ -18,11 +18,10 @@ func (b *Book) Hold(ctx context.Context, key wire.Key) (release func(), err erro
 	if b.shared != nil {
 		return nil, errShared
 	}
-	g := b.join(key, false)
-	if err := b.take(ctx, g); err != nil {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.leave(g)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g, err := b.enter(ctx, key, false)
+	if err != nil {
 		return nil, err
 	}
 	return sync.OnceFunc(func() {

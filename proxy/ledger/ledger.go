@@ -127,30 +127,31 @@ func NewBook(cfg Config) *Book {
 // Of a book that guards share it fails with shared.ErrAway, too.
 func (b *Book) Admit(ctx context.Context, c Claim) (*Grant, error) {
 	if b.shared != nil {
-		return b.ask(ctx, &c)
+		asked := c // apart, so that no other claim is on the heap
+		return b.ask(ctx, &asked)
 	}
 	d := drafts.Get().(*draft)
-	if err := d.fill(b, &c); err != nil {
+	d.claim = c
+	if err := d.fill(b, &d.claim); err != nil {
 		d.free()
 		return nil, err
 	}
-	g := b.join(c.Group, c.Totals)
-	if err := b.take(ctx, g); err != nil {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.leave(g)
-		d.free()
-		return nil, err
-	}
+	by := writer(b.hash(c.Raw.ID()))
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	g, err := b.enter(ctx, c.Group, c.Totals)
+	if err != nil {
+		d.free()
+		return nil, err
+	}
 	b.clock.read()
-	grant := &Grant{book: b, group: g, raw: writer(b.hash(c.Raw.ID())), draft: d}
-	if err := b.grant(grant, &c); err != nil {
+	grant := &Grant{book: b, group: g, raw: by, draft: d}
+	if err := b.grant(grant, &d.claim); err != nil {
 		b.free(g)
 		d.free()
 		return nil, err
 	}
+	d.claim = Claim{} // it is the caller's again
 	return grant, nil
 }
 
