@@ -106,6 +106,7 @@ func (g *Guard) mostSeries(policy int) int {
 func (v *passage) noteRuling(c *claim, r ledger.Ruling, e *epoch) error {
 	var err error
 	if len(r.Collapsed) > 0 {
+		v.ownFates()
 		v.known = nil // its metrics have other labels than the rules gave them
 		err = v.collapse(c, r, e)
 	} else {

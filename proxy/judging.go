@@ -28,15 +28,44 @@ func (v *passage) judge(e *epoch) {
 	case explodes && v.trace == nil, !explodes && v.judgePlain(e.verdicts):
 		return
 	}
-	v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics()))...)
+	v.fates, v.verdicts = v.own.make(len(v.push.Metrics()))
 	for i := range v.safety {
 		if v.safety[i].Act == wire.LeaveOut {
 			v.fates[i].Act = wire.LeaveOut
 		}
 	}
-	v.verdicts = append(v.verdicts, make([]*verdict, len(v.push.Metrics()))...)
 	if !explodes {
 		v.judgeMetrics(e.verdicts)
+	}
+}
+
+// decided is memory for what was decided about the metrics of a push.
+type decided struct {
+	fates    []wire.Fate
+	verdicts []*verdict
+}
+
+// make returns room for so many metrics, none of them decided about.
+func (d *decided) make(metrics int) ([]wire.Fate, []*verdict) {
+	d.fates = append(d.fates[:0], make([]wire.Fate, metrics)...)
+	d.verdicts = append(d.verdicts[:0], make([]*verdict, metrics)...)
+	return d.fates, d.verdicts
+}
+
+func (d *decided) reset() {
+	clear(d.fates)
+	clear(d.verdicts)
+	d.fates, d.verdicts = d.fates[:0], d.verdicts[:0]
+}
+
+// borrows reports whether the fates are those of a known shape: they are not written to.
+func (v *passage) borrows() bool { return v.known != nil && len(v.own.fates) == 0 }
+
+// ownFates has the fates be the passage's own, for one of them to change.
+func (v *passage) ownFates() {
+	if v.borrows() {
+		v.own.fates = append(v.own.fates, v.fates...)
+		v.fates = v.own.fates
 	}
 }
 

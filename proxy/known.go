@@ -211,8 +211,7 @@ func (k *known) apartFrom(group wire.Key) bool {
 // judgeKnown has the metrics of a known shape have the fates that they had.
 func (v *passage) judgeKnown(e *epoch) {
 	k := v.known
-	v.fates = append(v.fates[:0], k.fates...)
-	v.verdicts = append(v.verdicts[:0], k.verdicts...)
+	v.fates, v.verdicts = k.fates, k.verdicts
 	if v.entry.Mode != policy.Open {
 		v.noteExpired()
 		v.judgeLimits()

@@ -18,6 +18,7 @@ func (v *passage) merge() {
 	if v.entry.Mode == policy.Open || v.refused() || v.known != nil && v.known.distinct {
 		return
 	}
+	v.ownFates()
 	if err := wire.Merge(&v.push, v.fates); err != nil {
 		v.noteUnmergeable(err)
 	}

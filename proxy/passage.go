@@ -65,8 +65,9 @@ type passage struct {
 	decoded  []byte          // its memory is the passage's own where it was compressed
 	unpacked []byte          // that memory
 	push     wire.Push
-	fates    []wire.Fate
-	verdicts []*verdict // behind the fates; nil where safety decides; see verdict
+	fates    []wire.Fate // of a known shape its own, until one changes; see ownFates
+	verdicts []*verdict  // behind the fates, likewise; nil where safety decides; see verdict
+	own      decided     // memory for them
 	plain    bool       // it is large, and all of it passes: it has no verdicts, and fates only once some leave
 	reclaims bool       // it is plain, and so large that stages of it make room for one another
 	latest   *verdict   // of a plain push, that of the metric latestOf
@@ -106,10 +107,8 @@ func (v *passage) reset() {
 	v.plain, v.reclaims, v.latest = false, false, nil
 	v.push.Reset()
 	v.counts.reset()
-	clear(v.fates)
-	v.fates = v.fates[:0]
-	clear(v.verdicts)
-	v.verdicts = v.verdicts[:0]
+	v.fates, v.verdicts = nil, nil
+	v.own.reset()
 	clear(v.last)
 	v.findings.Reset()
 	v.refusals.Reset()

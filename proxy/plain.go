@@ -78,11 +78,13 @@ func (v *passage) verdict(metric int) *verdict {
 // leaveOut has a metric not go on.
 func (v *passage) leaveOut(metric int) {
 	if len(v.fates) == 0 { // of a plain push, until one of them is another
-		v.fates = append(v.fates, make([]wire.Fate, len(v.push.Metrics()))...)
+		v.own.fates = append(v.own.fates, make([]wire.Fate, len(v.push.Metrics()))...)
+		v.fates = v.own.fates
 		for i := range v.fates {
 			v.fates[i].Act = wire.Pass
 		}
 	}
+	v.ownFates()
 	v.fates[metric] = wire.Fate{Act: wire.LeaveOut}
 }
 
@@ -132,8 +134,7 @@ func (v *passage) unfold() {
 	if !v.plain {
 		return
 	}
-	v.verdicts = append(v.verdicts[:0], make([]*verdict, len(v.push.Metrics()))...)
-	v.fates = append(v.fates[:0], make([]wire.Fate, len(v.push.Metrics()))...)
+	v.fates, v.verdicts = v.own.make(len(v.push.Metrics()))
 	for i := range v.verdicts {
 		v.verdicts[i] = v.verdict(i)
 		if v.fates[i] = v.verdicts[i].fate; v.apart(i) {
