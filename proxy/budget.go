@@ -39,8 +39,7 @@ func (e *epoch) terms(entry *policy.Entry, now time.Time) ledger.Budget {
 
 // enforcedClaim is the claim of a push under its budget.
 func (g *Guard) enforcedClaim(v *passage, e *epoch) *claim {
-	c := &v.claim
-	v.claimed(c, e, true)
+	c := v.claimed(e, true)
 	c.Folds, c.Budget = e.folds(v), e.budget(v.entry, v.started)
 	g.capped(&c.Budget)
 	g.tighten(v, &c.Budget)
@@ -70,8 +69,7 @@ func (g *Guard) claim(v *passage, e *epoch) *claim {
 // holds in every mode: over that it is refused, since nothing may be left out of
 // it.
 func (g *Guard) plainClaim(v *passage, e *epoch) *claim {
-	c := &v.claim
-	v.claimed(c, e, false)
+	c := v.claimed(e, false)
 	c.Budget, c.OverBudget = e.terms(v.entry, v.started), ledger.Reject
 	g.capped(&c.Budget)
 	g.tighten(v, &c.Budget)

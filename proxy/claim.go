@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -54,18 +55,67 @@ func (c *claim) reset(v *passage, group wire.Key) {
 	clear(c.names)
 }
 
+// wanted is what pushes of a known shape claim, of groups whose labels none of its metrics
+// has. It is immutable.
+type wanted struct {
+	families []string
+	metrics  []ledger.MetricClaim
+	values   [][]wire.LabelValue
+	success  []int32
+	sorting  ledger.Sorting
+}
+
+// wantedBytes is how much memory it takes for each metric, at the most.
+const wantedBytes = 16 + 24 + 24 + 4 + ledger.SortedBytes
+
+// wanted keeps what a claim wants.
+func (c *claim) wanted() *wanted {
+	return &wanted{
+		families: slices.Clone(c.Families), metrics: slices.Clone(c.Metrics),
+		values: slices.Clone(c.Values), success: slices.Clone(c.Success),
+	}
+}
+
+// want has a claim that was reset want that. Its tables are not to be written to.
+func (c *claim) want(w *wanted) {
+	c.Families, c.Metrics, c.Values, c.Success, c.Sorting = w.families, w.metrics, w.values, w.success, &w.sorting
+}
+
 // claimed makes the claim of a push: as enforcement would have it, or as it came.
-func (v *passage) claimed(c *claim, e *epoch, enforced bool) {
-	group, fates := v.raw, v.safety
+func (v *passage) claimed(e *epoch, enforced bool) *claim {
+	group := v.raw
 	if enforced {
-		group, fates = v.group, v.fates
+		group = v.group
+	}
+	apart := v.known != nil && v.known.apartFrom(group)
+	if !apart || enforced && !v.borrows() {
+		v.claimMetrics(group, e, enforced, apart)
+		return &v.claim
+	}
+	kept := v.known.claim(enforced)
+	w := kept.Load()
+	if w == nil {
+		v.claimMetrics(group, e, enforced, apart)
+		w = v.claim.wanted()
+		kept.Store(w)
+	}
+	v.lent.reset(v, group)
+	v.lent.want(w)
+	return &v.lent
+}
+
+// claimMetrics claims what goes on of the metrics, one by one. Apart says that none has a
+// label of the group.
+func (v *passage) claimMetrics(group wire.Key, e *epoch, enforced, apart bool) {
+	c, fates := &v.claim, v.safety
+	if enforced {
+		fates = v.fates
 	}
 	c.reset(v, group)
 	if v.plain {
 		v.claimedPlain(c, e, fates)
 		return
 	}
-	apart := v.known != nil && v.known.apartFrom(group)
 	v.claimEach(c, fates, func(i int) (uint64, int32) {
 		p := &v.verdicts[i].pushed
 		if enforced {

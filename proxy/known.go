@@ -42,9 +42,21 @@ type known struct {
 	asked    []demand.Value
 	fed      atomic.Uint32 // the generation in which demand was told of them
 	memo     gateway.Memo
+	// pushed and ruled are what is claimed: as it came, and as the rules have it.
+	pushed, ruled atomic.Pointer[wanted]
 }
 
-func (k *known) weight() int { return k.shape.Size() + 112*len(k.fates) + 128*len(k.findings) }
+func (k *known) weight() int {
+	return k.shape.Size() + (112+2*wantedBytes)*len(k.fates) + 128*len(k.findings)
+}
+
+// claim is where what is claimed is kept.
+func (k *known) claim(enforced bool) *atomic.Pointer[wanted] {
+	if enforced {
+		return &k.ruled
+	}
+	return &k.pushed
+}
 
 // knowns remembers shapes by job, as verdicts are: of one policy. It is safe for
 // concurrent use.

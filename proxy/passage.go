@@ -16,6 +16,7 @@ import (
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/admission"
 	"github.com/pushguard/pushguard/proxy/demand"
+	"github.com/pushguard/pushguard/proxy/ledger"
 	"github.com/pushguard/pushguard/proxy/wire"
 	"github.com/pushguard/pushguard/rules"
 	"github.com/pushguard/pushguard/rules/finding"
@@ -68,13 +69,14 @@ type passage struct {
 	fates    []wire.Fate // of a known shape its own, until one changes; see ownFates
 	verdicts []*verdict  // behind the fates, likewise; nil where safety decides; see verdict
 	own      decided     // memory for them
-	plain    bool       // it is large, and all of it passes: it has no verdicts, and fates only once some leave
-	reclaims bool       // it is plain, and so large that stages of it make room for one another
-	latest   *verdict   // of a plain push, that of the metric latestOf
+	plain    bool        // it is large, and all of it passes: it has no verdicts, and fates only once some leave
+	reclaims bool        // it is plain, and so large that stages of it make room for one another
+	latest   *verdict    // of a plain push, that of the metric latestOf
 	latestOf int
 	secret   uint64 // of fingerprints
 	known    *known // the shape of the body, if it came before
 	claim    claim
+	lent     claim // whose tables are those of the known shape
 	counts   counting
 	last     map[string]int32 // the last family of a name; filled by superseded
 	// safety are the fates that hold in every mode, nil if all pass.
@@ -109,6 +111,7 @@ func (v *passage) reset() {
 	v.counts.reset()
 	v.fates, v.verdicts = nil, nil
 	v.own.reset()
+	v.lent.Claim = ledger.Claim{}
 	clear(v.last)
 	v.findings.Reset()
 	v.refusals.Reset()

@@ -34,6 +34,9 @@ type Claim struct {
 	Metrics []MetricClaim
 	// Values are the label values of the metrics, by wire.Print. Metrics may share them.
 	Values [][]wire.LabelValue
+	// Sorting, if not nil, is that of a caller whose claims with it all have the same
+	// Families and Metrics: a book sorts them once. It changes nothing that is decided.
+	Sorting *Sorting
 	// Totals marks a POST of what is added up elsewhere under the key of the group,
 	// not in the upstream: what it names is added to what is there and replaces
 	// nothing. It costs the job its series, but is no group: no listing, limit of

@@ -10,13 +10,10 @@ import (
 // draft is a claim made ready for the book, and the memory for deciding it;
 // drafts are pooled.
 type draft struct {
-	claim   Claim    // where the book has it
-	hashed  []hashed // the claim's families, by hash
-	names   []uint64 // the hashes, a sorted set
-	slots   []int32  // the claim's families → names
+	claim  Claim    // where the book has it
+	hashed []hashed // the claim's families, by hash
+	sorted
 	writers []writer // who wrote the names last in the group
-	starts  []int32  // names → entries; one more than names
-	entries []entry  // by family, then fingerprint
 	had     []int32  // by entry: series that the group holds of it; empty where it holds nothing
 	unsure  bool     // the group may hold them, or not
 
@@ -38,24 +35,6 @@ type hashed struct {
 	name   uint64
 	family int32
 }
-
-// entry is a metric of the claim; metric is its complement once it is trimmed.
-type entry struct {
-	print   uint64
-	metric  int32
-	samples int32
-}
-
-// claimed is the metric that the entry was made of.
-func (e *entry) claimed() int32 {
-	if e.metric < 0 {
-		return ^e.metric
-	}
-	return e.metric
-}
-
-// trim leaves the entry out.
-func (e *entry) trim() { e.metric = ^e.claimed() }
 
 // brings is how many series the push brings of an entry, and how many of them the group
 // may not have held.
@@ -93,8 +72,23 @@ func (d *draft) spend() {
 	}
 }
 
-// fill sorts the metrics of the claim into their families.
+// fill sorts the metrics of the claim into their families, unless that was done before.
 func (d *draft) fill(b *Book, c *Claim) error {
+	if c.Sorting == nil {
+		return d.sort(b, c)
+	}
+	if o := c.Sorting.by(b.hashKey); o != nil {
+		d.be(o)
+		return nil
+	}
+	if err := d.sort(b, c); err != nil {
+		return err
+	}
+	c.Sorting.keep(b.hashKey, &d.sorted)
+	return nil
+}
+
+func (d *draft) sort(b *Book, c *Claim) error {
 	n := len(c.Families) + len(c.hashes)
 	d.hashed, d.names = slices.Grow(d.hashed[:0], n), slices.Grow(d.names[:0], n)
 	for i, name := range c.Families {
@@ -136,22 +130,6 @@ func (d *draft) fill(b *Book, c *Claim) error {
 		sortEntries(d.of(i))
 	}
 	return nil
-}
-
-// of returns the entries of a family.
-func (d *draft) of(slot int) []entry { return d.entries[d.starts[slot]:d.starts[slot+1]] }
-
-func sortEntries(es []entry) {
-	slices.SortFunc(es, func(a, b entry) int {
-		switch {
-		case a.print < b.print:
-			return -1
-		case a.print > b.print:
-			return 1
-		default:
-			return int(a.metric - b.metric)
-		}
-	})
 }
 
 // compare finds the metrics that the group does not hold, in the claim's order,
