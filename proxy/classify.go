@@ -21,7 +21,6 @@ func (g *Guard) classify(v *passage) {
 		return
 	}
 	v.classes()
-	n.ways = append(n.ways, make([]leaves, len(v.push.Metrics()))...)
 	n.stays = append(n.stays, make([]bool, len(n.classes))...)
 	n.taken = append(n.taken, make([]bool, len(n.classes))...)
 	routed := v.entry.Counters.Route != policy.RouteSnapshot
@@ -35,13 +34,49 @@ func (g *Guard) classify(v *passage) {
 			n.taken[i] = g.isTotal(v, i)
 		}
 	}
+	if !v.stays() {
+		v.takeOut()
+	}
+	v.noteClasses()
+	v.traceClasses(g)
+	if g.route(v.entry) == toSnapshot {
+		v.noteSharedCounters()
+	}
+}
+
+// stays reports whether every metric stays in the snapshot, by the classes of the families.
+func (v *passage) stays() bool {
+	n := &v.counts
+	if v.push.Encoding != wire.Text { // what is superseded leaves
+		return false
+	}
+	for i := range n.classes {
+		switch n.classes[i].Class {
+		case rules.ClassCounter:
+			if !n.stays[i] && v.push.Families[i].Metrics > 0 {
+				return false
+			}
+		case rules.ClassEvidence, rules.ClassEvent, rules.ClassDrop:
+			return false
+		}
+		if n.taken[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// takeOut takes metrics out of the snapshot, each by the class of its family.
+func (v *passage) takeOut() {
+	n := &v.counts
+	n.ways = append(n.ways, make([]leaves, len(v.push.Metrics()))...)
 	v.keepFaults()
 	n.keepTogether()
 	v.readValues()
-	for i := range v.push.Metrics() {
+	metrics := v.push.Metrics()
+	for i := range metrics {
 		v.leave(i)
 	}
-	metrics := v.push.Metrics()
 	for i := range metrics {
 		family := metrics[i].Family
 		switch class := n.classes[family].Class; {
@@ -56,11 +91,6 @@ func (g *Guard) classify(v *passage) {
 		if n.ways[i] != 0 {
 			v.leaveOut(i)
 		}
-	}
-	v.noteClasses()
-	v.traceClasses(g)
-	if g.route(v.entry) == toSnapshot {
-		v.noteSharedCounters()
 	}
 }
 
