@@ -188,7 +188,9 @@ func (g *Guard) write(w http.ResponseWriter, r *http.Request) {
 // connection at once.
 func replied(w http.ResponseWriter, r *http.Request, a Answer) bool {
 	there := r.Context().Err() == nil
-	w.Header()["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
+	if a.counted || len(a.Body) > 0 { // else net/http has it, and needs no header for that
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
+	}
 	if err := respond(w, a); err != nil {
 		return false
 	}
@@ -262,9 +264,11 @@ func (g *Guard) forwardListed(w http.ResponseWriter, r *http.Request, path strin
 // respond writes an answer. The error is for those who must know whether the
 // client got it: its push has been decided all the same.
 func respond(w http.ResponseWriter, a Answer) error {
-	header := w.Header()
-	for name, values := range a.Header {
-		header[name] = values
+	if len(a.Header) > 0 {
+		header := w.Header()
+		for name, values := range a.Header {
+			header[name] = values
+		}
 	}
 	w.WriteHeader(a.Status)
 	_, err := w.Write(a.Body)

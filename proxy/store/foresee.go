@@ -11,7 +11,7 @@ import (
 // another push of the group.
 func (s *Store) Foresee(r gateway.Request) (gateway.Answer, error) {
 	if r.Method == http.MethodDelete {
-		return gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}, nil
+		return gateway.Answer{Status: http.StatusAccepted}, nil
 	}
 	families, err := s.build(r)
 	if err == nil {
@@ -20,7 +20,7 @@ func (s *Store) Foresee(r gateway.Request) (gateway.Answer, error) {
 	if err != nil {
 		return refusal(err), nil
 	}
-	return gateway.Answer{Status: http.StatusOK, Header: http.Header{}}, nil
+	return gateway.Answer{Status: http.StatusOK}, nil
 }
 
 // consider says why put would not have a group hold the families.

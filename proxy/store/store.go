@@ -82,7 +82,7 @@ func (s *Store) Do(ctx context.Context, r gateway.Request) (gateway.Answer, erro
 	var position state.Position
 	if r.Method == http.MethodDelete {
 		position = s.remove(r.Key)
-		return gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}, s.commit(ctx, position, r.Turn)
+		return gateway.Answer{Status: http.StatusAccepted}, s.commit(ctx, position, r.Turn)
 	}
 	families, known := s.recall(r, s.cfg.Now().UnixNano())
 	var err error
@@ -102,7 +102,7 @@ func (s *Store) Do(ctx context.Context, r gateway.Request) (gateway.Answer, erro
 		}
 		return refusal(err), nil
 	}
-	return gateway.Answer{Status: http.StatusOK, Header: http.Header{}}, s.commit(ctx, position, r.Turn)
+	return gateway.Answer{Status: http.StatusOK}, s.commit(ctx, position, r.Turn)
 }
 
 func refusal(err error) gateway.Answer {
@@ -240,9 +240,9 @@ func (s *Store) Forward(ctx context.Context, path string, r gateway.Request) (ga
 		return gateway.Answer{}, errQuit
 	case path == "/-/quit" && (r.Method == http.MethodPut || r.Method == http.MethodPost):
 		s.cfg.Quit()
-		return gateway.Answer{Status: http.StatusOK, Header: http.Header{}, Body: []byte("Requesting termination... Goodbye!")}, nil
+		return gateway.Answer{Status: http.StatusOK, Body: []byte("Requesting termination... Goodbye!")}, nil
 	case path == "/api/v1/admin/wipe" && r.Method == http.MethodPut:
-		return gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}, s.commit(ctx, s.wipe(), nil)
+		return gateway.Answer{Status: http.StatusAccepted}, s.commit(ctx, s.wipe(), nil)
 	default:
 		return gateway.Answer{
 			Status: http.StatusMethodNotAllowed, Header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}},
