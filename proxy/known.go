@@ -42,12 +42,13 @@ type known struct {
 	asked    []demand.Value
 	fed      atomic.Uint32 // the generation in which demand was told of them
 	memo     gateway.Memo
+	mould    *wire.Mould // of what goes on as protobuf; nil where each push is written by itself
 	// pushed and ruled are what is claimed: as it came, and as the rules have it.
 	pushed, ruled atomic.Pointer[wanted]
 }
 
 func (k *known) weight() int {
-	return k.shape.Size() + (112+2*wantedBytes)*len(k.fates) + 128*len(k.findings)
+	return k.shape.Size() + k.mould.Size() + (112+2*wantedBytes)*len(k.fates) + 128*len(k.findings)
 }
 
 // claim is where what is claimed is kept.
@@ -190,6 +191,9 @@ func (v *passage) remember(e *epoch) {
 		for _, f := range said.findings {
 			found.Add(f)
 		}
+	}
+	if e.verdicts.asProtobuf && v.enforced() && n.distinct {
+		n.mould = wire.NewMould(&v.push, n.fates)
 	}
 	n.findings = slices.Clone(found.All())
 	n.names = labelNames(n.verdicts)

@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/audit"
+	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/store"
 )
 
@@ -49,17 +52,18 @@ type twin struct {
 
 func newTwin(t *testing.T, remembers bool) *twin {
 	t.Helper()
+	return new(twin).before(t, must(store.Open(store.Config{})), remembers)
+}
+
+// before has the twin be a guard before an upstream.
+func (w *twin) before(t *testing.T, upstream Upstream, remembers bool) *twin {
+	t.Helper()
 	p, err := policy.Parse("policy.yml", []byte(knownPolicy))
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := store.Open(store.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &twin{}
 	w.Guard, err = New(Config{
-		Policy: p, Upstream: own, Metrics: NewMetrics(prometheus.NewRegistry()), Audit: audit.New(&w.log, nil), AuditAll: true,
+		Policy: p, Upstream: upstream, TextAsProtobuf: true, Metrics: NewMetrics(prometheus.NewRegistry()), Audit: audit.New(&w.log, nil), AuditAll: true,
 		Caps:      Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
 		GroupWait: time.Minute,
 	})
@@ -113,6 +117,40 @@ func TestKnownShapes(t *testing.T) {
 	}
 	if hits < 10 || c.bytes <= 0 {
 		t.Errorf("%d shapes of %d bytes are known", hits, c.bytes)
+	}
+}
+
+// teller is a Pushgateway that takes everything and tells what came.
+type teller struct {
+	taker
+	to io.Writer
+}
+
+func (u teller) Do(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
+	fmt.Fprintf(u.to, "%s %s %q: %x\n", r.Method, r.Key, r.ContentType, r.Body)
+	return u.taker.Do(ctx, r)
+}
+
+func (teller) Proxy() http.Handler { return http.NotFoundHandler() }
+
+// TestKnownShapesGoOn: nor does it send on other bytes.
+func TestKnownShapesGoOn(t *testing.T) {
+	t.Parallel()
+	with, without := &twin{}, &twin{}
+	with.before(t, teller{to: &with.log}, true)
+	without.before(t, teller{to: &without.log}, false)
+	alike(t, with, without, 4000, "")
+	moulds := 0
+	c := with.epoch.Load().known
+	for _, k := range c.jobs.Keys() {
+		for _, n := range c.of(k) {
+			if n.mould != nil {
+				moulds++
+			}
+		}
+	}
+	if moulds < 3 {
+		t.Errorf("%d shapes have moulds", moulds)
 	}
 }
 

@@ -55,7 +55,7 @@ func (v *passage) outgoing(bytes, asProtobuf bool) gateway.Request {
 	if !bytes {
 		return out
 	}
-	passes := !slices.ContainsFunc(fates, func(f wire.Fate) bool { return f.Act != wire.Pass })
+	passes := !v.changes(fates)
 	if asProtobuf && !(passes && len(v.decoded) > largestTwice) && v.transcoded() {
 		out.Body, out.ContentType = v.rendered, wire.ProtobufType
 		return out
@@ -68,11 +68,23 @@ func (v *passage) outgoing(bytes, asProtobuf bool) gateway.Request {
 	return out
 }
 
+// changes reports whether fates change a push.
+func (v *passage) changes(fates []wire.Fate) bool {
+	if v.enforced() && v.borrows() {
+		return v.known.changed
+	}
+	return slices.ContainsFunc(fates, func(f wire.Fate) bool { return f.Act != wire.Pass })
+}
+
 // transcoded has v.rendered be the push as protobuf, if it may be. In report and open
 // no byte is changed that need not be.
 func (v *passage) transcoded() bool {
 	if !v.enforced() || !readAlike(v.request.Header.Get("Content-Encoding")) {
 		return false
+	}
+	if v.borrows() && v.known.mould != nil {
+		v.rendered = v.known.mould.Fill(v.rendered[:0], &v.push)
+		return true
 	}
 	var ok bool
 	v.rendered, ok = wire.Transcode(v.rendered[:0], &v.push, v.fates)

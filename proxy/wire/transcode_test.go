@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -160,15 +161,59 @@ func checkTranscode(t *testing.T, body []byte) bool {
 	}
 	if Merge(p, first) == nil {
 		sameTranscoded(t, p, first)
+		sameByMould(t, p, first)
 	}
+	sameByMould(t, p, passing(p))
+	sameByMould(t, p, nil)
 	joined := passing(p) // all metrics of a family become one, where they can
 	for i := range joined {
 		joined[i] = relabelled([]labels.Label{{Name: "all", Value: "\"o\\n\ne\""}})
 	}
 	if Merge(p, joined) == nil {
 		sameTranscoded(t, p, joined)
+		sameByMould(t, p, joined)
 	}
 	return ok
+}
+
+// sameByMould holds what a mould makes of other values, if there is one, to what Transcode
+// does. It gives the push back as it was.
+func sameByMould(t *testing.T, p *Push, fates []Fate) {
+	t.Helper()
+	before, _ := Transcode(nil, p, fates)
+	m := NewMould(p, fates)
+	if after, _ := Transcode(nil, p, fates); !bytes.Equal(before, after) {
+		t.Fatalf("%q: making a mould changed the push", p.Body)
+	}
+	if m == nil {
+		return
+	}
+	were := p.Values(nil)
+	for i := range p.samples {
+		p.samples[i].Value = []float64{float64(i), -1e300, math.NaN(), math.Float64frombits(0x0a12080a09110a09)}[i%4]
+	}
+	want, ok := Transcode([]byte("before"), p, fates)
+	if got := m.Fill([]byte("before"), p); !ok || !bytes.Equal(got, want) {
+		t.Fatalf("%q: a mould makes\n%x of what is\n%x", p.Body, got, want)
+	}
+	for i := range p.samples {
+		p.samples[i].Value = were[i]
+	}
+}
+
+// TestMould: there is one for lines, and none for what has another length with other values.
+func TestMould(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]bool{
+		"a 1\na{b=\"c\"} 2\n# TYPE g gauge\ng 3\n": true,
+		"# TYPE h histogram\nh_count 0\n":          false,
+		"b 1\na 1\nb{c=\"d\"} 2\n":                 false,
+	} {
+		p := mustParse(t, body, Text)
+		if got := NewMould(p, passing(p)) != nil; got != want {
+			t.Errorf("%q: a mould: %t", body, got)
+		}
+	}
 }
 
 func relabelled(ls []labels.Label) Fate {
@@ -261,5 +306,7 @@ func BenchmarkTranscode(b *testing.B) {
 		}
 		run("text", func() { Render(buf, p, fates) })
 		run("protobuf", func() { Transcode(buf, p, fates) })
+		m := NewMould(p, fates)
+		run("mould", func() { m.Fill(buf, p) })
 	}
 }
