@@ -28,7 +28,7 @@ guard=$!
 # Its own word comes first: another server may already answer at this address.
 ready() {
   kill -0 "$guard" 2>/dev/null || return 0
-  grep -qs msg=Ready "$dir/pushguard.log" && curl -fso /dev/null "http://$listen/-/ready"
+  grep -qs msg=Serving "$dir/pushguard.log" && curl -fso /dev/null "http://$listen/-/ready"
 }
 for _ in {1..100}; do
   ready && break

@@ -68,7 +68,7 @@ func start(t *testing.T, upstream string, flags ...string) *server {
 		stop()
 		<-done
 	})
-	s.url = "http://" + s.log.await(t, `msg=Ready address=(\S+)|^pushguard: `)[1]
+	s.url = "http://" + s.log.await(t, `msg=Serving address=(\S+)|^pushguard: `)[1]
 	if s.url == "http://" {
 		t.Fatalf("pushguard did not start:\n%s", s.log)
 	}
@@ -303,7 +303,7 @@ func TestAdminAddress(t *testing.T) {
 	t.Cleanup(func() { leaktest.None(t) })
 	upstream, arrived, release := slowUpstream(t)
 	s := start(t, upstream, "--admin.listen-address=127.0.0.1:0", "--shutdown.timeout=2m")
-	admin := "http://" + s.log.await(t, `msg="Ready for the admin" address=(\S+)`)[1]
+	admin := "http://" + s.log.await(t, `msg="Serving the admin" address=(\S+)`)[1]
 	if body := get(t, admin+"/guard/metrics"); !strings.Contains(body, "\npushguard_build_info{") {
 		t.Errorf("no metrics at the admin address:\n%.500s", body)
 	}

@@ -208,11 +208,11 @@ func (w *serving) live(ctx context.Context) error {
 
 // addServers adds what takes requests.
 func (w *serving) addServers(group *oklogrun.Group) {
-	jobs := w.server("Ready", w.guard.Handler())
+	jobs := w.server("Serving", w.guard.Handler())
 	jobs.ConnState = w.connections.state
 	w.addServer(group, jobs, w.web)
 	if w.adminAddress != "" {
-		w.addServer(group, w.server("Ready for the admin", w.guard.AdminHandler()), &web.FlagConfig{
+		w.addServer(group, w.server("Serving the admin", w.guard.AdminHandler()), &web.FlagConfig{
 			WebListenAddresses: &[]string{w.adminAddress},
 			WebConfigFile:      w.web.WebConfigFile,
 		})
@@ -320,7 +320,7 @@ func reloadOnSIGHUP(ctx context.Context, guard *proxy.Guard, log *audit.Log) (ex
 // server gives clients that are slow on purpose a limit for every phase of a
 // request, and none to the answer: a profile of the Pushgateway takes as long
 // as it was asked to.
-func (w *serving) server(ready string, handler http.Handler) *http.Server {
+func (w *serving) server(says string, handler http.Handler) *http.Server {
 	server := &http.Server{
 		Handler:           handler,
 		ReadTimeout:       w.readTimeout,
@@ -330,7 +330,7 @@ func (w *serving) server(ready string, handler http.Handler) *http.Server {
 		ErrorLog:          slog.NewLogLogger(w.logger.Handler(), slog.LevelWarn),
 		// Called once for each listener, when it begins to serve.
 		BaseContext: func(l net.Listener) context.Context {
-			w.logger.Info(ready, "address", l.Addr().String(), "pushgateway", w.behindName(), "policy", w.policyName())
+			w.logger.Info(says, "address", l.Addr().String(), "pushgateway", w.behindName(), "policy", w.policyName())
 			return context.Background()
 		},
 	}

@@ -228,7 +228,7 @@ func (s *Spool) add(r gateway.Request, l *lane) (e *entry, before snapshot, at s
 	id := r.Key.ID()
 	if e = s.entries[id]; e == nil {
 		if len(s.entries) >= s.cfg.MaxGroups {
-			return nil, before, 0, fmt.Errorf("%w: %d groups wait", errFull, len(s.entries))
+			return nil, before, 0, fmt.Errorf("%w, groups: %d, limit: %d", errFull, len(s.entries), s.cfg.MaxGroups)
 		}
 		id = string([]byte(id)) // the request's memory is its own
 		e = &entry{key: wire.KeyOf(id), lane: l}
@@ -242,7 +242,7 @@ func (s *Spool) add(r gateway.Request, l *lane) (e *entry, before snapshot, at s
 	if by := int64(sizeOf(parts) - e.size); by > 0 && s.bytes+by > s.cfg.MaxBytes {
 		e.unsafe = false
 		s.enqueue(e)
-		return nil, before, 0, fmt.Errorf("%w: %d bytes wait", errFull, s.bytes)
+		return nil, before, 0, fmt.Errorf("%w, bytes: %d and %d more, limit: %d", errFull, s.bytes, by, s.cfg.MaxBytes)
 	}
 	s.assign(e, parts)
 	return e, before, s.record(e), nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -275,4 +276,21 @@ func FuzzReadGroup(f *testing.F) {
 			t.Errorf("%x is read as %q with %d parts, and again as %q with %d, %v", record, id, len(parts), again, len(same), err)
 		}
 	})
+}
+
+// TestFullSaysOfWhat: a write that a full spool does not take says what there is too much of.
+func TestFullSaysOfWhat(t *testing.T) {
+	for want, bound := range map[string]func(*Config){
+		"the spool is full, groups: 1, limit: 1":                 func(c *Config) { c.MaxGroups = 1 },
+		`the spool is full, bytes: \d+ and \d+ more, limit: \d+`: func(c *Config) { c.MaxBytes = 1 },
+	} {
+		s, stop := opened(t, t.TempDir(), &model{groups: map[string]map[string]string{}, away: true})
+		push(t, s, "PUT", "a", "x 1\n")
+		bound(&s.cfg)
+		_, err := s.Do(t.Context(), gateway.Request{Method: "PUT", Key: key("b"), Body: []byte("x 2\n")})
+		if !errors.Is(err, gateway.ErrUnreachable) || !regexp.MustCompile(want+"$").MatchString(err.Error()) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		stop()
+	}
 }
