@@ -20,10 +20,11 @@
 // long as the others is only served as late as they: from then on each of its pushes waits
 // for a twentieth at the longest, and while new ones come no older one is served, until a
 // second has passed without such an end to a wait. The same is for all jobs if in a second
-// none had its turn within a quarter of it. In each line who came last is served first,
-// since those before it may be about to give up. Together these are the "controlled delay"
-// and the "adaptive LIFO" of Maurer, Fail at Scale, ACM Queue 13(8), 2015, after Nichols
-// and Jacobson's CoDel.
+// none had its turn within a quarter of it. In each line who came first is served first, as
+// long as all who wait will have their turns within half of a twentieth, by how soon the
+// last turns came; beyond, who came last, since those before it may be about to give up.
+// Together these are the "controlled delay" and the "adaptive LIFO" of Maurer, Fail at
+// Scale, ACM Queue 13(8), 2015, after Nichols and Jacobson's CoDel.
 package admission
 
 import (
@@ -63,7 +64,8 @@ type Gate struct {
 	working []*Place // of those that run
 	waiting int
 	prompt  time.Time // when the next known job would not have waited for long, last
-	slicing bool      // there is a timer for the next slice
+	pace    pace
+	slicing bool // there is a timer for the next slice
 	bytes   int64
 	served  uint64
 	shed    [reasons]uint64
@@ -126,13 +128,12 @@ func (g *Gate) makeRoom(l *line) bool {
 	if v == nil {
 		return false
 	}
-	g.drop(v, Displaced)
+	g.drop(v, v.oldest(), Displaced)
 	return true
 }
 
-// drop sheds who has waited the longest of a line.
-func (g *Gate) drop(l *line, why Reason) {
-	p := l.oldest()
+// drop sheds one that was taken out of a line.
+func (g *Gate) drop(l *line, p *Place, why Reason) {
 	g.waiting--
 	g.lines.sort(l)
 	g.shed[why]++

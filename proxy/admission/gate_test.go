@@ -63,19 +63,15 @@ func TestInFlight(t *testing.T) {
 	if err := g.Enter(new(Place), "a", true, 0); reason(err) != Full {
 		t.Errorf("one more: %v, want it shed before its body is read", err)
 	}
-	places[0].Leave()
-	last := len(places) - 1
-	if err := <-told[last]; err != nil {
-		t.Errorf("who came last, once the first has left: %v", err)
-	}
-	places[last].Leave()
-	for i := last - 1; i > 1; i-- {
-		if err := <-told[i]; err != nil {
-			t.Error(err)
-		}
+	for i := range places[2:] {
 		places[i].Leave()
+		if err := <-told[2+i]; err != nil {
+			t.Errorf("%d, which is next: %v", 2+i, err)
+		}
 	}
-	places[1].Leave()
+	for _, p := range places[len(places)-2:] {
+		p.Leave()
+	}
 	empty(t, g)
 }
 
@@ -230,6 +226,56 @@ func TestLate(t *testing.T) {
 	}
 }
 
+// TestWhoIsNext has who came first be served first while turns follow one another so soon
+// that nobody waits for long, who came last where they do not, and the first again once
+// those before the last are fewer.
+func TestWhoIsNext(t *testing.T) {
+	const wait = 24 * time.Hour
+	const enough = wait / hurry / 2
+	for _, tc := range []struct {
+		name  string
+		turns time.Duration // from one to the next
+		want  []int
+	}{
+		{"soon", 0, []int{1, 2, 3}},
+		{"as soon as need be", enough / 4, []int{1, 2, 3}},
+		{"later", enough * 2 / 5, []int{3, 1, 2}},
+		{"much later", enough * 2, []int{3, 2, 1}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := New(Config{InFlight: 1, Wait: wait})
+			var places []*Place
+			var told []<-chan error
+			for range 4 {
+				p := enter(t, g, "a", true, 0)
+				places, told = append(places, p), append(told, begin(g, p))
+			}
+			<-told[0]
+			g.mu.Lock()
+			g.pace.mean = tc.turns
+			g.mu.Unlock()
+			now := 0
+			for _, next := range tc.want {
+				g.mu.Lock()
+				g.pace.last = time.Now().Add(-tc.turns)
+				g.mu.Unlock()
+				places[now].Leave()
+				select {
+				case err := <-told[next]:
+					if err != nil {
+						t.Error(err)
+					}
+				case <-time.After(time.Minute):
+					t.Fatalf("%d has no turn, which was next of %v", next, tc.want)
+				}
+				now = next
+			}
+			places[now].Leave()
+			empty(t, g)
+		})
+	}
+}
+
 // TestWorking has as many pushes judged at once as may be, and more of them in flight.
 func TestWorking(t *testing.T) {
 	g := New(Config{InFlight: 3, Working: 2, Wait: time.Minute})
@@ -254,7 +300,7 @@ func TestWorking(t *testing.T) {
 	<-told[1]
 	places[0].Rest()
 	places[0].Rest() // as if once
-	<-told[4]
+	<-told[2]
 	counts(3, 2, 2)
 	places[1].Rest()
 	counts(3, 1, 2) // no more may be in flight
@@ -268,11 +314,11 @@ func TestWorking(t *testing.T) {
 	places[0].Leave()
 	<-told[3]
 	counts(3, 2, 1)
-	for _, i := range []int{1, 3, 4} {
+	for _, i := range []int{1, 2, 3} {
 		places[i].Leave()
 	}
-	<-told[2]
-	places[2].Leave()
+	<-told[4]
+	places[4].Leave()
 	empty(t, g)
 }
 

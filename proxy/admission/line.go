@@ -37,12 +37,7 @@ func (l *line) oldest() *Place { return l.take(0) }
 
 func (l *line) take(i int) *Place {
 	p := l.queue[i]
-	l.queue[i] = nil
-	if i == 0 {
-		l.queue = l.queue[1:]
-	} else {
-		l.queue = append(l.queue[:i], l.queue[i+1:]...)
-	}
+	l.queue = slices.Delete(l.queue, i, i+1)
 	return p
 }
 

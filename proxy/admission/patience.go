@@ -30,6 +30,27 @@ func (g *Gate) standing(l *line, now time.Time) bool {
 
 func (g *Gate) soon() time.Duration { return max(1, g.cfg.Wait/hurry) }
 
+// pace is how soon one turn follows another while somebody waits.
+type pace struct {
+	mean time.Duration // of the latest
+	last time.Time     // when the last turn was, or somebody came to wait behind nobody
+}
+
+// paced is over how many turns a pace is the mean, about.
+const paced = 16
+
+// begin has somebody wait, behind nobody.
+func (p *pace) begin(now time.Time) { p.last = now }
+
+// orderly counts a turn, and reports whether all who wait, this one too, will have theirs
+// within half of that time. Who came first is served first then: none of them is about to
+// give up.
+func (p *pace) orderly(waiting int, now time.Time, within time.Duration) bool {
+	p.mean += (now.Sub(p.last) - p.mean) / paced
+	p.last = now
+	return time.Duration(waiting)*p.mean <= within/2
+}
+
 // late sheds all of a line who have waited for longer than others of it do, while others
 // come or were shed, and reports whether there were such.
 func (g *Gate) late(l *line, now time.Time) bool {
@@ -40,7 +61,7 @@ func (g *Gate) late(l *line, now time.Time) bool {
 	}
 	l.hurried = now
 	for len(l.queue) > 0 {
-		g.drop(l, Waited)
+		g.drop(l, l.newest(), Waited)
 	}
 	return true
 }

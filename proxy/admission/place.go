@@ -75,6 +75,7 @@ func (p *Place) start() (wait time.Duration, err error) {
 	now := time.Now()
 	if g.waiting == 0 {
 		g.prompt = now
+		g.pace.begin(now)
 	}
 	p.turn = make(chan Reason, 1)
 	p.line.join(p, now)

@@ -51,7 +51,12 @@ func (g *Gate) advance() {
 		if g.late(next, now) {
 			continue
 		}
-		p := next.newest()
+		var p *Place
+		if g.pace.orderly(g.waiting, now, g.soon()) {
+			p = next.oldest()
+		} else {
+			p = next.newest()
+		}
 		g.waiting--
 		g.run(p)
 		p.turn <- 0
