@@ -110,7 +110,7 @@ func TestReferenceExamplesAreAccepted(t *testing.T) {
 
 func (p part) accepts(document string) error {
 	if p.kind == "testFile" {
-		_, _, err := ParseTests("p", []byte(document))
+		_, _, err := parseTests("p", []byte(document))
 		return err
 	}
 	_, err := Parse("p", []byte(document))

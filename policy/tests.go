@@ -82,13 +82,13 @@ func LoadTests(file string) (policy string, tests []Test, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("read tests: %w", err)
 	}
-	return ParseTests(file, data)
+	return parseTests(file, data)
 }
 
-// ParseTests reads a file of tests and returns the path of the policy they are for,
+// parseTests reads a file of tests and returns the path of the policy they are for,
 // as seen from where the program runs, also beside faults. The error is Faults, which
 // call the file name.
-func ParseTests(name string, data []byte) (policy string, tests []Test, err error) {
+func parseTests(name string, data []byte) (policy string, tests []Test, err error) {
 	d := &decoder{source: name}
 	var f testFile
 	if root := d.document(data); root != nil {

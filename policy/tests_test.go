@@ -123,7 +123,7 @@ func TestLoadTests(t *testing.T) {
 			t.Errorf("%s: %s, %v, %v", tc.name, policy, tests, err)
 		}
 	}
-	_, _, err := ParseTests("a_test.yml", []byte("{version: v2, default: {}}"))
+	_, _, err := parseTests("a_test.yml", []byte("{version: v2, default: {}}"))
 	want := "a_test.yml:1:1: tests is missing: want a list of tests\n" +
 		"a_test.yml:1:11: unknown version \"v2\": want v1\n" +
 		"a_test.yml:1:15: unknown key \"default\": want version, policy or tests"
@@ -147,7 +147,7 @@ func FuzzParseTests(f *testing.F) {
 	f.Add([]byte("version: v1\npolicy: x\ntests: [{name: a, pushes: [{at: 1h, want: {page: ''}}]}]"))
 	f.Add([]byte("tests: [{pushes: [], want: {}, push: 7}]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_, tests, err := ParseTests("a_test.yml", data)
+		_, tests, err := parseTests("a_test.yml", data)
 		for _, x := range tests {
 			if err == nil && (x.Name == "" || len(x.Steps) == 0) {
 				t.Errorf("%+v", x)

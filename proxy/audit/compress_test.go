@@ -71,7 +71,7 @@ func TestCompressed(t *testing.T) {
 			if got := jobsRead(t, path); got != want {
 				t.Errorf("%s, %d files: %s", by, done, got)
 			}
-			page, err := ReadPage(t.Context(), path, &Filter{}, "", 1000)
+			page, err := readPage(t.Context(), path, &Filter{}, "", 1000)
 			if err != nil || len(page.Records) != 60 {
 				t.Errorf("%s, %d files: a page of %d, %v", by, done, len(page.Records), err)
 			}

@@ -6,11 +6,11 @@ import (
 	"syscall"
 )
 
-// Open opens the file of a log for appending and creates it, readable to its
+// openToAppend opens the file of a log for appending and creates it, readable to its
 // owner only, if it is not there; the permissions of one that is there stay. It
 // refuses a symbolic link and anything but a regular file. If the last line
-// lacks its end, as after a crash, Open ends it.
-func Open(path string) (*os.File, error) {
+// lacks its end, as after a crash, it is ended.
+func openToAppend(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the audit log: %w", err)

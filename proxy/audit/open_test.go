@@ -11,7 +11,7 @@ import (
 func TestOpenAppends(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	for i, job := range []string{"a", "b", "c"} {
-		f, err := Open(path)
+		f, err := openToAppend(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +39,7 @@ func TestOpenEndsTheLastLine(t *testing.T) {
 		if err := os.WriteFile(path, []byte(before), 0o640); err != nil {
 			t.Fatal(err)
 		}
-		f, err := Open(path)
+		f, err := openToAppend(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +65,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{at("link"), at("dangling"), at("pipe"), dir, os.DevNull, at("missing/audit.jsonl")} {
-		f, err := Open(path)
+		f, err := openToAppend(path)
 		if err == nil {
 			_ = f.Close()
 			t.Errorf("%s was opened", path)

@@ -38,10 +38,10 @@ func (l *Log) Path() string {
 	return l.file.path
 }
 
-// ReadPage returns the latest n records of the log at path that match, before the
+// readPage returns the latest n records of the log at path that match, before the
 // cursor, empty for the first page. It reads the files from the newest on, until
 // none can hold a later record, and keeps a page in memory.
-func ReadPage(ctx context.Context, path string, f *Filter, cursor string, n int) (Page, error) {
+func readPage(ctx context.Context, path string, f *Filter, cursor string, n int) (Page, error) {
 	from, err := parseCursor(cursor)
 	if err != nil {
 		return Page{}, err

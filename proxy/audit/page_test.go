@@ -42,7 +42,7 @@ func TestPages(t *testing.T) {
 		var got []string
 		cursor, pages := "", 0
 		for {
-			page, err := ReadPage(t.Context(), path, &Filter{Job: regexp.MustCompile("^j")}, cursor, size)
+			page, err := readPage(t.Context(), path, &Filter{Job: regexp.MustCompile("^j")}, cursor, size)
 			if err != nil || len(page.Records) > size {
 				t.Fatalf("%d records, %v", len(page.Records), err)
 			}
@@ -85,7 +85,7 @@ func TestLargeRecords(t *testing.T) {
 	}
 	cursor, seen := "", map[string]bool{}
 	for range records {
-		page, err := ReadPage(t.Context(), path, &Filter{}, cursor, 100)
+		page, err := readPage(t.Context(), path, &Filter{}, cursor, 100)
 		if err != nil || len(page.Records) > maxPage/(900<<10) {
 			t.Fatalf("%d records, %v", len(page.Records), err)
 		}

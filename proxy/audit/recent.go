@@ -77,7 +77,7 @@ func InMemory() *Log {
 // page: of the file if there is one, or else of what is kept in memory.
 func (l *Log) Page(ctx context.Context, f *Filter, cursor string, n int) (Page, error) {
 	if path := l.Path(); path != "" {
-		page, err := ReadPage(ctx, path, f, cursor, n)
+		page, err := readPage(ctx, path, f, cursor, n)
 		page.Kept = "file"
 		return page, err
 	}

@@ -66,7 +66,7 @@ func OpenFile(path string, r Rotation) (*File, error) {
 
 // open opens the path in place of what is open, which stays if that fails.
 func (f *File) open() error {
-	file, err := Open(f.path)
+	file, err := openToAppend(f.path)
 	if err != nil {
 		return err
 	}

@@ -170,7 +170,7 @@ func BenchmarkOpenMillionBaselines(b *testing.B) {
 		}
 		i.commit(s.Totals, s.Book.clock())
 	}
-	if err := s.Compact(); err != nil {
+	if err := s.compact(); err != nil {
 		b.Fatal(err)
 	}
 	if err := dir.Close(); err != nil {

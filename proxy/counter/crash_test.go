@@ -171,7 +171,7 @@ func push(args []string) {
 		}()
 	}
 	for {
-		fail(s.Compact())
+		fail(s.compact())
 	}
 }
 

@@ -87,7 +87,7 @@ func TestWhatExpiredStaysGone(t *testing.T) {
 			t.Fatalf("%d expired, want 2", n)
 		}
 		if compacted {
-			if err := s.Compact(); err != nil {
+			if err := s.compact(); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -273,7 +273,7 @@ func (m *machine) Compact(t *rapid.T) {
 	if m.store == nil {
 		t.Skip("nothing is kept")
 	}
-	if err := m.store.Compact(); err != nil {
+	if err := m.store.compact(); err != nil {
 		t.Fatal(err)
 	}
 }

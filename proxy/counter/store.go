@@ -96,14 +96,14 @@ func isDamaged(dir *state.Dir) bool {
 // is for a goroutine of its own. Failures are handed to report, and tried again.
 func (s *Store) Run(report func(error)) {
 	for range s.log.Due() {
-		if err := s.Compact(); err != nil {
+		if err := s.compact(); err != nil {
 			report(err)
 		}
 	}
 }
 
-// Compact writes the log anew. It heals one that has failed.
-func (s *Store) Compact() error {
+// compact writes the log anew. It heals one that has failed.
+func (s *Store) compact() error {
 	return s.log.Compact(func(write func([]byte) error) error {
 		w := snapshot{write: write}
 		w.everything(s.Book, s.Totals)

@@ -90,7 +90,7 @@ func TestAStoreIsAfterARestartWhatItWas(t *testing.T) {
 		}
 		s.Totals.Add([]Increment{count("direct_total", "job=j", 1)})
 		if compacts {
-			if err := s.Compact(); err != nil {
+			if err := s.compact(); err != nil {
 				t.Fatal(err)
 			}
 			commitTo(t, s, p, value("job=j", Created, began, 4))

@@ -13,8 +13,8 @@ import (
 	"github.com/pushguard/pushguard/proxy/clock"
 )
 
-// Other is the value that labels of new series have once the totals are full.
-const Other = "__other__"
+// otherValue is the value that labels of new series have once the totals are full.
+const otherValue = "__other__"
 
 // TotalsConfig is what Totals are made of. The zero value is good.
 type TotalsConfig struct {
@@ -186,13 +186,13 @@ func (t *Totals) place(f *family, ls []labels.Label) (at []labels.Label, isOther
 	other := make([]labels.Label, len(ls))
 	for i, l := range ls {
 		if other[i] = l; l.Name != model.JobLabel {
-			other[i].Value = Other
+			other[i].Value = otherValue
 		}
 	}
 	if t.count < t.limit() || f.totals[labelsKey(other)] != nil {
 		return other, true
 	}
-	return []labels.Label{{Name: model.JobLabel, Value: Other}}, true
+	return []labels.Label{{Name: model.JobLabel, Value: otherValue}}, true
 }
 
 // limit is how many totals there are at most, but for one of each family.

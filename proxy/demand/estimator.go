@@ -29,11 +29,11 @@ import (
 	"time"
 )
 
-// Other is the name under which jobs and labels with names over MaxName go.
-const Other = "__other__"
+// otherName is the name under which jobs and labels with names over maxName go.
+const otherName = "__other__"
 
-// MaxName is the length in bytes of the longest name that is kept.
-const MaxName = 1024
+// maxName is the length in bytes of the longest name that is kept.
+const maxName = 1024
 
 // generation is how long values are collected before the next generation begins.
 const generation = 12 * time.Hour
@@ -190,8 +190,8 @@ func (e *Estimator) shard(job string) *shard {
 
 // clip returns the name under which a name is counted.
 func clip(name string) string {
-	if len(name) > MaxName {
-		return Other
+	if len(name) > maxName {
+		return otherName
 	}
 	return name
 }

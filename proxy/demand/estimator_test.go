@@ -78,7 +78,7 @@ func TestOrderOfAddingDoesNotMatter(t *testing.T) {
 		Values []Value
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		name := rapid.SampledFrom([]string{"", "a", "b", "\xff\x00", strings.Repeat("x", MaxName+1)})
+		name := rapid.SampledFrom([]string{"", "a", "b", "\xff\x00", strings.Repeat("x", maxName+1)})
 		drawValue := rapid.Custom(func(t *rapid.T) Value {
 			return value(name.Draw(t, "label"), fmt.Sprint(rapid.IntRange(0, 60).Draw(t, "value")))
 		})
@@ -104,7 +104,7 @@ func TestOrderOfAddingDoesNotMatter(t *testing.T) {
 			slices.Reverse(v)
 			other.Add(s.Job, v)
 		}
-		for _, job := range []string{"", "a", "b", "\xff\x00", Other} {
+		for _, job := range []string{"", "a", "b", "\xff\x00", otherName} {
 			got := one.Job(job, 100)
 			if diff := cmp.Diff(got, other.Job(job, 100)); diff != "" {
 				t.Fatalf("labels of %.20q in another order: %s", job, diff)
@@ -203,18 +203,18 @@ func TestLargeGenerationsAreJoined(t *testing.T) {
 
 func TestLongNamesGoUnderOther(t *testing.T) {
 	e := New(Config{})
-	at, over, far := strings.Repeat("a", MaxName), strings.Repeat("a", MaxName+1), strings.Repeat("b", 4<<20)
+	at, over, far := strings.Repeat("a", maxName), strings.Repeat("a", maxName+1), strings.Repeat("b", 4<<20)
 	for _, name := range []string{at, over, far} {
 		e.Add(name, []Value{value(name, "1")})
 	}
 	if diff := cmp.Diff([]JobUse{{at, 1}}, e.Label(at, 10)); diff != "" {
 		t.Error(diff)
 	}
-	for _, name := range []string{over, far, Other} {
-		if diff := cmp.Diff([]LabelUse{{Other, 2}}, e.Job(name, 10)); diff != "" {
+	for _, name := range []string{over, far, otherName} {
+		if diff := cmp.Diff([]LabelUse{{otherName, 2}}, e.Job(name, 10)); diff != "" {
 			t.Error(diff)
 		}
-		if diff := cmp.Diff([]JobUse{{Other, 2}}, e.Label(name, 10)); diff != "" {
+		if diff := cmp.Diff([]JobUse{{otherName, 2}}, e.Label(name, 10)); diff != "" {
 			t.Error(diff)
 		}
 	}

@@ -92,7 +92,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}{
 		{"large sketches", 10, 100, 8, 100},
 		{"a label a job", 1000, 1, 8, 100},
-		{"long names", 1000, 1, MaxName, 40},
+		{"long names", 1000, 1, maxName, 40},
 		{"few values", 10_000, 1, 8, 1},
 		{"few values of many labels", 50, 200, 8, 8},
 	} {

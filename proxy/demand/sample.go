@@ -11,7 +11,7 @@ import (
 const (
 	// sampled is how many values of a label and generation are looked at.
 	sampled = 64
-	// maxShapes is how many shapes of a label have names; the others share Other.
+	// maxShapes is how many shapes of a label have names; the others share otherName.
 	maxShapes = 8
 
 	// unseen is the shape of a value that nobody has looked at yet, others that of one
@@ -26,7 +26,7 @@ type ShapeUse struct {
 	// Share is the part of the values that have it, from 0 to 1: exact up to 64
 	// values, then of 64 that were drawn.
 	Share float64
-	// Example is one of them, made safe by finding.Redact; empty for Other.
+	// Example is one of them, made safe by finding.Redact; empty for "__other__".
 	Example string
 }
 
@@ -150,7 +150,7 @@ func (w *window) shapesOf() []ShapeUse {
 		switch {
 		case n == 0 || at == unseen:
 		case at == others:
-			out = append(out, ShapeUse{Shape: Other, Share: float64(n) / looked})
+			out = append(out, ShapeUse{Shape: otherName, Share: float64(n) / looked})
 		default:
 			s := w.seen[at-1]
 			out = append(out, ShapeUse{Shape: s.shape, Share: float64(n) / looked, Example: s.example})

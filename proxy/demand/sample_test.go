@@ -128,7 +128,7 @@ func TestShapesOfALabelAreBounded(t *testing.T) {
 	}
 	named := func() (n int, rest float64) {
 		for _, s := range e.Shapes("job", "label") {
-			if s.Shape == Other {
+			if s.Shape == otherName {
 				rest = s.Share
 			} else {
 				n++

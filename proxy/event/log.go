@@ -174,7 +174,7 @@ func (l *Log) Add(records ...Record) {
 	}
 	for i := range records {
 		r := &records[i]
-		r.SchemaVersion, r.GuardInstance = SchemaVersion, l.cfg.Instance
+		r.SchemaVersion, r.GuardInstance = schemaVersion, l.cfg.Instance
 		if r.ID == (ID{}) {
 			r.ID = NewID(r.Time)
 		}

@@ -122,7 +122,7 @@ func (o otlp) encode(records [][]byte) ([]byte, delivery, error) {
 		logs = append(logs, log)
 	}
 	body, err := json.Marshal(otlpLogs{[]otlpResourceLogs{{
-		otlpResource{o.resource}, []otlpScopeLogs{{otlpScope{"pushguard", strconv.Itoa(SchemaVersion)}, logs}},
+		otlpResource{o.resource}, []otlpScopeLogs{{otlpScope{"pushguard", strconv.Itoa(schemaVersion)}, logs}},
 	}}})
 	return body, out, err
 }

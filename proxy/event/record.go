@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// SchemaVersion is that of the records written now. A key is added without a new
+// schemaVersion is that of the records written now. A key is added without a new
 // one; a key that changes its meaning makes one.
-const SchemaVersion = 1
+const schemaVersion = 1
 
 // Kind is what a record tells of. The zero value is none.
 type Kind string

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// MaxBody is the largest body that is recorded.
-	MaxBody = 1 << 20
+	// maxBody is the largest body that is recorded.
+	maxBody = 1 << 20
 	// maxWaiting and maxWaitingBytes bound the pushes that wait to be written.
 	maxWaiting      = 256
 	maxWaitingBytes = 32 << 20
@@ -83,7 +83,7 @@ func Open(cfg Config) (*Recorder, error) {
 // counted. Nobody waits.
 func (r *Recorder) Wants(size int) bool {
 	switch {
-	case size > MaxBody:
+	case size > maxBody:
 		return r.drop(tooLarge)
 	case len(r.waiting) == maxWaiting || r.bytes.Load()+int64(size) > maxWaitingBytes:
 		return r.drop(queueFull)
@@ -96,7 +96,7 @@ func (r *Recorder) Wants(size int) bool {
 // Keep takes a push that Wants said yes to, without waiting.
 func (r *Recorder) Keep(p *Push) {
 	size := p.size()
-	if len(p.Sent) > MaxBody {
+	if len(p.Sent) > maxBody {
 		r.drop(tooLarge)
 		return
 	}

@@ -194,7 +194,7 @@ func TestCountersStayCounters(t *testing.T) {
 // TestLimits records at, under and over each limit.
 func TestLimits(t *testing.T) {
 	r := open(t, Config{})
-	if !r.Wants(MaxBody) || r.Wants(MaxBody+1) || r.dropped[tooLarge].Load() != 1 {
+	if !r.Wants(maxBody) || r.Wants(maxBody+1) || r.dropped[tooLarge].Load() != 1 {
 		t.Error("the size of a body is not limited")
 	}
 	small := pushed(t, "/metrics/job/a", "a 1\n")
@@ -217,11 +217,11 @@ func TestLimits(t *testing.T) {
 	}
 
 	r = open(t, Config{})
-	big := &Push{Method: http.MethodPost, Key: small.Key, Body: make([]byte, MaxBody)}
-	for r.Wants(MaxBody) {
+	big := &Push{Method: http.MethodPost, Key: small.Key, Body: make([]byte, maxBody)}
+	for r.Wants(maxBody) {
 		r.Keep(big)
 	}
-	if len(r.waiting) != maxWaitingBytes/MaxBody {
+	if len(r.waiting) != maxWaitingBytes/maxBody {
 		t.Errorf("%d bodies of 1 MiB wait", len(r.waiting))
 	}
 }

@@ -158,8 +158,8 @@ type snapshotWriter struct {
 }
 
 func (w *snapshotWriter) add(record []byte) error {
-	if n := unitLen([][]byte{record}); n > MaxUnit {
-		w.err = errors.Join(w.err, fmt.Errorf("%w: %d bytes, limit %d", errTooLarge, n, MaxUnit))
+	if n := unitLen([][]byte{record}); n > maxUnit {
+		w.err = errors.Join(w.err, fmt.Errorf("%w: %d bytes, limit %d", errTooLarge, n, maxUnit))
 	}
 	if w.err != nil {
 		return w.err

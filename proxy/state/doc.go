@@ -70,7 +70,7 @@
 // and go on with frames:
 //
 //	0  mark, 8 bytes
-//	8  length of the unit, 4 bytes, at most MaxUnit
+//	8  length of the unit, 4 bytes, at most 64 MiB
 //	12 CRC-32C of the 12 bytes before and of the unit
 //	16 unit: records, each its length as an unsigned varint and its bytes
 //

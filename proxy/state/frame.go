@@ -10,9 +10,9 @@ import (
 	"math/bits"
 )
 
-// MaxUnit is how many bytes the records of one Append may have together, each
+// maxUnit is how many bytes the records of one Append may have together, each
 // with its length of at most 5 bytes.
-const MaxUnit = 64 << 20
+const maxUnit = 64 << 20
 
 const (
 	markLen  = 8
@@ -126,7 +126,7 @@ func (s *scanner) frame() ([]byte, error) {
 	}
 	head := s.buf[s.from:s.to]
 	n := binary.LittleEndian.Uint32(head[markLen:])
-	if !bytes.HasPrefix(head, s.mark[:]) || n > MaxUnit {
+	if !bytes.HasPrefix(head, s.mark[:]) || n > maxUnit {
 		return nil, nil
 	}
 	if ok, err := s.need(frameLen + int(n)); !ok {

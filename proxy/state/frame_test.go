@@ -24,7 +24,7 @@ func TestUnitLen(t *testing.T) {
 // TestAHostileLength is not believed beyond the end of the file.
 func TestAHostileLength(t *testing.T) {
 	m := newMark()
-	for _, n := range []uint32{5, MaxUnit, MaxUnit + 1, 1<<32 - 1} {
+	for _, n := range []uint32{5, maxUnit, maxUnit + 1, 1<<32 - 1} {
 		frame := m.appendFrame(nil, []byte("abc"))
 		binary.LittleEndian.PutUint32(frame[markLen:], n)
 		file := m.appendFrame(frame, []byte("whole"))

@@ -184,7 +184,7 @@ func (l *Log) path(k kind) string {
 
 // Append appends the records, which are restored all or not at all. It never
 // waits for the disk and does not fail: whether the records are safe is what
-// Commit says of the position. If they are over MaxUnit the log fails. They may
+// Commit says of the position. If they are over 64 MiB the log fails. They may
 // be changed once Append returned.
 func (l *Log) Append(records ...[]byte) Position {
 	n := unitLen(records)
@@ -199,8 +199,8 @@ func (l *Log) Append(records ...[]byte) Position {
 	l.appended++
 	switch {
 	case l.failed != nil && !l.healing: // what the caller has in memory will be compacted
-	case n > MaxUnit:
-		l.fail(fmt.Errorf("%w: %d bytes, limit %d", errTooLarge, n, MaxUnit))
+	case n > maxUnit:
+		l.fail(fmt.Errorf("%w: %d bytes, limit %d", errTooLarge, n, maxUnit))
 	case len(l.pending)+l.inFlight+frameLen+n > l.o.MaxPending:
 		l.fail(fmt.Errorf("%w: over %d bytes wait for it", errStalled, l.o.MaxPending))
 	default:

@@ -131,10 +131,10 @@ func TestTheLargestUnit(t *testing.T) {
 	for _, tc := range []struct {
 		size int
 		ok   bool
-	}{{MaxUnit - 5, true}, {MaxUnit - 4, true}, {MaxUnit - 3, false}} { // 4 bytes say the length
+	}{{maxUnit - 5, true}, {maxUnit - 4, true}, {maxUnit - 3, false}} { // 4 bytes say the length
 		dir := t.TempDir()
 		d := open(t, dir, Options{Sync: SyncNever})
-		l, _ := openLog(t, d, "ledger", LogOptions{MaxPending: 2 * MaxUnit})
+		l, _ := openLog(t, d, "ledger", LogOptions{MaxPending: 2 * maxUnit})
 		record := make([]byte, tc.size)
 		record[tc.size-1] = 7
 		err := l.Commit(t.Context(), l.Append(record))
