@@ -2,12 +2,16 @@ package gateway
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -89,6 +93,53 @@ func TestUnaskedAnswerIsNotTaken(t *testing.T) {
 }
 
 // TestLargeBody is about a push beyond what links carry.
+// TestGivenUpWhileTheAnswerComes: a push that was given up has no answer, whatever of it has
+// come, and is counted as one without.
+func TestGivenUpWhileTheAnswerComes(t *testing.T) {
+	ctx, giveUp := context.WithCancel(t.Context())
+	status := make(chan int, 1)
+	u := open(t, Config{URL: parse(t, "http://127.0.0.1:1"), Observe: func(_ string, s int, _ time.Duration) { status <- s }})
+	l := &link{Conn: &halfway{comes: "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", then: giveUp, late: make(chan struct{})}, since: time.Now()}
+	l.in, l.out = bufio.NewReader(l), bufio.NewWriter(l)
+	u.links.idle = append(u.links.idle, l)
+	a, err := u.Do(ctx, Request{Method: http.MethodPut, Key: key("job", "j")})
+	if !errors.Is(err, ErrBroken) || !errors.Is(err, context.Canceled) || a.Status != 0 {
+		t.Errorf("Do = %+v, %v", a, err)
+	}
+	if s := <-status; s != 0 {
+		t.Errorf("it is counted with status %d", s)
+	}
+}
+
+// halfway is a connection on which half an answer comes, and then something happens that
+// has it be late.
+type halfway struct {
+	net.Conn
+	comes string
+	then  func()
+	late  chan struct{}
+}
+
+func (c *halfway) Read(p []byte) (n int, err error) {
+	if c.comes == "" {
+		c.then()
+		<-c.late
+		return 0, os.ErrDeadlineExceeded
+	}
+	n = copy(p, c.comes)
+	c.comes = c.comes[n:]
+	return n, nil
+}
+
+func (c *halfway) Write(p []byte) (int, error) { return len(p), nil }
+func (c *halfway) Close() error                { return nil }
+func (c *halfway) SetDeadline(at time.Time) error {
+	if !at.IsZero() && at.Before(time.Now()) {
+		close(c.late)
+	}
+	return nil
+}
+
 func TestLargeBody(t *testing.T) {
 	got := 0
 	u := serve(t, func(_ http.ResponseWriter, r *http.Request) {
