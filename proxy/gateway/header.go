@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bufio"
-	"maps"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -11,33 +10,33 @@ import (
 	"strings"
 )
 
-// header is a write's as the upstream is to see it, for net/http to send.
-func (u *Upstream) header(r *Request) http.Header {
-	h := u.forwarded(r.Header, r.RemoteAddr)
-	if r.ContentType != "" {
-		maps.DeleteFunc(h, func(name string, _ []string) bool { return ofBody(name) })
-		h.Set("Content-Type", r.ContentType)
-	}
-	if _, ok := h["Idempotency-Key"]; !ok {
-		h["Idempotency-Key"] = nil // tells net/http, not the upstream, that the request may be sent again
-	}
-	return h
-}
-
-// forwarded is the client's header as the upstream is to see it, for net/http to send. It
-// always holds User-Agent, since net/http would otherwise add its own.
-func (u *Upstream) forwarded(client http.Header, remoteAddr string) http.Header {
-	h := make(http.Header, len(client)+2)
-	for name, values := range client {
-		if u.passes(client, name) {
-			h[name] = slices.Clone(values)
+// fields calls do for each value of each field of a request as the upstream is to see it:
+// those of the client that pass, and what the guard says itself.
+func (u *Upstream) fields(r *Request, do func(name, value string)) {
+	by := forwardedFor(r.Header, r.RemoteAddr)
+	for name, values := range r.Header {
+		if !u.passes(r.Header, name) || r.ContentType != "" && ofBody(name) || by != "" && name == "X-Forwarded-For" {
+			continue
+		}
+		for _, v := range values {
+			do(name, v)
 		}
 	}
+	if by != "" {
+		do("X-Forwarded-For", by)
+	}
+	if r.ContentType != "" {
+		do("Content-Type", r.ContentType)
+	}
+}
+
+// header holds these fields, for net/http to send. It always has User-Agent, since
+// net/http would otherwise add its own.
+func (u *Upstream) header(r *Request) http.Header {
+	h := make(http.Header, len(r.Header)+3)
+	u.fields(r, func(name, value string) { h[name] = append(h[name], value) })
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = []string{""}
-	}
-	if by := forwardedFor(client, remoteAddr); by != "" {
-		h["X-Forwarded-For"] = []string{by}
 	}
 	return h
 }
@@ -45,9 +44,9 @@ func (u *Upstream) forwarded(client http.Header, remoteAddr string) http.Header 
 // write writes a request as the transport would.
 func (u *Upstream) write(out *bufio.Writer, escapedPath string, r *Request) error {
 	field := func(name, value string) {
-		_, _ = out.WriteString(name)
+		_, _ = out.WriteString(oneLine(name))
 		_, _ = out.WriteString(": ")
-		_, _ = out.WriteString(value)
+		_, _ = out.WriteString(oneLine(value))
 		_, _ = out.WriteString("\r\n")
 	}
 	_, _ = out.WriteString(r.Method)
@@ -56,21 +55,7 @@ func (u *Upstream) write(out *bufio.Writer, escapedPath string, r *Request) erro
 	_, _ = out.WriteString(escapedPath)
 	_, _ = out.WriteString(" HTTP/1.1\r\n")
 	field("Host", u.host)
-	by := forwardedFor(r.Header, r.RemoteAddr)
-	for name, values := range r.Header {
-		if !u.passes(r.Header, name) || r.ContentType != "" && ofBody(name) || by != "" && name == "X-Forwarded-For" {
-			continue
-		}
-		for _, v := range values {
-			field(oneLine(name), oneLine(v))
-		}
-	}
-	if by != "" {
-		field("X-Forwarded-For", oneLine(by))
-	}
-	if r.ContentType != "" {
-		field("Content-Type", r.ContentType)
-	}
+	u.fields(r, field)
 	if len(r.Body) > 0 || r.Method != http.MethodDelete {
 		field("Content-Length", strconv.Itoa(len(r.Body)))
 	}

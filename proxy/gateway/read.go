@@ -45,5 +45,5 @@ func (u *Upstream) rewrite(r *httputil.ProxyRequest) {
 	out := u.at(raw)
 	out.RawQuery, out.ForceQuery = r.In.URL.RawQuery, r.In.URL.ForceQuery
 	r.Out.URL, r.Out.Host = out, ""
-	r.Out.Header = u.forwarded(r.In.Header, r.In.RemoteAddr)
+	r.Out.Header = u.header(&Request{Header: r.In.Header, RemoteAddr: r.In.RemoteAddr})
 }

@@ -126,6 +126,9 @@ func (u *Upstream) byTransport(ctx context.Context, escapedPath string, r *Reque
 		return Answer{}, false, err
 	}
 	req.URL, req.Header = u.at(escapedPath), u.header(r)
+	if _, ok := req.Header["Idempotency-Key"]; !ok {
+		req.Header["Idempotency-Key"] = nil // tells net/http, not the upstream, that the request may be sent again
+	}
 	resp, err := u.transport.RoundTrip(req)
 	if err != nil {
 		return Answer{}, sent, err
