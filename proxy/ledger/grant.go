@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +18,7 @@ type Grant struct {
 	pushed  holdings // what the push brings; memory of the draft
 	same    bool     // the push leaves the group as it is
 	success bool     // it brings a family that tells of a success
-	settled bool
+	settled atomic.Bool
 
 	account *account      // of the job that paid when it was admitted
 	entry   *entryAccount // of the job, if the job was new to it
@@ -114,13 +115,12 @@ func (g *Grant) unspent(o Outcome) int {
 // the group holds what it held and what the push brings, until a later request
 // or Load tells. The outcome of a grant with Skip does not matter.
 func (g *Grant) Settle(o Outcome) {
+	if g.settled.Swap(true) {
+		return
+	}
 	b := g.book
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if g.settled {
-		return
-	}
-	g.settled = true
 	if g.foreseen != nil {
 		g.foreseen.settle(g, o)
 		g.draft.free()
