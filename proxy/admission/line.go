@@ -60,7 +60,12 @@ type lines struct {
 	all  map[string]*line
 	idle idleLines          // known lines that wait with no push in flight
 	busy map[*line]struct{} // known lines with pushes at work
+	// spare are lines that nobody has a place in, for others to use their memory.
+	spare []*line
 }
+
+// mostSpare is how many spare lines are kept.
+const mostSpare = 64
 
 // of is the line of a job, made if it has none.
 func (ls *lines) of(job string, known bool) *line {
@@ -69,16 +74,33 @@ func (ls *lines) of(job string, known bool) *line {
 	}
 	l := ls.all[job]
 	if l == nil {
-		l = &line{name: job, known: known}
+		l = ls.fresh()
+		l.name, l.known = job, known
 		ls.all[job] = l
 	}
 	return l
 }
 
+// fresh is a line of nobody.
+func (ls *lines) fresh() *line {
+	end := len(ls.spare) - 1
+	if end < 0 {
+		return &line{}
+	}
+	l := ls.spare[end]
+	ls.spare = ls.spare[:end]
+	return l
+}
+
 // tidy forgets a line without a place.
 func (ls *lines) tidy(l *line) {
-	if l.places == 0 {
-		delete(ls.all, l.name)
+	if l.places > 0 {
+		return
+	}
+	delete(ls.all, l.name)
+	if len(ls.spare) < mostSpare {
+		*l = line{}
+		ls.spare = append(ls.spare, l)
 	}
 }
 
