@@ -139,6 +139,7 @@ type Sample struct {
 
 	bound uint32 // the number of its bound in Push.bounds, from 1; 0 is none
 	part  part
+	width uint8 // of its value as it was written; 0 is that nobody has measured
 }
 
 // bound is the le or quantile of a sample.

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"hash/maphash"
+	"math"
 	"slices"
 	"strings"
 )
@@ -64,6 +65,9 @@ func (p *Push) valueOf(sample int) Span {
 	start := s.Block.End
 	for isBlank(p.Body[start]) {
 		start++
+	}
+	if s.width > 0 {
+		return Span{start, start + uint32(s.width)}
 	}
 	return Span{start, p.lineEnd(s) - 1}
 }
@@ -149,7 +153,7 @@ func (s *Shape) match(p *Push, body []byte) bool {
 		if err != nil || !countable(p.Families[s.metrics[sample.Metric].Family].Type, sample.part, f) {
 			return false
 		}
-		sample.Value = f
+		sample.Value, sample.width = f, uint8(min(end, math.MaxUint8+1)) // 256 is 0
 		sample.Start += moved
 		sample.Block = sample.Block.moved(moved)
 		if sample.bound != 0 {

@@ -22,13 +22,15 @@ func shapeOf(body []byte) *Shape {
 
 // tablesOf are what two pushes are compared by.
 func tablesOf(p *Push) any {
-	samples := append([]Sample(nil), p.Samples()...)
+	samples, written := append([]Sample(nil), p.Samples()...), []string(nil)
 	for i := range samples {
+		written = append(written, string(p.ValueText(i)))
+		samples[i].width = 0 // only tells what stands there sooner
 		if math.IsNaN(samples[i].Value) {
 			samples[i].Value = -0.5 // NaN is NaN
 		}
 	}
-	return []any{string(p.Body), p.Encoding, p.Families, p.Metrics(), samples, p.Expanded, p.emptyValues, append([]part(nil), p.parts...), len(p.timestamps)}
+	return []any{string(p.Body), p.Encoding, p.Families, p.Metrics(), samples, p.Expanded, p.emptyValues, append([]part(nil), p.parts...), len(p.timestamps), written}
 }
 
 const shaped = `# HELP rows Rows, of a table.
