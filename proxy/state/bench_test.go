@@ -27,6 +27,27 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// BenchmarkWrite is one append by who writes it, from so many goroutines.
+func BenchmarkWrite(b *testing.B) {
+	for _, n := range []int{1, 2, 16} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			l, _ := openLog(b, open(b, b.TempDir(), Options{}), "bench", LogOptions{})
+			record := make([]byte, 100)
+			b.ReportAllocs()
+			b.SetParallelism(n) // times GOMAXPROCS
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if p := l.Add(record); l.Write(p) {
+						continue
+					} else if err := l.Commit(b.Context(), p); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
 // BenchmarkAppend appends without waiting, but for each 1000th.
 func BenchmarkAppend(b *testing.B) {
 	for _, size := range []int{100, 10_000} {

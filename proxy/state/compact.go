@@ -194,6 +194,7 @@ func (l *Log) settle(heals bool) error {
 	upto := l.appended
 	for l.written < upto && l.usable(heals) == nil {
 		changed := l.change()
+		l.rouse()
 		l.mu.Unlock()
 		<-changed
 		l.mu.Lock()

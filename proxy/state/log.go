@@ -186,7 +186,13 @@ func (l *Log) path(k kind) string {
 // waits for the disk and does not fail: whether the records are safe is what
 // Commit says of the position. If they are over 64 MiB the log fails. They may
 // be changed once Append returned.
-func (l *Log) Append(records ...[]byte) Position {
+func (l *Log) Append(records ...[]byte) Position { return l.append(true, records) }
+
+// Add is Append for who calls Write or Commit next: until somebody does, or something
+// else is appended, the writer is left asleep.
+func (l *Log) Add(records ...[]byte) Position { return l.append(false, records) }
+
+func (l *Log) append(wakes bool, records [][]byte) Position {
 	n := unitLen(records)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -205,12 +211,37 @@ func (l *Log) Append(records ...[]byte) Position {
 		l.fail(fmt.Errorf("%w: over %d bytes wait for it", errStalled, l.o.MaxPending))
 	default:
 		l.pending = l.mark.appendFrame(l.pending, records...)
-		select {
-		case l.wake <- struct{}{}:
-		default: // it will find this too
+		if wakes {
+			l.rouse()
 		}
 	}
 	return l.appended
+}
+
+// rouse has the writer write what is pending. l.mu is held.
+func (l *Log) rouse() {
+	if l.closed || len(l.pending) == 0 {
+		return
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default: // it will find this too
+	}
+}
+
+// Write is Commit for who would rather write than wait: if nobody else writes, it
+// hands what was appended to the system, and it reports whether everything up to the
+// position is committed. It waits for nobody, but like any write for a disk that is
+// stalled; with SyncAlways it writes nothing. Where it reports false, Commit is to be
+// called.
+func (l *Log) Write(p Position) bool {
+	if l.dir.o.Sync != SyncAlways && l.io.TryLock() {
+		l.flushed()
+		l.io.Unlock()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return p <= l.committed
 }
 
 // Commit waits until everything up to the position will be restored after the
@@ -226,6 +257,9 @@ func (l *Log) Commit(ctx context.Context, p Position) error {
 			err = ErrClosed
 		}
 		changed := l.change()
+		if !committed {
+			l.rouse()
+		}
 		l.mu.Unlock()
 		if committed {
 			return nil
@@ -311,6 +345,11 @@ func (l *Log) write() {
 func (l *Log) flush() {
 	l.io.Lock()
 	defer l.io.Unlock()
+	l.flushed()
+}
+
+// flushed writes what is pending. l.io is held.
+func (l *Log) flushed() {
 	l.mu.Lock()
 	batch, upto, file, healing := l.pending, l.appended, l.file, l.healing
 	if len(batch) == 0 {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -43,6 +44,81 @@ func TestLogIsRestoredInOrder(t *testing.T) {
 				t.Errorf("damage: %v", damage)
 			}
 		})
+	}
+}
+
+// TestWrite has what was added be written by who added it, unless another writes or it is
+// to be synced, and committed in the end whoever writes it.
+func TestWrite(t *testing.T) {
+	for _, s := range []Sync{SyncInterval, SyncAlways, SyncNever} {
+		t.Run(s.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			d := open(t, dir, Options{Sync: s, Interval: time.Hour})
+			l, _ := openLog(t, d, "ledger", LogOptions{})
+			p := l.Add([]byte("a"))
+			if got := l.Write(p); got != (s != SyncAlways) {
+				t.Errorf("written: %t", got)
+			}
+			if _, logs := l.Size(); (logs > headerLen) != (s != SyncAlways) {
+				t.Errorf("%d bytes are written", logs)
+			}
+			if err := l.Commit(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+
+			l.Add([]byte("b"))
+			commit(t, l, "c")
+
+			l.io.Lock() // as who writes
+			if p = l.Add([]byte("d")); l.Write(p) {
+				t.Error("written while another writes")
+			}
+			done := make(chan error)
+			go func() { done <- l.Commit(t.Context(), p) }()
+			l.io.Unlock()
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+
+			p = l.Add([]byte("e"))
+			if err := l.Compact(emits("x", "e")); err != nil {
+				t.Fatal(err)
+			}
+			if !l.Write(p) {
+				t.Error("a compaction has left it pending")
+			}
+
+			l.Add([]byte("f"))
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if l.Write(l.Add([]byte("g"))) {
+				t.Error("written once closed")
+			}
+			got, _ := restored(t, dir, "ledger")
+			want(t, got, "x", "e", "e", "f")
+		})
+	}
+}
+
+// TestWriteOfALogThatFailed reports what was added while nothing is written as not
+// committed, until a compaction has it.
+func TestWriteOfALogThatFailed(t *testing.T) {
+	d := open(t, t.TempDir(), Options{Interval: time.Hour})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	l.mu.Lock()
+	l.fail(errStalled)
+	l.mu.Unlock()
+	p := l.Add([]byte("a"))
+	if l.Write(p) {
+		t.Error("written by a log that has failed")
+	}
+	wantError(t, l.Commit(t.Context(), p), errStalled)
+	if err := l.Compact(emits("a")); err != nil {
+		t.Fatal(err)
+	}
+	if !l.Write(p) {
+		t.Error("not committed by the compaction")
 	}
 }
 

@@ -64,6 +64,11 @@ func (w *world) append() {
 		w.state[key] = value
 		w.appended[key+value] = true
 	}
+	if rapid.Bool().Draw(w.t, "writes itself") {
+		w.last = w.l.Add(bytesOf(unit...)...)
+		w.l.Write(w.last)
+		return
+	}
 	w.last = w.l.Append(bytesOf(unit...)...)
 }
 

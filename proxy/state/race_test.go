@@ -26,8 +26,15 @@ func TestManyAtOnce(t *testing.T) {
 			for n := 1; ; n++ {
 				mu.Lock()
 				state[i] = n
-				p := l.Append(fmt.Appendf(nil, "%d %d", i, n), fmt.Appendf(nil, "%d %d", i, n))
+				add := l.Append
+				if i%2 == 0 {
+					add = l.Add
+				}
+				p := add(fmt.Appendf(nil, "%d %d", i, n), fmt.Appendf(nil, "%d %d", i, n))
 				mu.Unlock()
+				if i%2 == 0 && l.Write(p) {
+					safe[i] = n
+				}
 				switch err := l.Commit(t.Context(), p); {
 				case errors.Is(err, ErrClosed):
 					return

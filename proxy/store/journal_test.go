@@ -271,11 +271,13 @@ func (r *rests) Rest() { *r++ }
 func TestRests(t *testing.T) {
 	kept, end := openedDir(t, t.TempDir())
 	defer end()
+	synced, endSynced := openedSynced(t, t.TempDir(), state.SyncAlways)
+	defer endSynced()
 	for _, tc := range []struct {
 		name string
 		s    *Store
 		want rests
-	}{{"with a directory", kept, 2}, {"in memory", opened(t, Config{}), 0}} {
+	}{{"synced", synced, 2}, {"with a directory", kept, 0}, {"in memory", opened(t, Config{}), 0}} {
 		var turn rests
 		for _, method := range []string{http.MethodPut, http.MethodDelete} {
 			r, err := request(method, key(), "a 1\n")

@@ -38,7 +38,13 @@ func opened(t testing.TB, cfg Config) *Store {
 // openedDir is a store in a directory, and what ends it.
 func openedDir(t testing.TB, path string) (s *Store, end func()) {
 	t.Helper()
-	d, err := state.Open(t.Context(), path, state.Options{Wait: time.Minute})
+	return openedSynced(t, path, state.SyncInterval)
+}
+
+// openedSynced is openedDir of a directory that is synced so.
+func openedSynced(t testing.TB, path string, sync state.Sync) (s *Store, end func()) {
+	t.Helper()
+	d, err := state.Open(t.Context(), path, state.Options{Wait: time.Minute, Sync: sync})
 	if err != nil {
 		t.Fatal(err)
 	}
