@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"runtime"
 	"testing"
@@ -52,6 +53,7 @@ func BenchmarkDecode(b *testing.B) {
 		body []byte
 	}{
 		{"usual", text},
+		{"large", large(text, 300)},
 		{"repeated", bytes.Repeat(text, 300)},
 		{"alike", bytes.Repeat([]byte("step_rows_total{table=\"orders\"} 1\n"), 30_000)},
 	} {
@@ -73,4 +75,16 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		})
 	}
+}
+
+// large are lines as different as those of a push that is much larger.
+func large(text []byte, times int) []byte {
+	var b bytes.Buffer
+	r := rand.New(rand.NewPCG(1, 2))
+	for range times {
+		for line := range bytes.Lines(text) {
+			fmt.Fprintf(&b, "%s%d%d\n", line[:len(line)-1], r.IntN(1e6), r.IntN(1e6))
+		}
+	}
+	return b.Bytes()
 }

@@ -147,7 +147,8 @@ func readUpTo(dst []byte, r io.Reader, most int64, room func(most, come int64) i
 // What cannot be decoded whole, its checksums included, is an *Error with the
 // Pushgateway's words; what decodes to more bytes than the limit is a
 // *TooLargeError, said at the first byte too many, the memory taken being at
-// most twice the limit while it grows. At the limit more is asked for the next,
+// most twice the limit while it grows, and as much as a gzip file claims to need
+// from the start, if that is within it. At the limit more is asked for the next,
 // if it is not nil; one that is no larger is the last. One thing differs from a
 // Pushgateway: a gzip header with reserved flags is refused, as its RFC demands.
 func DecodeContent(dst []byte, encoding string, body []byte, limit int64, more func(limit int64) int64) ([]byte, error) {
@@ -190,6 +191,9 @@ func gunzip(dst, body []byte, a *allowance) ([]byte, error) {
 	}()
 	z.src.Reset(body)
 	dst = dst[:0]
+	if claimed := claimedSize(body); claimed < a.limit && claimed >= int64(cap(dst)) {
+		dst = make([]byte, 0, claimed+1) // a byte more, to come to the end without growing
+	}
 	for {
 		err := z.nextMember()
 		if err != nil {
@@ -202,6 +206,15 @@ func gunzip(dst, body []byte, a *allowance) ([]byte, error) {
 			return dst, nil
 		}
 	}
+}
+
+// claimedSize is what the last member of a gzip file claims to unpack to, of most files
+// all there is.
+func claimedSize(body []byte) int64 {
+	if len(body) < 4 {
+		return 0
+	}
+	return int64(binary.LittleEndian.Uint32(body[len(body)-4:]))
 }
 
 // nextMember begins one member of the file. Left to itself the reader goes from

@@ -415,6 +415,38 @@ func TestDecodeContentBomb(t *testing.T) {
 	}
 }
 
+// TestDecodeContentClaims: what a gzip file claims to unpack to is made room for at once, if it
+// may be so much; one that lies takes no more than that, and is refused.
+func TestDecodeContentClaims(t *testing.T) {
+	const size, limit, reader = 1 << 20, 4 << 20, 100 << 10
+	data := strings.Repeat("ab\n", size)[:size]
+	honest := gzipped(t, data)
+	claiming := func(size uint32) []byte {
+		return binary.LittleEndian.AppendUint32(bytes.Clone(honest[:len(honest)-4]), size)
+	}
+	for name, c := range map[string]struct {
+		body []byte
+		most uint64
+		lies bool
+	}{
+		"as it is":               {body: honest, most: size + reader},
+		"more":                   {body: claiming(2 * size), most: 2*size + reader, lies: true},
+		"less":                   {body: claiming(1), most: 4*size + reader, lies: true},
+		"more than it may":       {body: claiming(limit), most: 4*size + reader, lies: true},
+		"as much as can be said": {body: claiming(math.MaxUint32), most: 4*size + reader, lies: true},
+	} {
+		taken := allocated(func() {
+			got, err := DecodeContent(nil, "gzip", c.body, limit, nil)
+			if (err != nil) != c.lies || err == nil && string(got) != data {
+				t.Errorf("%s: %d bytes, %v", name, len(got), err)
+			}
+		})
+		if taken > c.most {
+			t.Errorf("%s: %d bytes of memory, want at most %d", name, taken, c.most)
+		}
+	}
+}
+
 // Readers are shared: what one body leaves behind must not show in another.
 func TestDecodeContentConcurrently(t *testing.T) {
 	var wg sync.WaitGroup
