@@ -89,6 +89,27 @@ func BenchmarkEmbedded(b *testing.B) {
 	}
 }
 
+// BenchmarkInFront is a push of 200 series of a known shape through all of a guard in front
+// of a Pushgateway, but the network.
+func BenchmarkInFront(b *testing.B) {
+	g := must(New(Config{
+		Policy: must(policy.Parse("bench", []byte(permitAll))), Upstream: taker{}, Metrics: NewMetrics(prometheus.NewRegistry()),
+		TextAsProtobuf: true, GroupWait: time.Minute,
+		Caps: Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
+	}))
+	body := tables(200)
+	b.ReportAllocs()
+	for b.Loop() {
+		a := g.Push(b.Context(), Request{
+			Method: http.MethodPut, Path: "/metrics/job/nightly/run_id/r1", Header: http.Header{},
+			Body: strings.NewReader(body), Length: int64(len(body)),
+		})
+		if a.Status != http.StatusOK {
+			b.Fatalf("%d %s", a.Status, a.Body)
+		}
+	}
+}
+
 // BenchmarkHandler is a push of 10 known series to what serves the protocol, from a request
 // that was read to an answer that is written.
 func BenchmarkHandler(b *testing.B) {
