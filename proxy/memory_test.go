@@ -74,18 +74,23 @@ func BenchmarkEmbedded(b *testing.B) {
 			if !remembers {
 				g.epoch.Load().known = nil
 			}
-			body := tables(100)
-			b.ReportAllocs()
-			for b.Loop() {
-				a := g.Push(b.Context(), Request{
-					Method: http.MethodPut, Path: "/metrics/job/nightly/run_id/r1", Header: http.Header{},
-					Body: strings.NewReader(body), Length: int64(len(body)),
-				})
-				if a.Status != http.StatusOK {
-					b.Fatalf("%d %s", a.Status, a.Body)
-				}
-			}
+			pushAgain(b, g, tables(100))
 		})
+	}
+}
+
+// pushAgain pushes one body to one group, again and again.
+func pushAgain(b *testing.B, g *Guard, body string) {
+	b.Helper()
+	b.ReportAllocs()
+	for b.Loop() {
+		a := g.Push(b.Context(), Request{
+			Method: http.MethodPut, Path: "/metrics/job/nightly/run_id/r1", Header: http.Header{},
+			Body: strings.NewReader(body), Length: int64(len(body)),
+		})
+		if a.Status != http.StatusOK {
+			b.Fatalf("%d %s", a.Status, a.Body)
+		}
 	}
 }
 
@@ -97,17 +102,7 @@ func BenchmarkInFront(b *testing.B) {
 		TextAsProtobuf: true, GroupWait: time.Minute,
 		Caps: Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
 	}))
-	body := tables(200)
-	b.ReportAllocs()
-	for b.Loop() {
-		a := g.Push(b.Context(), Request{
-			Method: http.MethodPut, Path: "/metrics/job/nightly/run_id/r1", Header: http.Header{},
-			Body: strings.NewReader(body), Length: int64(len(body)),
-		})
-		if a.Status != http.StatusOK {
-			b.Fatalf("%d %s", a.Status, a.Body)
-		}
-	}
+	pushAgain(b, g, tables(200))
 }
 
 // BenchmarkHandler is a push of 10 known series to what serves the protocol, from a request
