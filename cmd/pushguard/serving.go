@@ -267,10 +267,10 @@ func (w *serving) addKeepers(ctx context.Context, group *oklogrun.Group) {
 	}
 	group.Add(w.known.run(w.logger))
 	if w.behind.store != nil {
-		group.Add(runStore(w.behind.store, w.logger))
+		group.Add(keeping(w.behind.store.Run, "The groups cannot be written: what is new is kept in memory alone", w.logger))
 	}
 	if w.behind.fleet != nil {
-		group.Add(runFleet(w.behind.fleet, w.logger))
+		group.Add(keeping(w.behind.fleet.Run, "How old moved groups are cannot be written: it is kept in memory alone", w.logger))
 	}
 }
 

@@ -194,23 +194,11 @@ func flagValues(cmd *kingpin.CmdClause) map[string]string {
 	return out
 }
 
-// runStore is a lifecycle that writes the groups anew when that is due.
-func runStore(s *store.Store, logger *slog.Logger) (execute func() error, interrupt func(error)) {
+// keeping is a lifecycle of what writes its state anew when that is due, and says where it
+// cannot.
+func keeping(run func(report func(error)), failed string, logger *slog.Logger) (execute func() error, interrupt func(error)) {
 	return inContext(context.Background(), func(ctx context.Context) error {
-		go s.Run(func(err error) {
-			logger.Error("The groups cannot be written: what is new is kept in memory alone", "err", err)
-		})
-		<-ctx.Done()
-		return nil
-	})
-}
-
-// runFleet is a lifecycle that writes anew how old moved groups are when that is due.
-func runFleet(f *fleet.Fleet, logger *slog.Logger) (execute func() error, interrupt func(error)) {
-	return inContext(context.Background(), func(ctx context.Context) error {
-		go f.Run(func(err error) {
-			logger.Error("How old moved groups are cannot be written: it is kept in memory alone", "err", err)
-		})
+		go run(func(err error) { logger.Error(failed, "err", err) })
 		<-ctx.Done()
 		return nil
 	})
