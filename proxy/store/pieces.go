@@ -35,10 +35,13 @@ func (b *builder) fromPieces(p *wire.Push, pushed int64) ([]*family, bool) {
 	return families, seen == len(p.Families)
 }
 
+// manyMore is for how many entries that come at once a map gets room before.
+const manyMore = 1 << 10
+
 // withRoom is a map with room for many entries more, or the same one for a few: a map that
 // grows into them leaves as much behind as it holds.
 func withRoom[K comparable, V any](m map[K]V, more int) map[K]V {
-	if more < 1<<10 || more < len(m) {
+	if more < manyMore || more < len(m) {
 		return m
 	}
 	grown := make(map[K]V, len(m)+more)

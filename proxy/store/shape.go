@@ -177,8 +177,11 @@ func (t *shapes) share(s *shape) *shape {
 	return s
 }
 
-// expect makes room for so many shapes.
+// expect makes room for so many shapes more, if they are many.
 func (t *shapes) expect(n int) {
+	if n < manyMore {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.byHash = withRoom(t.byHash, n)
