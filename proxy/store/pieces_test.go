@@ -26,6 +26,7 @@ func TestPieces(t *testing.T) {
 		{"help that comes late", "a 1\n# HELP a Late.\nb 1\n", false},
 		{"samples far from their type", "# TYPE h histogram\n# TYPE a gauge\na 1\n# of nobody\nh_sum 1\nh_count 1\n", false},
 		{"a histogram in two", "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 2\n# of nobody\nh_sum 3.5\nh_count 2\n", false},
+		{"a part with a family of its own", "h_count{x=\"1\"} 1\n# TYPE h histogram\nh_count{x=\"2\"} 2\n", false},
 		{"half a count", "# TYPE a gauge\na 1\n" + strings.ReplaceAll(histogram, "_count 2", "_count 2.5"), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"testing"
@@ -42,6 +43,29 @@ func TestShapesChained(t *testing.T) {
 		}
 		if table.release(left); len(table.byHash) != 0 {
 			t.Errorf("without %d: %d are left", first, len(table.byHash))
+		}
+	}
+}
+
+// TestKeptNames has families of several pushes have the names of their labels once, in memory
+// that is no push's.
+func TestKeptNames(t *testing.T) {
+	b, sets := newBuilder(), [][]string{}
+	for i := range 3 {
+		r, err := request(http.MethodPut, key(), fmt.Sprintf("a{x=\"%d\",y=\"%d\"} 1\n", i, i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		families, err := b.families(gateway.Request{Key: key(), Push: r.Push}, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets = append(sets, families[0].shape.labels[0])
+		clear(r.Push.Body)
+	}
+	for _, set := range sets {
+		if !slices.Equal(set, []string{"x", "y"}) || &set[0] != &sets[0][0] {
+			t.Errorf("%q beside %q", set, sets[0])
 		}
 	}
 }
