@@ -9,9 +9,12 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pushguard/pushguard/proxy/quiet"
 )
 
 // connections bounds those of a server, in all and of one address. At the bound the
@@ -21,9 +24,12 @@ import (
 type connections struct {
 	limit   int
 	trusted []netip.Prefix // proxies, which have the connections of many
+	young   time.Duration  // for so long one that waits may have a request that is being read
+
+	open sync.Map // net.Conn to *connection
 
 	mu      sync.Mutex
-	open    map[net.Conn]*connection
+	all     int // open
 	hosts   map[netip.Addr]*host
 	waiting list.List // for a request, the longest first
 	closed  uint64    // to make room
@@ -37,6 +43,8 @@ type connection struct {
 	net.Conn
 	host      *host
 	all, same *list.Element
+	since     time.Time   // it waits
+	active    atomic.Bool // it has a request, whether it is known in the lists already or not
 }
 
 // host is the connections of one address.
@@ -47,14 +55,19 @@ type host struct {
 }
 
 func newConnections(limit int, trusted []netip.Prefix) *connections {
-	return &connections{limit: limit, trusted: trusted, open: map[net.Conn]*connection{}, hosts: map[netip.Addr]*host{}, told: make(chan struct{}, mostTold)}
+	return &connections{limit: limit, trusted: trusted, young: young, hosts: map[netip.Addr]*host{}, told: make(chan struct{}, mostTold)}
 }
 
 // state is a server's ConnState.
 func (c *connections) state(conn net.Conn, state http.ConnState) {
+	var known *connection
+	if found, ok := c.open.Load(conn); ok {
+		known = found.(*connection)
+		// Not behind the many who come and wait for the lock: one of them could close it.
+		known.active.Store(state == http.StateActive)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known := c.open[conn]
 	switch {
 	case state == http.StateNew:
 		known = c.add(conn)
@@ -82,12 +95,14 @@ func (c *connections) add(conn net.Conn) *connection {
 	}
 	h.open++
 	known := &connection{Conn: conn, host: h}
-	c.open[conn] = known
+	c.open.Store(conn, known)
+	c.all++
 	return known
 }
 
 func (c *connections) wait(known *connection) {
 	if known.all == nil {
+		known.since = time.Now()
 		known.all, known.same = c.waiting.PushBack(known), known.host.waiting.PushBack(known)
 	}
 }
@@ -96,13 +111,15 @@ func (c *connections) work(known *connection) {
 	if known.all != nil {
 		c.waiting.Remove(known.all)
 		known.host.waiting.Remove(known.same)
+		known.since = time.Now()
 		known.all, known.same = nil, nil
 	}
 }
 
 func (c *connections) forget(known *connection, conn net.Conn) {
 	c.work(known)
-	delete(c.open, conn)
+	c.open.Delete(conn)
+	c.all--
 	if known.host.open--; known.host.open == 0 {
 		delete(c.hosts, known.host.addr)
 	}
@@ -110,16 +127,15 @@ func (c *connections) forget(known *connection, conn net.Conn) {
 
 // makeRoom closes a connection for a new one, or that one, if there are too many.
 func (c *connections) makeRoom(fresh *connection) {
-	var oldest *list.Element
+	var known *connection
 	switch {
-	case len(c.open) > c.limit:
-		oldest = c.waiting.Front()
-	case fresh.host.open > 1 && fresh.host.open > c.limit-len(c.open) && !c.exempt(fresh.host.addr):
-		oldest = fresh.host.waiting.Front()
+	case c.all > c.limit:
+		known = c.longest(&c.waiting, fresh)
+	case fresh.host.open > 1 && fresh.host.open > c.limit-c.all && !c.exempt(fresh.host.addr):
+		known = c.longest(&fresh.host.waiting, fresh)
 	default:
 		return
 	}
-	known := oldest.Value.(*connection) // the fresh one waits, too
 	c.work(known)
 	if known == fresh {
 		c.refused++
@@ -127,6 +143,40 @@ func (c *connections) makeRoom(fresh *connection) {
 		c.closed++
 	}
 	c.turnOut(known.Conn, known == fresh)
+}
+
+const (
+	// mostAsked is of how many connections that wait it is asked whether they do.
+	mostAsked = 16
+	// young is long for a server that has what was sent and has not said so yet, and
+	// short for somebody who keeps others out with connections that are always young.
+	young = 100 * time.Millisecond
+)
+
+// longest is the connection of a list that has waited longest for a request, or the fresh
+// one, which waits too. A request that came and that the server, which has much to do, has
+// not taken yet is one all the same: whoever sent it awaits an answer.
+func (c *connections) longest(waiting *list.List, fresh *connection) *connection {
+	for range mostAsked {
+		known := waiting.Front().Value.(*connection)
+		if known == fresh || time.Since(known.since) < c.young {
+			break
+		}
+		if !known.active.Load() && quiet.Conn(plain(known.Conn)) {
+			return known
+		}
+		c.work(known)
+		c.wait(known) // since now
+	}
+	return fresh
+}
+
+// plain is the socket of a connection.
+func plain(conn net.Conn) net.Conn {
+	if secure, ok := conn.(*tls.Conn); ok {
+		return secure.NetConn()
+	}
+	return conn
 }
 
 // exempt reports whether an address may have as many as there are.
@@ -160,8 +210,8 @@ const (
 // turnOut closes a connection; a client that has only come is told why, if it speaks
 // without TLS.
 func (c *connections) turnOut(conn net.Conn, tell bool) {
-	if secure, ok := conn.(*tls.Conn); ok {
-		_ = secure.NetConn().Close() // without waiting for anybody
+	if socket := plain(conn); socket != conn {
+		_ = socket.Close() // without waiting for anybody
 		return
 	}
 	if tell {
@@ -220,7 +270,7 @@ func (c *connections) Describe(ch chan<- *prometheus.Desc) {
 // Collect is part of prometheus.Collector.
 func (c *connections) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
-	open, closed, refused := len(c.open), c.closed, c.refused
+	open, closed, refused := c.all, c.closed, c.refused
 	c.mu.Unlock()
 	ch <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, float64(open))
 	ch <- prometheus.MustNewConstMetric(turnedDesc, prometheus.CounterValue, float64(closed), "waiting")

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/quiet"
 )
 
 // socket is a connection from an address that knows whether it was closed.
@@ -53,6 +58,7 @@ func TestConnections(t *testing.T) {
 				trusted = append(trusted, netip.MustParsePrefix(tc.trusted))
 			}
 			c := newConnections(4, trusted)
+			c.young = 0
 			server, client := net.Pipe()
 			defer client.Close()
 			defer server.Close()
@@ -84,9 +90,72 @@ func TestConnections(t *testing.T) {
 			for _, s := range sockets {
 				c.state(s, http.StateClosed)
 			}
-			if len(c.open)+len(c.hosts)+c.waiting.Len() != 0 {
-				t.Errorf("left behind: %d open, %d hosts, %d waiting", len(c.open), len(c.hosts), c.waiting.Len())
+			if c.all+len(c.hosts)+c.waiting.Len() != 0 {
+				t.Errorf("left behind: %d open, %d hosts, %d waiting", c.all, len(c.hosts), c.waiting.Len())
 			}
 		})
+	}
+}
+
+// TestARequestUnread has connections whose requests nobody has read yet: they are spared,
+// and the new one is told that there is no room.
+func TestARequestUnread(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const limit = 3
+	c := newConnections(limit, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	var clients, servers []net.Conn
+	come := func(says string) {
+		t.Helper()
+		client, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = client.Close() })
+		server, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = server.Close() })
+		if _, err := client.Write([]byte(says)); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(time.Minute); says != "" && quiet.Conn(server); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("nothing came")
+			}
+		}
+		c.state(server, http.StateNew)
+		clients, servers = append(clients, client), append(servers, server)
+	}
+	isClosed := func(i int) bool { return errors.Is(servers[i].SetDeadline(time.Time{}), net.ErrClosed) }
+	come("PUT")
+	come("")
+	come("PUT")
+	come("") // one too many, while all are young
+	if isClosed(0) || isClosed(1) || isClosed(2) || !isClosed(3) {
+		t.Fatal("one that is young made room")
+	}
+	c.state(servers[3], http.StateClosed)
+	c.young = 0
+	come("PUT") // one too many again
+	if isClosed(0) || !isClosed(1) || isClosed(2) || isClosed(4) {
+		t.Fatal("not the one without a request made room")
+	}
+	c.state(servers[1], http.StateClosed)
+	come("") // and again, and all others have requests
+	if isClosed(0) || isClosed(2) || isClosed(4) || !isClosed(5) {
+		t.Fatal("one with a request made room, or nobody did")
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(clients[5]), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusServiceUnavailable || c.closed != 1 || c.refused != 2 {
+		t.Errorf("answered %d; %d closed, %d refused", answer.StatusCode, c.closed, c.refused)
 	}
 }

@@ -31,13 +31,14 @@ var layers = []layer{
 	{"proxy/wire", []string{"rules/finding"}},
 	{"proxy/state", nil},
 	{"proxy/clock", nil},
+	{"proxy/quiet", nil},
 	{"proxy/shared", []string{"proxy/state"}},
 	{"proxy/ledger", []string{"proxy/clock", "proxy/wire", "proxy/state", "proxy/shared", "rules/finding"}},
 	{"proxy/demand", []string{"rules/finding"}},
 	{"proxy/admission", nil},
 	{"proxy/counter", []string{"proxy/clock", "proxy/wire", "proxy/state", "proxy/shared", "rules/finding"}},
 	{"proxy/statsd", []string{"proxy/counter"}},
-	{"proxy/gateway", []string{"proxy/wire"}},
+	{"proxy/gateway", []string{"proxy/quiet", "proxy/wire"}},
 	{"proxy/fleet", []string{"proxy/gateway", "proxy/state", "proxy/wire"}},
 	{"proxy/store", []string{"proxy/gateway", "proxy/state", "proxy/wire"}},
 	{"proxy/consistency", []string{"proxy/gateway", "proxy/store", "proxy/wire"}},
@@ -49,7 +50,7 @@ var layers = []layer{
 	{"proxy/story", []string{"policy", "proxy", "proxy/wire", "rules"}},
 	{"proxy/trial", []string{"policy", "proxy", "proxy/gateway", "proxy/counter", "proxy/record", "proxy/store", "proxy/wire"}},
 	{"proxy/console", []string{"policy", "proxy", "proxy/audit", "proxy/shared", "rules/finding"}},
-	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/console", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/fleet", "proxy/gateway", "proxy/ledger", "proxy/record", "proxy/shared", "proxy/spool", "proxy/state", "proxy/statsd", "proxy/store", "proxy/story", "proxy/wire", "rules", "rules/finding"}},
+	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/console", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/fleet", "proxy/gateway", "proxy/ledger", "proxy/quiet", "proxy/record", "proxy/shared", "proxy/spool", "proxy/state", "proxy/statsd", "proxy/store", "proxy/story", "proxy/wire", "rules", "rules/finding"}},
 }
 
 // testOnly are modules that the product must not carry.

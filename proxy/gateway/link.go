@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/quiet"
 )
 
 // largestDirect is the largest body that links send: a server that answers before it
@@ -172,7 +174,7 @@ func (s *links) take() *link {
 		l := s.idle[n-1]
 		s.idle[n-1] = nil
 		s.idle = s.idle[:n-1]
-		if time.Since(l.since) < idleTimeout && quiet(l.Conn) {
+		if time.Since(l.since) < idleTimeout && quiet.Conn(l.Conn) {
 			return l
 		}
 		_ = l.Close()

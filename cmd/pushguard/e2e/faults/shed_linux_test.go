@@ -142,6 +142,29 @@ func TestConnectionsAtASocket(t *testing.T) {
 	awaitOwn(t, apart, `pushguard_connections_closed_total{which="waiting"}`, 1)
 }
 
+// TestBurst has far more connections come at once than there is room for, each with a
+// push: every push is answered, with 503 if it is not taken.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	const come, room = 1000, 200 // all of one address, which may have half the connections
+	guard := world.Guard(t, world.GuardOptions{Flags: []string{fmt.Sprint("--limits.connections=", 2*room)}})
+	guard.Freeze(t)
+	var conns []*world.Conn
+	for i := range come {
+		c := guard.Dial(t)
+		c.Write(world.Request{Target: fmt.Sprint("/metrics/job/job-", i%40), Body: rows(1)}.Bytes(guard.Addr))
+		conns = append(conns, c)
+	}
+	guard.Thaw(t)
+	answers := map[int]int{}
+	for _, c := range conns {
+		answers[c.Read(http.MethodPost).Status]++
+	}
+	if taken, shed := answers[http.StatusOK], answers[http.StatusServiceUnavailable]; taken == 0 || shed < come/2 || taken+shed != come {
+		t.Errorf("answered: %v; want some 200, many 503, and nothing else", answers)
+	}
+}
+
 // TestSeriesAtASocket fills a guard to its last series, in which a group has two of its
 // own: one more is refused, or left out where the policy trims. That is no 503: the same
 // push will not do later either.
