@@ -59,21 +59,21 @@ func newClient(url string, series int) *client {
 	return c
 }
 
-// push puts a group of a job and returns the answer's status, 0 for none.
-func (c *client) push(ctx context.Context, job string) int {
+// push puts a group of a job and returns the answer's status, or why there was none.
+func (c *client) push(ctx context.Context, job string) (int, error) {
 	body := c.bodies[c.next.Add(1)%bodies]
 	request, err := http.NewRequestWithContext(ctx, http.MethodPut, c.url+"/metrics/job/"+job, bytes.NewReader(body))
 	if err != nil {
-		return 0
+		return 0, err
 	}
 	request.Header.Set("Content-Encoding", "gzip")
 	response, err := c.http.Do(request)
 	if err != nil {
-		return 0
+		return 0, err
 	}
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, response.Body)
-	return response.StatusCode
+	return response.StatusCode, nil
 }
 
 // sustainable is how many pushes a second are answered to clients that wait for each.
@@ -81,8 +81,8 @@ func (c *client) sustainable(ctx context.Context, d time.Duration) (float64, err
 	known := []class{classes[0], classes[1]}
 	for n := range int64(smallJobs) { // so that it knows them
 		for _, k := range known {
-			if status := c.push(ctx, k.job(n)); status != http.StatusOK {
-				return 0, fmt.Errorf("job %s: answered %d", k.job(n), status)
+			if status, err := c.push(ctx, k.job(n)); status != http.StatusOK {
+				return 0, fmt.Errorf("job %s: answered %d, %v", k.job(n), status, err)
 			}
 		}
 	}
@@ -92,7 +92,7 @@ func (c *client) sustainable(ctx context.Context, d time.Duration) (float64, err
 	for range clients {
 		all.Go(func() {
 			for time.Since(begun) < d {
-				if c.push(ctx, classes[0].job(done.Add(1))) != http.StatusOK {
+				if status, _ := c.push(ctx, classes[0].job(done.Add(1))); status != http.StatusOK {
 					failed.Add(1)
 				}
 			}
@@ -109,6 +109,7 @@ func (c *client) sustainable(ctx context.Context, d time.Duration) (float64, err
 type tally struct {
 	offered, accepted, shed, other int
 	waits                          []time.Duration // of those that were accepted
+	failure                        string          // of one of the others
 }
 
 // offer sends pushes of the classes at a rate for that long, each when it is due, and
@@ -141,18 +142,18 @@ func (c *client) send(ctx context.Context, k class, rate float64, d time.Duratio
 		job := k.job(c.sent.Add(1))
 		pushes.Go(func() {
 			sent := time.Now()
-			status := c.push(ctx, job)
+			status, err := c.push(ctx, job)
 			wait := time.Since(sent)
 			mu.Lock()
 			defer mu.Unlock()
-			t.note(status, wait)
+			t.note(status, err, wait)
 		})
 	}
 	pushes.Wait()
 	return t
 }
 
-func (t *tally) note(status int, wait time.Duration) {
+func (t *tally) note(status int, err error, wait time.Duration) {
 	t.offered++
 	switch status {
 	case http.StatusOK:
@@ -162,5 +163,6 @@ func (t *tally) note(status int, wait time.Duration) {
 		t.shed++
 	default:
 		t.other++
+		t.failure = fmt.Sprintf("status %d after %s, %v", status, wait.Round(time.Millisecond), err)
 	}
 }

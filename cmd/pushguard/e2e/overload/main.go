@@ -8,7 +8,8 @@
 // before, so that each has to be parsed. What it can do is how many pushes a second a few
 // clients get answered who push one after the other. Then pushes are sent when they are
 // due, whether the others are answered or not: a tenth of that rate, and three times it,
-// of the [classes], in turn. Medians of the rounds are printed.
+// of the [classes], in turn. Medians of the rounds are printed. All come from one address,
+// which may have every connection.
 //
 // It needs Linux and the go command, and is to be started inside the repository.
 package main
@@ -62,7 +63,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err := os.WriteFile(policy, []byte(policyText), 0o600); err != nil {
 		return err
 	}
-	args := append([]string{"GOMAXPROCS=1", o.guard, "serve", "--policy.file=" + policy, "--limits.series=100000000"}, o.flags...)
+	args := append([]string{"GOMAXPROCS=1", o.guard, "serve", "--policy.file=" + policy, "--limits.series=100000000", "--limits.connections=100000"}, o.flags...)
 	guard, err := server.Start(ctx, "pushguard", "env", args...)
 	if err != nil {
 		return err

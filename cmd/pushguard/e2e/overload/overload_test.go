@@ -28,6 +28,9 @@ func TestOffer(t *testing.T) {
 	got := newClient(s.URL, 1).offer(t.Context(), 600, classes, 500*time.Millisecond)
 	for i, want := range []tally{{offered: 50, accepted: 50}, {offered: 100, shed: 100}, {offered: 150, other: 150}} {
 		waits := len(got[i].waits)
+		if got[i].other > 0 && !strings.Contains(got[i].failure, "418") {
+			t.Errorf("%s: failed as %q", classes[i].name, got[i].failure)
+		}
 		if got[i].waits = nil; got[i].offered != want.offered || got[i].accepted != want.accepted || got[i].shed != want.shed || got[i].other != want.other || waits != want.accepted {
 			t.Errorf("%s: %+v with %d waits, want %+v", classes[i].name, got[i], waits, want)
 		}
@@ -54,9 +57,9 @@ func TestTable(t *testing.T) {
 			t.Errorf("%q is missing:\n%s", want, out.String())
 		}
 	}
-	storm[0][0].other, storm[1][0].other = 1, 1
-	if table(&out, calm, storm) == nil {
-		t.Error("pushes that failed are no error")
+	storm[0][0].other, storm[1][0].other, storm[1][0].failure = 1, 1, "status 418"
+	if err := table(&out, calm, storm); err == nil || !strings.Contains(err.Error(), "status 418") {
+		t.Errorf("pushes that failed: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -18,6 +19,7 @@ func (r rounds) all() rounds {
 		for _, t := range tallies {
 			sum.offered, sum.accepted, sum.shed, sum.other = sum.offered+t.offered, sum.accepted+t.accepted, sum.shed+t.shed, sum.other+t.other
 			sum.waits = append(sum.waits, t.waits...)
+			sum.failure = cmp.Or(sum.failure, t.failure)
 		}
 		out = append(out, []tally{sum})
 	}
@@ -63,7 +65,21 @@ func table(out io.Writer, calm, storm rounds) error {
 	before, after := of(calm, 0, quantile(99)), of(storm.all(), 0, quantile(99))
 	fmt.Fprintf(out, "p99 of accepted pushes: %.1f times that of a tenth of the load; the goal is 10 at most\n", float64(after)/float64(max(before, 1)))
 	if n := of(calm.all(), 0, func(t tally) int { return t.other }) + of(storm.all(), 0, func(t tally) int { return t.other }); n > 0 {
-		return fmt.Errorf("%d pushes of a round were neither taken nor shed", n)
+		return fmt.Errorf("%d pushes of a round were neither taken nor shed, like one of %s", n, failure(calm, storm))
 	}
 	return nil
+}
+
+// failure is that of one push of the rounds.
+func failure(loads ...rounds) string {
+	for _, r := range loads {
+		for _, tallies := range r {
+			for _, t := range tallies {
+				if t.failure != "" {
+					return t.failure
+				}
+			}
+		}
+	}
+	return ""
 }
