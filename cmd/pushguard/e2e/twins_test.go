@@ -94,7 +94,7 @@ func holdSuccession(t *testing.T, w twin, guard, behind *world.Process) {
 func TestTwinsAtOnce(t *testing.T) {
 	t.Parallel()
 	behind := world.Pushgateway(t)
-	guard := world.Guard(t, world.GuardOptions{Upstream: behind})
+	guard := world.Guard(t, world.GuardOptions{Upstream: behind, Flags: []string{"--limits.wait=1m"}}) // nobody is shed on a slow machine
 	mustPush(t, guard, seedPath, seedBody)
 	const pairs = 40
 	var statuses [pairs][2]int
