@@ -7,8 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -141,4 +143,58 @@ func TestWantsProblem(t *testing.T) {
 func testGuard(t *testing.T) *Guard {
 	t.Helper()
 	return &Guard{cfg: Config{Metrics: NewMetrics(prometheus.NewRegistry())}, logger: slog.New(slog.DiscardHandler)}
+}
+
+// TestDate has the date of an answer stand once, whoever says it.
+func TestDate(t *testing.T) {
+	now := time.Now()
+	for name, date := range map[string]string{"now": dateOf(now), "another": dateOf(now.Add(-time.Hour))} {
+		for _, more := range []http.Header{{}, {"X-Content-Type-Options": {"nosniff"}}} {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				h := more.Clone()
+				h["Date"] = []string{date}
+				_ = respond(w, Answer{Status: http.StatusOK, Header: h})
+			}))
+			resp, err := http.Get(s.URL)
+			s.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			said, err := http.ParseTime(resp.Header.Get("Date"))
+			want, _ := http.ParseTime(date)
+			if len(resp.Header["Date"]) != 1 || err != nil || said.Before(want) || name == "another" && !said.Equal(want) {
+				t.Errorf("%s: %v, want %s", name, resp.Header, date)
+			}
+			for field := range more {
+				if resp.Header.Get(field) != more.Get(field) {
+					t.Errorf("%s: %v lacks %s", name, resp.Header, field)
+				}
+			}
+		}
+	}
+}
+
+// TestIsDate has a header that is the date alone be told from all others.
+func TestIsDate(t *testing.T) {
+	now := time.Date(2026, 11, 29, 1, 2, 3, 999999999, time.FixedZone("", 3600))
+	const said = "Sun, 29 Nov 2026 00:02:03 GMT"
+	for _, tc := range []struct {
+		header http.Header
+		want   bool
+	}{
+		{http.Header{"Date": {said}}, true},
+		{http.Header{"Date": {said, said}}, false},
+		{http.Header{"Date": {said}, "X": {"y"}}, false},
+		{http.Header{"Date": {"Sun, 29 Nov 2026 00:02:04 GMT"}}, false},
+		{http.Header{"Date": {}}, false},
+		{nil, false},
+	} {
+		if got := isDate(tc.header, now); got != tc.want {
+			t.Errorf("%v: %t", tc.header, got)
+		}
+	}
+	if isDate(http.Header{"Date": {said}}, now.Add(time.Nanosecond)) {
+		t.Error("it is the date of the second before, too")
+	}
 }

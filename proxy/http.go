@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -264,7 +265,7 @@ func (g *Guard) forwardListed(w http.ResponseWriter, r *http.Request, path strin
 // respond writes an answer. The error is for those who must know whether the
 // client got it: its push has been decided all the same.
 func respond(w http.ResponseWriter, a Answer) error {
-	if len(a.Header) > 0 {
+	if len(a.Header) > 0 && !isDate(a.Header, time.Now()) {
 		header := w.Header()
 		for name, values := range a.Header {
 			header[name] = values
@@ -273,4 +274,30 @@ func respond(w http.ResponseWriter, a Answer) error {
 	w.WriteHeader(a.Status)
 	_, err := w.Write(a.Body)
 	return err
+}
+
+// isDate reports whether a header is nothing but the date, which net/http says by itself:
+// most answers of a Pushgateway have no other.
+func isDate(h http.Header, now time.Time) bool {
+	said := h["Date"]
+	return len(h) == 1 && len(said) == 1 && said[0] == dateOf(now)
+}
+
+// dated is the Date of a second.
+type dated struct {
+	second int64
+	text   string
+}
+
+var lastDate atomic.Pointer[dated]
+
+// dateOf is a time as the field Date has it.
+func dateOf(now time.Time) string {
+	second := now.Unix()
+	if d := lastDate.Load(); d != nil && d.second == second {
+		return d.text
+	}
+	d := &dated{second, now.UTC().Format(http.TimeFormat)}
+	lastDate.Store(d)
+	return d.text
 }

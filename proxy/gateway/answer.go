@@ -12,7 +12,8 @@ import (
 // Answer is what the upstream said to a write.
 type Answer struct {
 	Status int
-	// Header lacks the fields of the connection and Content-Length.
+	// Header lacks the fields of the connection and Content-Length. It is read-only: other
+	// answers may have the same.
 	Header http.Header
 	// Body is cut at 1 MiB.
 	Body []byte

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"math"
@@ -51,6 +52,11 @@ type link struct {
 	out   *bufio.Writer
 	room  int // bytes that may still be read
 	since time.Time
+
+	// said is an answer without a body, and meant what it is read as: whoever is pushed to
+	// a lot says the same for a second.
+	said  []byte
+	meant Answer
 }
 
 var errHeaderTooLarge = errors.New("the header of the answer is larger than 1 MiB")
@@ -148,7 +154,14 @@ func (s *links) over(ctx context.Context, l *link, deadline time.Time, write mes
 // connection is ready for another request.
 func (l *link) answer() (a Answer, whole bool, err error) {
 	come, _ := l.in.Peek(l.in.Buffered())
+	if n := len(l.said); n > 0 && bytes.HasPrefix(come, l.said) {
+		_, err = l.in.Discard(n)
+		return l.meant, l.in.Buffered() == 0, err
+	}
 	if a, n := plainAnswer(come); n > 0 {
+		if len(a.Body) == 0 {
+			l.said, l.meant = append(l.said[:0], come[:n]...), a
+		}
 		_, err = l.in.Discard(n)
 		return a, l.in.Buffered() == 0, err
 	}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -150,6 +152,41 @@ func TestLargeBody(t *testing.T) {
 		a, err := u.Do(t.Context(), Request{Method: http.MethodPut, Key: wire.NewKey(label("job", "j")), Body: []byte(strings.Repeat("x", size))})
 		if err != nil || a.Status != http.StatusOK || got != size {
 			t.Errorf("%d bytes: %d, %d arrived, %v", size, a.Status, got, err)
+		}
+	}
+}
+
+// TestSaidAgain has an upstream say the same again and again, and other things in between.
+func TestSaidAgain(t *testing.T) {
+	const later = "HTTP/1.1 200 OK\r\nDate: Sun, 29 Nov 2026 01:02:04 GMT\r\nContent-Length: 0\r\n\r\n"
+	ok, accepted, bad := plainAnswers[0], plainAnswers[1], plainAnswers[2]
+	says := []string{ok, ok, later, later, ok, bad, bad, ok, ok, accepted, accepted, ok}
+	s, c := net.Pipe()
+	defer s.Close()
+	defer c.Close()
+	go func() {
+		in := bufio.NewReader(s)
+		for _, answer := range says {
+			r, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			_, _ = io.WriteString(s, answer)
+		}
+	}()
+	u := open(t, Config{URL: parse(t, "http://127.0.0.1:1")})
+	l := &link{Conn: c, since: time.Now()}
+	l.in, l.out = bufio.NewReader(l), bufio.NewWriter(l)
+	u.links.idle = append(u.links.idle, l)
+	for i, answer := range says {
+		want, _ := plainAnswer([]byte(answer))
+		got, err := u.Do(t.Context(), Request{Method: http.MethodPut, Key: key("job", "j"), Body: []byte("a 1\n")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("answer %d, %q: %s", i, answer, diff)
 		}
 	}
 }
