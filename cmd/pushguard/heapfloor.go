@@ -5,31 +5,48 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"time"
 )
 
 // heapFloor has Go's collector leave a heap alone that is smaller than that. The collector
 // runs when as much again is allocated as was reachable: of a guard that holds little and
 // is pushed to a lot that is many times a second, for a few megabytes each time, and the
-// pushes wait for it.
+// pushes wait for it. A heap that grows takes memory that the system has to find first, which
+// can cost a small push a tenth of its time: it grows by no more than what is allocated
+// between two runs that are far enough apart.
 type heapFloor struct {
-	least   uint64               // bytes; 0 leaves all to Go
-	live    func() uint64        // bytes that were reachable in the last run
+	most    uint64 // bytes that the heap grows to; 0 leaves all to Go
+	use     func() memoryUse
+	now     func() time.Time
 	percent func(int) (last int) // debug.SetGCPercent
 
-	set int // what is in force
+	set       int       // what is in force
+	allocated uint64    // when it was adjusted last
+	adjusted  time.Time // that time
 }
 
-// usual is by how many percent the heap grows between two runs as Go has it.
-const usual = 100
+const (
+	// usual is by how many percent the heap grows between two runs as Go has it.
+	usual = 100
+	// leastLive is what is taken for reachable at least, so that the percentage stays sane.
+	leastLive = 1 << 20
+	// leastFloor is where a heap is no longer small.
+	leastFloor = 8 << 20
+	// apart is how long after one run the next is to come, if the heap may grow so much.
+	apart = time.Second / 2
+)
 
-// leastLive is what is taken for reachable at least, so that the percentage stays sane.
-const leastLive = 1 << 20
-
-// adjust sets by how much the heap may grow until the next run.
+// adjust sets by how much the heap may grow until the next run, which is what was allocated
+// since the last in so much time as is to be between two.
 func (f *heapFloor) adjust() {
+	use, now := f.use(), f.now()
+	live := max(use.live, leastLive)
+	grows := float64(use.allocated-f.allocated) * float64(apart) / float64(max(now.Sub(f.adjusted), 1))
+	f.allocated, f.adjusted = use.allocated, now
+	least := min(f.most, max(leastFloor, live+uint64(min(grows, float64(f.most)))))
 	percent := usual
-	if live := max(f.live(), leastLive); live < f.least {
-		percent = max(percent, int((f.least-live)*100/live))
+	if live < least {
+		percent = max(percent, int((least-live)*100/live))
 	}
 	if percent < f.set-f.set/10 || percent > f.set+f.set/10 {
 		f.percent(percent)
@@ -39,7 +56,7 @@ func (f *heapFloor) adjust() {
 
 // run adjusts after each run of the collector until ctx ends, and returns its error.
 func (f *heapFloor) run(ctx context.Context) error {
-	if f.least == 0 {
+	if f.most == 0 {
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -70,9 +87,9 @@ const floorShare = 4
 
 // floor is the lifecycle of a heapFloor. Who sets GOGC has decided.
 func (f *memoryFlags) floor(ctx context.Context) (execute func() error, interrupt func(error)) {
-	h := heapFloor{set: usual, live: func() uint64 { return readMemoryUse().live }, percent: debug.SetGCPercent}
+	h := heapFloor{set: usual, use: readMemoryUse, now: time.Now, percent: debug.SetGCPercent}
 	if os.Getenv("GOGC") == "" {
-		h.least = min(uint64(f.collectFrom), uint64(debug.SetMemoryLimit(-1))/floorShare)
+		h.most = min(uint64(f.collectFrom), uint64(debug.SetMemoryLimit(-1))/floorShare)
 	}
 	return inContext(ctx, h.run)
 }

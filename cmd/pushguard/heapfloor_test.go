@@ -12,22 +12,35 @@ import (
 func TestHeapFloor(t *testing.T) {
 	for _, tc := range []struct {
 		name       string
-		live, want int // MiB, percent
+		live       int // MiB
+		allocated  int // MiB in two seconds
+		most, want int // MiB, percent
 	}{
-		{"nothing held", 0, 6300},
-		{"little", 8, 700},
-		{"half of it", 32, 100},
-		{"more", 33, 100},
-		{"all of it", 64, 100},
-		{"far more", 6400, 100},
+		{"nothing held, nothing pushed", 0, 0, 64, 700},
+		{"nothing held, a little pushed", 0, 24, 64, 700},
+		{"nothing held", 0, 32, 64, 800},
+		{"nothing held, much pushed", 0, 4000, 64, 6300},
+		{"less is allowed than is usual", 0, 4000, 4, 300},
+		{"little", 8, 0, 64, 100},
+		{"little, and it is pushed as much", 8, 32, 64, 100},
+		{"little, and some is pushed", 8, 64, 64, 200},
+		{"little, and much is pushed", 8, 4000, 64, 700},
+		{"half of it", 32, 4000, 64, 100},
+		{"more", 33, 4000, 64, 100},
+		{"all of it", 64, 4000, 64, 100},
+		{"far more", 6400, 4000, 64, 100},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got := 0
+			got, use, now := usual, memoryUse{live: uint64(tc.live) << 20, allocated: 7 << 30}, time.Unix(1000, 0)
 			f := heapFloor{
-				least:   64 << 20,
-				live:    func() uint64 { return uint64(tc.live) << 20 },
+				most: uint64(tc.most) << 20, set: usual,
+				use:     func() memoryUse { return use },
+				now:     func() time.Time { return now },
 				percent: func(p int) int { got = p; return 0 },
 			}
+			f.adjust()
+			now = now.Add(2 * time.Second)
+			use.allocated += uint64(tc.allocated) << 20
 			f.adjust()
 			if got != tc.want {
 				t.Errorf("%d %%, want %d", got, tc.want)
@@ -39,13 +52,20 @@ func TestHeapFloor(t *testing.T) {
 // TestHeapFloorFollows has what is set change with what is held, and only then.
 func TestHeapFloorFollows(t *testing.T) {
 	var set []int
-	live := uint64(8 << 20)
-	f := heapFloor{least: 64 << 20, live: func() uint64 { return live }, percent: func(p int) int { set = append(set, p); return 0 }}
-	for _, l := range []uint64{8, 8, 8, 16, 15, 128, 500, 8} {
-		live = l << 20
+	use, now := memoryUse{}, time.Unix(1000, 0)
+	f := heapFloor{
+		most: 64 << 20, set: usual,
+		use:     func() memoryUse { return use },
+		now:     func() time.Time { return now },
+		percent: func(p int) int { set = append(set, p); return 0 },
+	}
+	for _, live := range []uint64{8, 8, 8, 16, 15, 128, 500, 8} {
+		use.live, use.allocated, now = live<<20, use.allocated+1<<30, now.Add(time.Second)
 		f.adjust()
 	}
-	if want := []int{700, 300, 100, 700}; !slices.Equal(set, want) {
+	now = now.Add(time.Hour) // in which nothing was pushed
+	f.adjust()
+	if want := []int{700, 300, 100, 700, 100}; !slices.Equal(set, want) {
 		t.Errorf("set %v, want %v", set, want)
 	}
 }
@@ -54,8 +74,9 @@ func TestHeapFloorFollows(t *testing.T) {
 func TestHeapFloorRuns(t *testing.T) {
 	looked, set := make(chan struct{}, 1), 0
 	f := heapFloor{
-		least:   64 << 20,
-		live:    func() uint64 { looked <- struct{}{}; return 8 << 20 },
+		most: 64 << 20, set: usual,
+		use:     func() memoryUse { looked <- struct{}{}; return memoryUse{live: 1 << 20} },
+		now:     time.Now,
 		percent: func(p int) int { set = p; return 0 },
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
