@@ -100,6 +100,7 @@ func (w *serving) openParts(ctx context.Context, metrics *proxy.Metrics, quit fu
 		return err
 	}
 	w.closes(w.known.close)
+	defer w.known.sayDamage(w.logger)
 	if w.behind, err = w.openBehind(metrics, w.known.dir, flagValues(w.cmd), quit, w.logger); err != nil {
 		return err
 	}

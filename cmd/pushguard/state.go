@@ -101,11 +101,18 @@ func (f *stateFlags) restore(m *memory, wait time.Duration, logger *slog.Logger)
 		return fmt.Errorf("--state.dir: %w", err)
 	}
 	m.counters, m.totals = m.store.Book, m.store.Totals
+	logger.Info("The state was restored", "dir", f.dir, "groups", m.book.Len(), "series", m.book.Series(), "baselines", m.store.Book.Stats().Baselines)
+	return nil
+}
+
+// sayDamage names what could not be read, once all who keep something have read it.
+func (m *memory) sayDamage(logger *slog.Logger) {
+	if m.dir == nil {
+		return
+	}
 	for _, d := range m.dir.Damage() {
 		logger.Error("A part of the state could not be read and was set aside; the rest was restored", "damage", d.String())
 	}
-	logger.Info("The state was restored", "dir", f.dir, "groups", m.book.Len(), "series", m.book.Series(), "baselines", m.store.Book.Stats().Baselines)
-	return nil
 }
 
 // run is a lifecycle that writes the logs anew when that is due.

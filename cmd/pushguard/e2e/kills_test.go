@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -216,4 +217,64 @@ func killAtRandom(t *testing.T, mode string, kills int) {
 		sent += p.sent
 	}
 	t.Logf("%d kills, %d writes, of which %d were cut off", kills, sent, open)
+}
+
+// TestDamageIsNamed spoils each log of a guard that was killed in its middle: what is whole
+// is there again, and each is named and set aside.
+func TestDamageIsNamed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	options := world.GuardOptions{
+		Policy: world.Write(t, "policy.yml", "version: v1\ndefault: {mode: enforce, counters: {route: totals}}\n"),
+		Flags:  []string{"--state.dir=" + dir},
+	}
+	guard := world.Guard(t, options)
+	const groups = 50
+	for i := range groups {
+		mustPush(t, guard, fmt.Sprint("/metrics/job/job-", i), "# TYPE rows gauge\nrows 1\n# TYPE done counter\ndone_total 1\n")
+	}
+	guard.Kill()
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spoiled []string
+	for _, name := range logs {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(text) < 10*groups {
+			continue // it holds nothing of the groups
+		}
+		text[len(text)/2] ^= 0xff
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		spoiled = append(spoiled, name)
+	}
+	if len(spoiled) < 3 {
+		t.Fatalf("%q are those of the ledger, the counters and the groups? all are %q", spoiled, logs)
+	}
+	guard = world.Guard(t, options)
+	for _, name := range spoiled {
+		if said := guard.Logs(); !strings.Contains(said, name) {
+			t.Errorf("the log does not name %s", name)
+		}
+		if _, err := os.Stat(name + ".damaged"); err != nil {
+			t.Errorf("it was not set aside: %v", err)
+		}
+	}
+	if got := own(t, guard, "pushguard_state_damages"); int(got) != len(spoiled) {
+		t.Errorf("pushguard_state_damages is %v, want %d", got, len(spoiled))
+	}
+	left := 0
+	for series := range guard.Scrape(t, "") {
+		if strings.HasPrefix(series, "rows{") {
+			left++
+		}
+	}
+	if left == 0 || left == groups {
+		t.Errorf("%d of %d groups are there, want all but some", left, groups)
+	}
 }
