@@ -299,18 +299,6 @@ func (b *Book) Within(job string) bool {
 	return j != nil && j.series > 0 && j.over() == 0
 }
 
-// Over returns by how many series a job is over the budget that its last claim
-// named. Only what Load finds, or a budget that is lowered, brings it there, or
-// what it borrows.
-func (b *Book) Over(job string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if j := b.jobs[job]; j != nil {
-		return j.over()
-	}
-	return 0
-}
-
 func (j *job) over() int {
 	if j.terms.Series == 0 {
 		return 0

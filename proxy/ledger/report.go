@@ -123,16 +123,6 @@ func (b *Book) JobFrom(name string, from, n int) (JobReport, bool) {
 	return r, true
 }
 
-// Oldest returns the group of a job that was pushed to longest ago, and whether
-// there is any.
-func (b *Book) Oldest(job string) (GroupUse, bool) {
-	r, _ := b.Job(job, 1)
-	if len(r.Oldest) == 0 {
-		return GroupUse{}, false
-	}
-	return r.Oldest[0], true
-}
-
 // Totals returns what all jobs hold.
 func (b *Book) Totals() Totals {
 	b.mu.Lock()

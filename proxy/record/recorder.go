@@ -176,9 +176,6 @@ func (r *Recorder) report(err error) {
 	r.cfg.OnError(fmt.Errorf("recorded pushes: %d lost: %w", r.lost.Load(), err))
 }
 
-// Reopen follows a file that others have moved. Run does so every second.
-func (r *Recorder) Reopen() error { return r.file.Tend() }
-
 // Close closes the file, once Run has ended.
 func (r *Recorder) Close() error { return r.file.Close() }
 

@@ -257,7 +257,7 @@ func TestRotationAndCompression(t *testing.T) {
 			keepAll(t, r, pushed(t, "/metrics/job/a", fmt.Sprintf("rows{n=\"x%d\"} 1\n", i)))
 		}
 		for range 100 {
-			if err := r.Reopen(); err != nil {
+			if err := r.file.Tend(); err != nil {
 				t.Fatal(err)
 			}
 		}
