@@ -179,6 +179,10 @@ func (l *link) answer() (a Answer, whole bool, err error) {
 	return a, whole && !resp.Close && l.in.Buffered() == 0 && resp.StatusCode >= 200, nil
 }
 
+// assured is for how long a link that was used is taken to be open: what its upstream may
+// say before it closes one, it says of one that nobody has used for longer.
+const assured = 10 * time.Millisecond
+
 // take returns a link that has been used before and still is open, nil if there is none.
 func (s *links) take() *link {
 	s.mu.Lock()
@@ -187,7 +191,7 @@ func (s *links) take() *link {
 		l := s.idle[n-1]
 		s.idle[n-1] = nil
 		s.idle = s.idle[:n-1]
-		if time.Since(l.since) < idleTimeout && quiet.Conn(l.Conn) {
+		if idle := time.Since(l.since); idle < assured || idle < idleTimeout && quiet.Conn(l.Conn) {
 			return l
 		}
 		_ = l.Close()

@@ -89,6 +89,7 @@ func TestUnaskedAnswerIsNotTaken(t *testing.T) {
 			close(answered)
 		}
 		<-said
+		time.Sleep(assured)
 	}
 	_ = listener.Close()
 	<-ended
