@@ -84,3 +84,23 @@ func BenchmarkBesideALargeGroup(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkKept pushes 100 series again and again: to memory alone, and to a directory.
+func BenchmarkKept(b *testing.B) {
+	r, err := request(http.MethodPut, key("run", "1"), manySeries(100, ""))
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir, end := openedDir(b, b.TempDir())
+	defer end()
+	for name, s := range map[string]*Store{"memory": opened(b, Config{}), "directory": dir} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if a, err := s.Do(b.Context(), r); err != nil || a.Status != http.StatusOK {
+					b.Fatal(a.Status, err)
+				}
+			}
+		})
+	}
+}

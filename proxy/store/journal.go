@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"strings"
+	"sync"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -29,7 +30,17 @@ const (
 )
 
 // journal is where a store writes what changes. A nil journal writes nothing.
-type journal struct{ log *state.Log }
+type journal struct {
+	log     *state.Log
+	records sync.Pool // of *[]byte, for records that are made
+}
+
+func newJournal(log *state.Log) *journal {
+	return &journal{log: log, records: sync.Pool{New: func() any { return new([]byte) }}}
+}
+
+// largestKept is of how long a record the memory is kept for others.
+const largestKept = 64 << 10
 
 // record appends what a group holds: values alone if the shapes are those of before.
 // The shard of the group is locked.
@@ -37,10 +48,19 @@ func (j *journal) record(g *group, before *content) state.Position {
 	if j == nil {
 		return 0
 	}
+	memory := j.records.Get().(*[]byte)
+	record := (*memory)[:0]
 	if sameShapes(before.families, g.content.families) && before.pushed != 0 {
-		return j.log.Add(appendValues(nil, g))
+		record = appendValues(record, g)
+	} else {
+		record = appendWhole(record, g.key, g.content)
 	}
-	return j.log.Add(appendWhole(nil, g.key, g.content))
+	position := j.log.Add(record)
+	if cap(record) <= largestKept {
+		*memory = record
+	}
+	j.records.Put(memory)
+	return position
 }
 
 func (j *journal) removed(g *group) state.Position {

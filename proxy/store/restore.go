@@ -29,7 +29,7 @@ func (s *Store) restore(dir *state.Dir) error {
 	if err != nil {
 		return err
 	}
-	s.journal = &journal{log}
+	s.journal = newJournal(log)
 	for _, g := range s.pinGroups() {
 		take, _ := difference(nil, g.families)
 		s.index.hold(take)
