@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -19,7 +18,6 @@ func (r rounds) all() rounds {
 		for _, t := range tallies {
 			sum.offered, sum.accepted, sum.shed, sum.other = sum.offered+t.offered, sum.accepted+t.accepted, sum.shed+t.shed, sum.other+t.other
 			sum.waits = append(sum.waits, t.waits...)
-			sum.failure = cmp.Or(sum.failure, t.failure)
 		}
 		out = append(out, []tally{sum})
 	}
