@@ -29,7 +29,7 @@ type connections struct {
 	open sync.Map // net.Conn to *connection
 
 	mu      sync.Mutex
-	all     int // open
+	count   int // of those that are open
 	hosts   map[netip.Addr]*host
 	waiting list.List // for a request, the longest first
 	closed  uint64    // to make room
@@ -96,7 +96,7 @@ func (c *connections) add(conn net.Conn) *connection {
 	h.open++
 	known := &connection{Conn: conn, host: h}
 	c.open.Store(conn, known)
-	c.all++
+	c.count++
 	return known
 }
 
@@ -111,7 +111,6 @@ func (c *connections) work(known *connection) {
 	if known.all != nil {
 		c.waiting.Remove(known.all)
 		known.host.waiting.Remove(known.same)
-		known.since = time.Now()
 		known.all, known.same = nil, nil
 	}
 }
@@ -119,7 +118,7 @@ func (c *connections) work(known *connection) {
 func (c *connections) forget(known *connection, conn net.Conn) {
 	c.work(known)
 	c.open.Delete(conn)
-	c.all--
+	c.count--
 	if known.host.open--; known.host.open == 0 {
 		delete(c.hosts, known.host.addr)
 	}
@@ -129,9 +128,9 @@ func (c *connections) forget(known *connection, conn net.Conn) {
 func (c *connections) makeRoom(fresh *connection) {
 	var known *connection
 	switch {
-	case c.all > c.limit:
+	case c.count > c.limit:
 		known = c.longest(&c.waiting, fresh)
-	case fresh.host.open > 1 && fresh.host.open > c.limit-c.all && !c.exempt(fresh.host.addr):
+	case fresh.host.open > 1 && fresh.host.open > c.limit-c.count && !c.exempt(fresh.host.addr):
 		known = c.longest(&fresh.host.waiting, fresh)
 	default:
 		return
@@ -270,7 +269,7 @@ func (c *connections) Describe(ch chan<- *prometheus.Desc) {
 // Collect is part of prometheus.Collector.
 func (c *connections) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
-	open, closed, refused := c.all, c.closed, c.refused
+	open, closed, refused := c.count, c.closed, c.refused
 	c.mu.Unlock()
 	ch <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, float64(open))
 	ch <- prometheus.MustNewConstMetric(turnedDesc, prometheus.CounterValue, float64(closed), "waiting")

@@ -90,8 +90,8 @@ func TestConnections(t *testing.T) {
 			for _, s := range sockets {
 				c.state(s, http.StateClosed)
 			}
-			if c.all+len(c.hosts)+c.waiting.Len() != 0 {
-				t.Errorf("left behind: %d open, %d hosts, %d waiting", c.all, len(c.hosts), c.waiting.Len())
+			if c.count+len(c.hosts)+c.waiting.Len() != 0 {
+				t.Errorf("left behind: %d open, %d hosts, %d waiting", c.count, len(c.hosts), c.waiting.Len())
 			}
 		})
 	}
@@ -157,5 +157,36 @@ func TestARequestUnread(t *testing.T) {
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusServiceUnavailable || c.closed != 1 || c.refused != 2 {
 		t.Errorf("answered %d; %d closed, %d refused", answer.StatusCode, c.closed, c.refused)
+	}
+}
+
+// TestARequestBehindTheLock has a server say of a connection that it has a request, while
+// one that has come holds the lock: it is spared before that is in the lists.
+func TestARequestBehindTheLock(t *testing.T) {
+	c := newConnections(2, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})
+	c.young = 0
+	var peers []*socket
+	for range 2 {
+		peers = append(peers, &socket{from: "10.0.0.1"})
+		c.state(peers[len(peers)-1], http.StateNew)
+	}
+	found, _ := c.open.Load(peers[0])
+	busy := found.(*connection)
+	c.mu.Lock()
+	said := make(chan struct{})
+	go func() {
+		c.state(peers[0], http.StateActive)
+		close(said)
+	}()
+	for deadline := time.Now().Add(time.Minute); !busy.active.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing is known of its request")
+		}
+	}
+	got := c.longest(&c.waiting, nil)
+	c.mu.Unlock()
+	<-said
+	if got == busy {
+		t.Error("it would be closed")
 	}
 }
