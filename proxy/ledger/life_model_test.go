@@ -438,6 +438,12 @@ func (l *life) remove(i int) {
 	delete(l.promised, i)
 }
 
+// awaitsEviction reports whether a group is promised, and may still be evicted.
+func (l *life) awaitsEviction(i int) bool {
+	p, promised := l.promised[i]
+	return promised && l.now < p.until
+}
+
 func (l *life) expire() {
 	for k, p := range l.promised {
 		if p.until <= l.now && l.groups[k].push == nil {

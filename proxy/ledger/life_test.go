@@ -378,7 +378,7 @@ func (l *lifeTest) checkStale(t *rapid.T) {
 	want := map[string]bool{}
 	for i, g := range l.groups {
 		terms := l.terms[g.job]
-		if _, promised := l.promised[i]; g.exists && g.push == nil && !promised && i != l.pinned(g.job) && g.at+int64(terms.StaleAfter/time.Second) <= l.wall {
+		if !l.awaitsEviction(i) && g.exists && g.push == nil && i != l.pinned(g.job) && g.at+int64(terms.StaleAfter/time.Second) <= l.wall {
 			want[lifeKeys[i].ID()] = true
 		}
 	}
