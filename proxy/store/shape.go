@@ -245,30 +245,30 @@ type family struct {
 	place  int32 // among the members of its shard; guarded by the shard
 }
 
-// appendText appends the lines of the family in a group with these labels.
+// appendText appends the lines of the family in a group with these labels. What a line
+// begins with like the first is copied from that, in one piece: the name, the group's
+// labels and what the two have in common.
 func (f *family) appendText(dst []byte, group string) []byte {
 	s, values := f.shape, f.values
-	if len(s.lines) == 0 {
-		return dst
-	}
-	first, usual := s.own(0), s.begins(0)
+	begun, head := len(dst), 0 // where the first line begins, and how long it is up to its own labels
 	for i := range s.lines {
-		l, begin := &s.lines[i], usual
-		if l.part != 0 {
-			begin = s.begins(l.part)
-		}
-		dst = append(dst, begin...)
-		if l.anonymous {
-			dst = append(dst, noInstance...)
-		}
-		dst = append(dst, group...)
-		if l.same > 0 {
-			dst = append(dst, first[:l.same]...)
+		l, first := &s.lines[i], &s.lines[0]
+		if i > 0 && l.part == first.part && l.anonymous == first.anonymous {
+			dst = append(dst, dst[begun:begun+head+int(l.same)]...)
+		} else {
+			dst = append(dst, s.begins(l.part)...)
+			if l.anonymous {
+				dst = append(dst, noInstance...)
+			}
+			dst = append(dst, group...)
+			if i == 0 {
+				head = len(dst) - begun
+			}
+			dst = append(dst, s.own(0)[:l.same]...)
 		}
 		dst = append(dst, s.own(i)...)
 		n := 1 + int(values[0])
-		dst = append(dst, values[1:n]...)
-		dst = append(dst, '\n')
+		dst = append(append(dst, values[1:n]...), '\n')
 		values = values[n:]
 	}
 	return dst
