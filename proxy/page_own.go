@@ -30,7 +30,7 @@ func (g *Guard) page(upstream http.Handler) http.Handler {
 	}))
 }
 
-const pageBuffer = 128 << 10
+const pageBuffer = 256 << 10
 
 // writeOwn writes the store's page with the totals and the findings among it. A total
 // takes the place of a series that has its labels: that one is an old copy.
