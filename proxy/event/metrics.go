@@ -17,14 +17,14 @@ var (
 	batchesDesc  = prometheus.NewDesc("pushguard_events_batches_total", "Batches that the event log took.", bySink, nil)
 	halvedDesc   = prometheus.NewDesc("pushguard_events_batches_halved_total", "Batches that the event log did not want as a whole, and that were sent again in halves.", bySink, nil)
 	errorsDesc   = prometheus.NewDesc("pushguard_events_errors_total", "Tries to deliver a batch that failed, and that are made again.", bySink, nil)
-	droppedDesc  = prometheus.NewDesc("pushguard_events_dropped_total", "Records that never reach the event log, by reason: queue_full, rejected by the event log, closed while the guard ends, too_large.", []string{"sink", "reason"}, nil)
+	droppedDesc  = prometheus.NewDesc("pushguard_events_dropped_total", "Records that never reach the event log, by reason: queue_full, rejected by the event log, closed while the guard ends, too_large, unreadable on disk or removed from it.", []string{"sink", "reason"}, nil)
 	upDesc       = prometheus.NewDesc("pushguard_events_up", "Whether the event log took the last batch.", bySink, nil)
 	spoolDesc    = prometheus.NewDesc("pushguard_events_spool_written", "Whether records are written to the state directory; 0 means that they are kept in memory alone until the disk takes them again.", bySink, nil)
 	lastDesc     = prometheus.NewDesc("pushguard_events_last_success_timestamp_seconds", "When the event log last took a batch; 0 is never.", bySink, nil)
 )
 
 // reasons for which records are dropped.
-var reasons = []string{full, "rejected", "closed", "too_large"}
+var reasons = []string{full, "rejected", "closed", "too_large", unreadable}
 
 // stats are what became of the records for one sink.
 type stats struct {

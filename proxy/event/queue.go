@@ -30,8 +30,11 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// full is the reason for which a queue drops records.
-const full = "queue_full"
+// The reasons for which a queue drops records.
+const (
+	full       = "queue_full"
+	unreadable = "unreadable"
+)
 
 var errClosed = errors.New("the queue is closed")
 
@@ -184,6 +187,9 @@ func (q *queue) next(ctx context.Context, limits batchLimits) ([]item, error) {
 // await waits until so many records wait, or for the time to come.
 func (q *queue) await(ctx context.Context, timeout <-chan time.Time, n int) error {
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		waiting, _ := q.size()
 		if waiting >= n {
 			return nil

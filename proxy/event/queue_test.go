@@ -274,6 +274,80 @@ func TestSpoolWithoutADiskKeepsRecordsInMemory(t *testing.T) {
 	}
 }
 
+// TestFilesOfASpoolRemoved has somebody remove what a guard writes its records to. What
+// was in it is counted as dropped, what comes later is kept, and nobody waits for what
+// does not come.
+func TestFilesOfASpoolRemoved(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		harm func(t *testing.T, dir, file string)
+		lost bool // what comes then is not on disk
+	}{
+		"the file": {harm: func(t *testing.T, _, file string) { must(t, os.Remove(file)) }},
+		"the file is another": {harm: func(t *testing.T, _, file string) {
+			must(t, os.Rename(file, file+".old"))
+			must(t, os.WriteFile(file, make([]byte, 1000), 0o600))
+		}},
+		"the directory": {harm: func(t *testing.T, dir, _ string) { must(t, os.RemoveAll(dir)) }, lost: true},
+	} {
+		for _, readFirst := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, read first %v", name, readFirst), func(t *testing.T) {
+				t.Parallel()
+				dir := filepath.Join(t.TempDir(), "spool")
+				must(t, os.Mkdir(dir, 0o700))
+				s := openedSpool(t, dir, 1<<20)
+				var d drops
+				q := newQueue(Limits{}, s, d.note)
+				defer s.close()
+				q.add(facts, []byte("a"))
+				q.add(facts, []byte("b"))
+				settle(t, s)
+				tc.harm(t, dir, filepath.Join(dir, "facts-1"+segmentExt))
+				if readFirst {
+					ctx, cancel := context.WithTimeout(t.Context(), within)
+					items, err := q.next(ctx, batchLimits{records: 1, most: 7, bytes: 1 << 20})
+					cancel()
+					if len(items) > 0 || err == nil || ctx.Err() == context.DeadlineExceeded {
+						t.Fatalf("%v come, %v", items, err)
+					}
+				}
+				q.add(facts, []byte("c"))
+				if err := s.commit(t.Context(), s.position()); (err != nil) != tc.lost {
+					t.Errorf("Commit = %v", err)
+				}
+				if got := drained(t, q, false); !cmp.Equal(got, []string{"c"}) || d.all()[facts] != 2 {
+					t.Errorf("%q come, dropped are %v", got, d.all())
+				}
+				if records, _ := q.size(); records != 0 {
+					t.Errorf("%d records wait", records)
+				}
+			})
+		}
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNextEndsWithItsContext: whatever waits.
+func TestNextEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	q := newQueue(Limits{}, nil, new(drops).note)
+	q.add(facts, []byte("a"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if items, err := q.next(ctx, batchLimits{records: 1, most: 7, bytes: 1 << 20}); len(items) > 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("next = %v, %v", items, err)
+	}
+	if n, _ := q.size(); n != 1 {
+		t.Errorf("%d records wait, want 1", n)
+	}
+}
+
 func TestWhatIsTornOrCorruptCostsNothingElse(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

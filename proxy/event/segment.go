@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 )
@@ -67,6 +68,7 @@ type chain struct {
 	buffered int   // records in ahead
 	read     place // as far as the segments were read
 	cursor   place // as far as they were delivered
+	lost     int   // records that are gone with a file, or cannot be read, and nobody was told of
 	kept     *os.File
 
 	file  *os.File
@@ -128,6 +130,9 @@ func (c *chain) write(mu *sync.Mutex, items []item, most int64) error {
 		if c.busy = false; err == nil {
 			s.size += int64(len(c.frame))
 			s.unread += n
+			if !slices.Contains(c.segments, s) { // the reader found its file gone
+				c.lost += n
+			}
 		}
 		mu.Unlock()
 		if err != nil {
@@ -146,6 +151,9 @@ func (c *chain) write(mu *sync.Mutex, items []item, most int64) error {
 func (c *chain) tail(mu *sync.Mutex, most int64) (*segment, error) {
 	mu.Lock()
 	defer mu.Unlock()
+	if c.file != nil && len(c.segments) > 0 && !c.full {
+		c.checkLast()
+	}
 	if n := len(c.segments); n > 0 && !c.full && c.file != nil && c.segments[n-1].size < most {
 		c.busy = true
 		return c.segments[n-1], nil
@@ -165,6 +173,30 @@ func (c *chain) tail(mu *sync.Mutex, most int64) (*segment, error) {
 	}
 	c.file, c.full, c.busy, c.segments = f, false, true, append(c.segments, s)
 	return s, nil
+}
+
+// checkLast forgets the last segment where somebody has removed its file: what goes on to
+// be written to that is nowhere.
+func (c *chain) checkLast() {
+	s := c.segments[len(c.segments)-1]
+	open, err := c.file.Stat()
+	if err != nil {
+		return // the write will say so
+	}
+	if there, err := os.Lstat(s.path); errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(open, there) {
+		c.forget(s)
+	}
+}
+
+// forget leaves out a segment whose file is gone, unless that is done already.
+func (c *chain) forget(s *segment) {
+	at := slices.Index(c.segments, s)
+	if at < 0 {
+		return
+	}
+	c.full = c.full || at == len(c.segments)-1 // the writer begins another
+	c.segments = slices.Delete(c.segments, at, at+1)
+	c.lost += s.unread
 }
 
 func (c *chain) path(id uint64) string {
@@ -226,13 +258,19 @@ func (c *chain) load(mu *sync.Mutex) error {
 	items, upto, err := readFrames(s, c.lane, at, end)
 	mu.Lock()
 	defer mu.Unlock()
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist) && !slices.Contains(c.segments, s):
 		return nil // it was dropped meanwhile, and counted
+	case errors.Is(err, os.ErrNotExist):
+		c.forget(s)
+		return err
 	}
 	c.read = place{s.id, upto}
 	s.unread -= len(items)
-	if err != nil {
-		s.unread = 0 // what is behind cannot be reached
+	if err != nil { // what is behind cannot be reached
+		c.full = c.full || len(c.segments) > 0 && s == c.segments[len(c.segments)-1]
+		c.lost += s.unread
+		s.unread = 0
 	}
 	for _, i := range items {
 		c.ahead.push(i)

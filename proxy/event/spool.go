@@ -137,6 +137,7 @@ func (s *spool) flush() {
 		s.spilled, s.retry = upto, time.Now().Add(spoolRetry)
 	}
 	s.makeRoom()
+	s.tellLost()
 	if s.changed != nil {
 		close(s.changed)
 		s.changed = nil
@@ -184,6 +185,16 @@ func (s *spool) makeRoom() {
 	}
 }
 
+// tellLost tells of what is gone with a file, or cannot be read. s.mu is held.
+func (s *spool) tellLost() {
+	for l := range s.chains {
+		if c := &s.chains[l]; c.lost > 0 {
+			s.drop(c.lane, unreadable, c.lost)
+			c.lost = 0
+		}
+	}
+}
+
 func (s *spool) used() (n int64) {
 	for l := range s.chains {
 		n += s.chains[l].used()
@@ -212,6 +223,9 @@ func (s *spool) err() error {
 func (s *spool) load() error {
 	for l := range s.chains {
 		if err := s.chains[l].load(&s.mu); err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.tellLost()
 			return fmt.Errorf("events in %s: %w", s.dir, err)
 		}
 	}

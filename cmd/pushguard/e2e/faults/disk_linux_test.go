@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -233,16 +234,26 @@ func TestFilesRemoved(t *testing.T) {
 		t.Errorf("after a kill the counter is %v, %d series stand and %d are booked; want 2, 6, 6", got, stands(page, "disk"), held(t, guard, "disk"))
 	}
 
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
+	world.Eventually(t, func() error { return os.RemoveAll(dir) }) // the guard may write to it meanwhile
 	awaitOwn(t, guard, `pushguard_state_written{log="groups"}`, 0)
 	pushAll(t, guard, 3)
+	world.Eventually(t, func() error {
+		for series, value := range guard.Scrape(t, "/guard") {
+			if strings.HasPrefix(series, "pushguard_events_spool_written{") && value == 0 {
+				return nil
+			}
+		}
+		return errors.New("the guard does not say that it keeps events in memory alone")
+	})
 	if got := guard.Scrape(t, "")[`failure_count{job="counts"}`]; got != 3 {
 		t.Errorf("without its directory the guard counts %v, want 3", got)
 	}
 	if a := guard.Get(t, "/-/healthy"); !strings.Contains(a.Body, "in memory alone") {
 		t.Errorf("/-/healthy: %d %s", a.Status, a.Body)
 	}
-	guard.Kill() // it would say at its end that the directory is gone
+	guard.Signal(t)
+	if code, err := guard.Wait(); err != nil || code == 0 {
+		t.Errorf("without its directory the guard ends with %d, %v; want it to end, and to say that the directory is gone", code, err)
+	}
+	guard.Kill()
 }
