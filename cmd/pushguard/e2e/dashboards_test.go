@@ -96,13 +96,13 @@ func shippedScrapes(t *testing.T, guards []*world.Process, exporter *statsdtest.
 	).Replace(string(content))
 }
 
-// keepWorking goes on with rounds of work until the test ends: the panels show what was
-// done within the last minute, and take as long to be asked as the machine needs.
-func (b *busy) keepWorking(t *testing.T) {
+// keepWorking goes on with rounds of work until it is told to rest: the panels show what
+// was done within the last minute, and take as long to be asked as the machine needs. It
+// has to rest before the test cleans up, which ends the connections of a push first.
+func (b *busy) keepWorking(t *testing.T) (rest func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var rounds sync.WaitGroup
-	t.Cleanup(func() { cancel(); rounds.Wait() })
 	rounds.Go(func() {
 		for round := 0; ctx.Err() == nil; round++ {
 			if err := b.work(t, round); err != nil {
@@ -115,6 +115,7 @@ func (b *busy) keepWorking(t *testing.T) {
 			}
 		}
 	})
+	return func() { cancel(); rounds.Wait() }
 }
 
 // work is one round of what jobs do on a day, and what Airflow says meanwhile.
@@ -253,7 +254,7 @@ var (
 func TestEveryPanelShowsSomething(t *testing.T) {
 	t.Parallel()
 	b := startBusy(t)
-	b.keepWorking(t)
+	defer b.keepWorking(t)()
 	world.Eventually(t, func() error { return shown(t, b.prometheus, `pushguard_job_info{job="backup"}`, nil) })
 	asked := 0
 	for _, board := range boards(t) {
