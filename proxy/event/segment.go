@@ -188,15 +188,16 @@ func (c *chain) checkLast() {
 	}
 }
 
-// forget leaves out a segment whose file is gone, unless that is done already.
-func (c *chain) forget(s *segment) {
+// forget leaves out a segment whose file is gone, and reports whether it had to.
+func (c *chain) forget(s *segment) bool {
 	at := slices.Index(c.segments, s)
 	if at < 0 {
-		return
+		return false
 	}
 	c.full = c.full || at == len(c.segments)-1 // the writer begins another
 	c.segments = slices.Delete(c.segments, at, at+1)
 	c.lost += s.unread
+	return true
 }
 
 func (c *chain) path(id uint64) string {
@@ -258,11 +259,10 @@ func (c *chain) load(mu *sync.Mutex) error {
 	items, upto, err := readFrames(s, c.lane, at, end)
 	mu.Lock()
 	defer mu.Unlock()
-	switch {
-	case errors.Is(err, os.ErrNotExist) && !slices.Contains(c.segments, s):
-		return nil // it was dropped meanwhile, and counted
-	case errors.Is(err, os.ErrNotExist):
-		c.forget(s)
+	if errors.Is(err, os.ErrNotExist) {
+		if !c.forget(s) {
+			return nil // it was dropped meanwhile, and counted
+		}
 		return err
 	}
 	c.read = place{s.id, upto}
