@@ -151,12 +151,14 @@ func (c *chain) write(mu *sync.Mutex, items []item, most int64) error {
 func (c *chain) tail(mu *sync.Mutex, most int64) (*segment, error) {
 	mu.Lock()
 	defer mu.Unlock()
-	if c.file != nil && len(c.segments) > 0 && !c.full {
-		c.checkLast()
-	}
-	if n := len(c.segments); n > 0 && !c.full && c.file != nil && c.segments[n-1].size < most {
-		c.busy = true
-		return c.segments[n-1], nil
+	if s := c.last(); s != nil && !c.full && c.file != nil {
+		switch {
+		case c.removed(s):
+			c.forget(s)
+		case s.size < most:
+			c.busy = true
+			return s, nil
+		}
 	}
 	if c.file != nil {
 		_ = c.file.Close()
@@ -175,17 +177,23 @@ func (c *chain) tail(mu *sync.Mutex, most int64) (*segment, error) {
 	return s, nil
 }
 
-// checkLast forgets the last segment where somebody has removed its file: what goes on to
-// be written to that is nowhere.
-func (c *chain) checkLast() {
-	s := c.segments[len(c.segments)-1]
+// last is the newest segment, nil if there is none.
+func (c *chain) last() *segment {
+	if len(c.segments) == 0 {
+		return nil
+	}
+	return c.segments[len(c.segments)-1]
+}
+
+// removed reports whether somebody has removed the file of the segment that is open: what
+// goes on to be written to that is nowhere. Only what is certain counts.
+func (c *chain) removed(s *segment) bool {
 	open, err := c.file.Stat()
 	if err != nil {
-		return // the write will say so
+		return false // the write will say so
 	}
-	if there, err := os.Lstat(s.path); errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(open, there) {
-		c.forget(s)
-	}
+	there, err := os.Lstat(s.path)
+	return errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(open, there)
 }
 
 // forget leaves out a segment whose file is gone, and reports whether it had to.
@@ -194,7 +202,7 @@ func (c *chain) forget(s *segment) bool {
 	if at < 0 {
 		return false
 	}
-	c.full = c.full || at == len(c.segments)-1 // the writer begins another
+	c.full = c.full || s == c.last() // the writer begins another
 	c.segments = slices.Delete(c.segments, at, at+1)
 	c.lost += s.unread
 	return true
@@ -268,7 +276,7 @@ func (c *chain) load(mu *sync.Mutex) error {
 	c.read = place{s.id, upto}
 	s.unread -= len(items)
 	if err != nil { // what is behind cannot be reached
-		c.full = c.full || len(c.segments) > 0 && s == c.segments[len(c.segments)-1]
+		c.full = c.full || s == c.last()
 		c.lost += s.unread
 		s.unread = 0
 	}
