@@ -274,15 +274,22 @@ func TestSpoolWithoutADiskKeepsRecordsInMemory(t *testing.T) {
 	}
 }
 
-// TestFilesOfASpoolRemoved has somebody remove what a guard writes its records to. What
-// was in it is counted as dropped, what comes later is kept, and nobody waits for what
-// does not come.
+// TestFilesOfASpoolRemoved has somebody remove, or damage, what a guard writes its records
+// to. What was in it is counted as dropped, what comes later is kept, and nobody waits for
+// what does not come.
 func TestFilesOfASpoolRemoved(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		harm func(t *testing.T, dir, file string)
 		lost bool // what comes then is not on disk
+		seen bool // by who reads alone: what is written before that is lost with the rest
 	}{
+		"a byte of it": {harm: func(t *testing.T, _, file string) {
+			f, err := os.OpenFile(file, os.O_WRONLY, 0)
+			must(t, err)
+			_, err = f.WriteAt([]byte("x"), int64(len(segmentMagic)+frameHeader))
+			must(t, errors.Join(err, f.Close()))
+		}, seen: true},
 		"the file": {harm: func(t *testing.T, _, file string) { must(t, os.Remove(file)) }},
 		"the file is another": {harm: func(t *testing.T, _, file string) {
 			must(t, os.Rename(file, file+".old"))
@@ -291,6 +298,9 @@ func TestFilesOfASpoolRemoved(t *testing.T) {
 		"the directory": {harm: func(t *testing.T, dir, _ string) { must(t, os.RemoveAll(dir)) }, lost: true},
 	} {
 		for _, readFirst := range []bool{false, true} {
+			if tc.seen && !readFirst {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s, read first %v", name, readFirst), func(t *testing.T) {
 				t.Parallel()
 				dir := filepath.Join(t.TempDir(), "spool")
