@@ -65,6 +65,8 @@ func broken(panicked any) error {
 	return io.ErrUnexpectedEOF
 }
 
+// writeOpenMetrics writes the upstream's page with the totals among its families, and the
+// findings behind. The totals are done once all of it is written.
 func (g *Guard) writeOpenMetrics(w http.ResponseWriter, r *http.Request, header http.Header, page io.Reader) error {
 	format := expfmt.NewFormat(expfmt.TypeOpenMetrics)
 	w.Header().Set("Content-Type", string(format))
@@ -73,40 +75,8 @@ func (g *Guard) writeOpenMetrics(w http.ResponseWriter, r *http.Request, header 
 	totals := g.cfg.Totals.Page(r.Context(), g.scraper(r))
 	families := totals.Families()
 	withInstance(families)
-	twice := g.heldToo(families)
-	mine := map[string]*dto.MetricFamily{}
-	for _, family := range families {
-		mine[family.GetName()] = family
-	}
-	from := expfmt.NewDecoder(page, expfmt.ResponseFormat(header))
-	for {
-		family := &dto.MetricFamily{}
-		err := from.Decode(family)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if total := twice[family.GetName()]; total != nil {
-			if dropCopies(family, total); len(family.Metric) == 0 {
-				continue
-			}
-		}
-		if own := mine[family.GetName()]; own != nil && own.GetType() == family.GetType() {
-			family.Metric = append(family.Metric, own.Metric...)
-			delete(mine, family.GetName())
-		}
-		if err := to.Encode(family); err != nil {
-			return err
-		}
-	}
-	for _, family := range families {
-		if mine[family.GetName()] != nil {
-			if err := to.Encode(family); err != nil {
-				return err
-			}
-		}
+	if err := join(to, expfmt.NewDecoder(page, expfmt.ResponseFormat(header)), families, g.heldToo(families)); err != nil {
+		return err
 	}
 	if found := g.findings(); found != nil {
 		if err := to.Encode(found); err != nil {
@@ -120,6 +90,47 @@ func (g *Guard) writeOpenMetrics(w http.ResponseWriter, r *http.Request, header 
 		return err
 	}
 	totals.Done()
+	return nil
+}
+
+// join encodes the families of a page, each with the metrics of the totals of its name and
+// type, and then the totals that the page has no family for. Twice are the totals whose
+// metrics the page may hold, too: the page's copies are left out.
+func join(to expfmt.Encoder, page expfmt.Decoder, totals []*dto.MetricFamily, twice map[string]*dto.MetricFamily) error {
+	left := map[string]*dto.MetricFamily{}
+	for _, total := range totals {
+		left[total.GetName()] = total
+	}
+	for {
+		family := &dto.MetricFamily{}
+		err := page.Decode(family)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if total := twice[family.GetName()]; total != nil {
+			if dropCopies(family, total); len(family.Metric) == 0 {
+				continue
+			}
+		}
+		if total := left[family.GetName()]; total != nil && total.GetType() == family.GetType() {
+			family.Metric = append(family.Metric, total.Metric...)
+			delete(left, family.GetName())
+		}
+		if err := to.Encode(family); err != nil {
+			return err
+		}
+	}
+	for _, total := range totals {
+		if left[total.GetName()] == nil {
+			continue
+		}
+		if err := to.Encode(total); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
