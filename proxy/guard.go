@@ -1,7 +1,7 @@
 // Package proxy is the guard itself: the way of one push from a client's request
 // to the upstream, and the HTTP face around it.
 //
-// Guard.Push is the order of the steps. Everything before the ledger decides on
+// Guard.pass is the order of the steps. Everything before the ledger decides on
 // the side and changes nothing anywhere; what a later step refuses, no earlier
 // one has to undo.
 package proxy
@@ -160,6 +160,9 @@ func (g *Guard) take(ctx context.Context, r Request, reply func(Answer) bool) {
 	}
 }
 
+// pass takes a write through the steps that decide about it, cheapest first: who may push
+// and whether there is room is known before a byte of the body is read. The error is what
+// the write is refused for.
 func (g *Guard) pass(ctx context.Context, v *passage, e *epoch) (Answer, error) {
 	if err := v.address(e, g.options()); err != nil {
 		return Answer{}, err

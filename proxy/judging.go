@@ -105,6 +105,8 @@ func (v *passage) judgeLimits() {
 	v.note(found, true)
 }
 
+// judgeMetrics holds each metric that safety lets pass to the rules, or takes over what
+// they said of the same one before. The table is locked for all of them at once.
 func (v *passage) judgeMetrics(c *verdicts) {
 	p := &v.push
 	table := c.table(v.table(p.Encoding))

@@ -106,6 +106,8 @@ func (g *Guard) resync(ctx context.Context, since time.Time) error {
 	}
 }
 
+// readGroups has the book hold what the upstream lists, unless a listing began since then.
+// One that is partial leaves the groups it says nothing of as they were, and is due again.
 func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 	// As times, which tell what came first though the clock was set in between.
 	if at := g.synced.Load(); at != nil && !at.Before(since) {
