@@ -466,11 +466,11 @@ func TestExplain(t *testing.T) {
 	form := func(method, path, body string) url.Values {
 		return url.Values{"method": {method}, "path": {path}, "body": {body}}
 	}
-	rows := "rows{table=\"<b>a\",run_id=\"7\"} 1\r\nlag 2\r\n"
+	rows := "rows{table=\"<b>a\",run_id=\"7\"} 1\r\nlag 2\r\nloads_total 7.5\r\n"
 	page := w.ask(t, 200, form("POST", "/metrics/job/nightly_load", rows), "Sec-Fetch-Site", "same-origin")
 	for _, text := range []string{
 		"default, line 8", `<a href="policy#L13">run-ids, line 13</a>`, "dropped", `class="gone">rows{table=&#34;&lt;b&gt;a&#34;,run_id=&#34;7&#34;} 1`,
-		`class="came">rows{table=&#34;&lt;b&gt;a&#34;} 1`, "<span>lag 2", "answered <strong>200</strong>",
+		`class="came">rows{table=&#34;&lt;b&gt;a&#34;} 1`, "<span>lag 2", `data-label="Adds">7.5</td>`, "answered <strong>200</strong>",
 	} {
 		if !strings.Contains(page, text) {
 			t.Errorf("no %q in %s", text, page)
