@@ -162,7 +162,7 @@ func statsd(m counts) health {
 	}
 	h := health{"StatsD", "good", plural(m.sum("pushguard_statsd_lines_total", nil), "line sent", "lines sent")}
 	if m.sum("pushguard_statsd_up", nil) == 0 {
-		h.State = "bad"
+		h.State, h.Text = "bad", "it takes nothing: increments of "+number(m.sum("pushguard_statsd_pending_series", nil))+" series wait"
 	}
 	if dropped := m.sum("pushguard_statsd_dropped_total", nil); dropped > 0 {
 		h.Text += ", " + plural(dropped, "increment not taken", "increments not taken")

@@ -100,6 +100,11 @@ func TestAround(t *testing.T) {
 			"pushguard_upstream_breaker_open{upstream=\"http://a\"} 0\npushguard_upstream_breaker_open{upstream=\"http://b\"} 1\n",
 			"not well Pushgateway http://b does not answer, and is left alone for a while; no request within the hour",
 		},
+		{"pushguard_statsd_up 1\npushguard_statsd_lines_total 22\n", "well StatsD 22 lines sent"},
+		{
+			"pushguard_statsd_up 0\npushguard_statsd_lines_total 22\npushguard_statsd_pending_series 3\npushguard_statsd_dropped_total{reason=\"name\"} 1\n",
+			"not well StatsD it takes nothing: increments of 3 series wait, 1 increment not taken",
+		},
 		{"pushguard_audit_lost_total 2\npushguard_audit_written 0\n", "not well Audit log 2 records could not be written"},
 	} {
 		if got := around(t, (&surroundings{page: c.page, now: time.Now()}).overview(t)); !strings.Contains("\n"+strings.Join(got, "\n")+"\n", "\n"+c.want+"\n") {
