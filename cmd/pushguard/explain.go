@@ -118,7 +118,7 @@ func (c *explainCommand) explain(ctx context.Context, stdin io.Reader) (*proxy.T
 		}
 		return c.ask(ctx, request)
 	}
-	rules, err := loadPolicy(c.policyFile)
+	rules, err := loadPolicy("policy.file", c.policyFile)
 	if err != nil {
 		return nil, err
 	}

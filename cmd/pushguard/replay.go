@@ -69,7 +69,7 @@ func (c *replayCommand) run(ctx context.Context, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
-	after, err := c.open(c.policyFile)
+	after, err := c.open("policy.file", c.policyFile)
 	if err != nil {
 		return err
 	}
@@ -105,8 +105,8 @@ func (c *replayCommand) result(report replayReport, stdout, stderr io.Writer) er
 	return nil
 }
 
-func (c *replayCommand) open(file string) (*trial.Replay, error) {
-	rules, err := loadPolicy(file)
+func (c *replayCommand) open(flag, file string) (*trial.Replay, error) {
+	rules, err := loadPolicy(flag, file)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (c *replayCommand) before() (outcomeOf, error) {
 	if c.against == "" {
 		return c.happened, nil
 	}
-	old, err := c.open(c.against)
+	old, err := c.open("against", c.against)
 	if err != nil {
 		return nil, err
 	}

@@ -61,6 +61,8 @@ func TestReplayExitCodes(t *testing.T) {
 		{"a difference", []string{"--policy.file=new.yml", "--against=old.yml", "pushes.jsonl"}, 1, "9 pushes: 6 differ, of 3 jobs\n", ""},
 		{"a difference that is no fault", []string{"--policy.file=new.yml", "--against=old.yml", "--exit-zero", "pushes.jsonl"}, 0, "9 pushes: 6 differ", ""},
 		{"no policy", []string{"pushes.jsonl"}, 2, "", "--policy.file is required"},
+		{"no such policy", []string{"--policy.file=gone.yml", "--against=old.yml", "pushes.jsonl"}, 2, "", "--policy.file: read policy: open gone.yml: "},
+		{"no such policy to compare with", []string{"--policy.file=new.yml", "--against=gone.yml", "pushes.jsonl"}, 2, "", "--against: read policy: open gone.yml: "},
 		{"captures without a second policy", []string{"--policy.file=new.yml", "pushes.jsonl"}, 2, "", "capture 1: no guard has recorded what happened"},
 		{"no such file", []string{"--policy.file=new.yml", "--against=old.yml", "nowhere.jsonl"}, 2, "", "open nowhere.jsonl: "},
 		{"no capture", []string{"--policy.file=new.yml", "--against=old.yml", "old.yml"}, 2, "", "old.yml: capture 1: "},

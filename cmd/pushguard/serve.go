@@ -165,20 +165,20 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	return w.live(ctx)
 }
 
-// loadPolicy reads the policy in a file.
-func loadPolicy(file string) (*policy.Policy, error) {
-	return readPolicy(func() (*policy.Policy, error) { return policy.Load(file) })
+// loadPolicy reads the policy in the file that the flag names.
+func loadPolicy(flag, file string) (*policy.Policy, error) {
+	return readPolicy(flag, func() (*policy.Policy, error) { return policy.Load(file) })
 }
 
 // readPolicy says every fault of the policy on a line of its own, led by its place
 // in the file.
-func readPolicy(load func() (*policy.Policy, error)) (*policy.Policy, error) {
+func readPolicy(flag string, load func() (*policy.Policy, error)) (*policy.Policy, error) {
 	p, err := load()
 	if faults := policy.Faults(nil); errors.As(err, &faults) {
 		return nil, usageError{faults.Error()}
 	}
 	if err != nil {
-		return nil, flagFault("--policy.file: %v", err)
+		return nil, flagFault("--%s: %v", flag, err)
 	}
 	return p, nil
 }

@@ -71,7 +71,7 @@ func processRegistry() *prometheus.Registry {
 // an error is for close.
 func (w *serving) open(ctx context.Context, quit func()) error {
 	w.policyStamp = policy.Stamp(w.policyFile, nil)
-	rules, err := readPolicy(w.loadPolicy)
+	rules, err := readPolicy("policy.file", w.loadPolicy)
 	if err != nil {
 		return err
 	}
