@@ -85,7 +85,11 @@ func TestWrongFlags(t *testing.T) {
 		},
 		{
 			"an audit file that cannot be", append(good, "--audit.file="+missing),
-			"--audit.file: open the audit log: open " + missing + ": no such file or directory",
+			"--audit.file: open " + missing + ": no such file or directory",
+		},
+		{
+			"a file of recorded pushes that cannot be", append(good, "--record.file="+missing),
+			"--record.file: open " + missing + ": no such file or directory",
 		},
 		{
 			"a web config that is not there", append(good, "--web.config.file="+missing),

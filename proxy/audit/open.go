@@ -13,11 +13,11 @@ import (
 func openToAppend(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open the audit log: %w", err)
+		return nil, err
 	}
 	if err := endLastLine(f); err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("open the audit log %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return f, nil
 }
