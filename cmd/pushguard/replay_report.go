@@ -120,7 +120,7 @@ func (r replayReport) write(w io.Writer, output string) error {
 	case r.Differing == 0:
 		fmt.Fprintf(&b, "%s: no difference\n", countOf(r.Pushes))
 	default:
-		fmt.Fprintf(&b, "%s: %d differ, of %s\n", countOf(r.Pushes), r.Differing, plural(len(r.Jobs), "job"))
+		fmt.Fprintf(&b, "%s: %s, of %s\n", countOf(r.Pushes), differ(r.Differing), plural(len(r.Jobs), "job"))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -134,12 +134,20 @@ func countOf(pushes int) string {
 	return fmt.Sprintf("%d pushes", pushes)
 }
 
+// differ says how many of them do.
+func differ(pushes int) string {
+	if pushes == 1 {
+		return "1 differs"
+	}
+	return fmt.Sprintf("%d differ", pushes)
+}
+
 func (j *jobReport) text(b *strings.Builder) {
 	name := fmt.Sprintf("job %q", j.Job)
 	if j.Job == "" {
 		name = "no job"
 	}
-	fmt.Fprintf(b, "%s: %s, %d differ\n", name, countOf(j.Pushes), j.Differing)
+	fmt.Fprintf(b, "%s: %s, %s\n", name, countOf(j.Pushes), differ(j.Differing))
 	line := func(what, format string, args ...any) {
 		fmt.Fprintf(b, "  %-8s %s\n", what, fmt.Sprintf(format, args...))
 	}

@@ -85,7 +85,7 @@ func TestReplayStopped(t *testing.T) {
 	cancel()
 	var out, errs strings.Builder
 	code := run(ctx, []string{"replay", "--policy.file=new.yml", "--against=old.yml", "pushes.jsonl"}, strings.NewReader(""), &out, &errs)
-	if code != exitUsage || !strings.Contains(out.String(), "1 push: 1 differ") || !strings.Contains(errs.String(), "stopped") {
+	if code != exitUsage || !strings.Contains(out.String(), "1 push: 1 differs") || !strings.Contains(errs.String(), "stopped") {
 		t.Errorf("exit code %d\n%s%s", code, &out, &errs)
 	}
 }
