@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the end-to-end tests run against, as root on a Debian, and only
 # what is missing. With the argument pushgateway it is no more than a Pushgateway
-# and curl, which make run needs; with haproxy that and a haproxy, which only make
+# and curl, for make demo and make soak; with haproxy that and a haproxy, which only make
 # bench-gateway needs. It may be run again at any time, waits for another apt that is
 # at work, and tries what comes over the network three times.
 set -euo pipefail

@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+bin=${BIN:-bin/pushguard}
 listen=${LISTEN:-127.0.0.1:9091}
 dir=$(mktemp -d)
 guard=''
@@ -22,13 +23,13 @@ if [ -n "${PUSHGATEWAY_URL:-}" ]; then
   flags+=(--pushgateway.url="$PUSHGATEWAY_URL" --policy.file=deploy/policy.example.yml)
   where="in front of the Pushgateway at $PUSHGATEWAY_URL"
 fi
-"${BIN:-bin/pushguard}" serve "${flags[@]}" 2> >(tee "$dir/pushguard.log" >&2) &
+"$bin" serve "${flags[@]}" 2> >(tee "$dir/pushguard.log" >&2) &
 guard=$!
 
 # Its own word comes first: another server may already answer at this address.
 ready() {
   kill -0 "$guard" 2>/dev/null || return 0
-  grep -qs msg=Serving "$dir/pushguard.log" && curl -fso /dev/null "http://$listen/-/ready"
+  grep -qs msg=Serving "$dir/pushguard.log" && "$bin" health --url="http://$listen" >"$dir/health" 2>&1
 }
 for _ in {1..100}; do
   ready && break

@@ -1,11 +1,17 @@
 package e2e
 
 import (
+	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
+	"github.com/pushguard/pushguard/proxy/addresstest"
+	"github.com/pushguard/pushguard/proxy/logtest"
 )
 
 // TestDemo runs what make demo runs: ten failures read as 1 at a bare Pushgateway,
@@ -23,5 +29,45 @@ func TestDemo(t *testing.T) {
 		if !regexp.MustCompile(row).Match(out) {
 			t.Errorf("nothing is like %q in:\n%s", row, out)
 		}
+	}
+}
+
+// TestRun runs what make run runs where there is little but a shell, and no curl: it says
+// what to try, as soon as the guard is ready.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	for _, name := range []string{"bash", "cat", "dirname", "grep", "mktemp", "rm", "sleep", "tee"} {
+		file, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(file, filepath.Join(path, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	address, err := addresstest.Free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out logtest.Buffer
+	cmd := exec.CommandContext(t.Context(), "bash", world.Testdata("run.sh"))
+	cmd.Env = []string{"PATH=" + path, "BIN=" + world.Binary(t), "LISTEN=" + address}
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it ends its guard, too
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	world.Eventually(t, func() error {
+		if !strings.Contains(out.String(), "Ctrl-C stops it.") {
+			return errors.New(out.String())
+		}
+		return nil
+	})
+	if err := errors.Join(cmd.Process.Signal(os.Interrupt), cmd.Wait()); err != nil {
+		t.Error(err)
+	}
+	if said := out.String(); strings.Contains(said, "not found") || strings.Contains(said, "does not answer") {
+		t.Error(said)
 	}
 }
