@@ -1,8 +1,10 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -120,6 +122,39 @@ func TestLayersAreOrdered(t *testing.T) {
 			}
 		}
 		listed[l.room] = true
+	}
+}
+
+// TestRoomsAreDocumented holds the table of rooms in CONTRIBUTING.md to the layers.
+func TestRoomsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\| .* \\| (.*) \\|$").FindAllStringSubmatch(string(page), -1) {
+		said[row[1]] = row[2]
+	}
+	for _, l := range layers {
+		may, ok := said[l.room]
+		var names []string
+		for _, room := range l.may {
+			names = append(names, path.Base(room))
+		}
+		got := strings.Split(may, ", ")
+		slices.Sort(names)
+		slices.Sort(got)
+		switch {
+		case !ok:
+			t.Errorf("%s is not in the table", l.room)
+		case may == "nothing" && len(names) == 0, strings.HasPrefix(may, "all"):
+		case !slices.Equal(got, names):
+			t.Errorf("%s may import %s, and the table says %s", l.room, strings.Join(names, ", "), may)
+		}
+		delete(said, l.room)
+	}
+	for room := range said {
+		t.Errorf("there is no room %s", room)
 	}
 }
 
