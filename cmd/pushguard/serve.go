@@ -94,9 +94,9 @@ func (s *serveCommand) addWebFlags(cmd *kingpin.CmdClause) {
 	s.web = kingpinflag.AddFlags(cmd, ":9091")
 	flag(cmd, "web.route-prefix", "Path below which every route of pushguard lies, such as /push.", &s.routePrefix, parseRoutePrefix).
 		PlaceHolder("PATH")
-	cmd.Flag("web.enable-lifecycle", "Permit PUT and POST of /-/reload, which read the policy file again as SIGHUP does (422: it has faults, and the policy before stays), and forward those of /-/quit, which stop the Pushgateway behind.").
+	cmd.Flag("web.enable-lifecycle", "Permit PUT and POST of /-/reload, which read the policy file again as SIGHUP does (422: it has faults, and the policy before stays), and of /-/quit, which stop the Pushgateway behind, or the guard where there is none.").
 		BoolVar(&s.enableLifecycle)
-	cmd.Flag("web.enable-admin-api", "Forward PUT of /api/v1/admin/wipe, which empties the Pushgateway behind.").
+	cmd.Flag("web.enable-admin-api", "Permit PUT of /api/v1/admin/wipe, which empties the Pushgateway behind, or the guard where there is none.").
 		BoolVar(&s.enableAdminAPI)
 	cmd.Flag("admin.listen-address", "Address for /guard/, /-/reload, /-/quit and /api/v1/admin/wipe, which --web.listen-address then does not serve. --web.config.file holds for both.").
 		PlaceHolder("ADDRESS").StringVar(&s.adminAddress)

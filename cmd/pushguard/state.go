@@ -27,7 +27,7 @@ type stateFlags struct {
 
 func (f *stateFlags) add(cmd *kingpin.CmdClause) {
 	f.fleet.add(cmd)
-	cmd.Flag("state.dir", "Directory for what outlives the process: the ledger, counters' baselines and totals. It belongs to one guard at a time. With --state.url it is for waiting events alone. By default all is kept in memory, and begins anew with the process.").
+	cmd.Flag("state.dir", "Directory for what outlives the process: the snapshots, unless a Pushgateway has them, the ledger, counters' baselines and totals, and what waits: events, and pushes for a Pushgateway that is away. It belongs to one guard at a time. With --state.url it is for waiting events alone. By default all is kept in memory, and begins anew with the process.").
 		PlaceHolder("DIR").StringVar(&f.dir)
 	flag(cmd, "state.lock-timeout", "How long to wait at the start for another guard to let go of --state.dir.", &f.wait, parseTimeout).
 		Default("10s")
