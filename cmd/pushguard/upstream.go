@@ -65,7 +65,7 @@ func (s *serveCommand) openBehind(metrics *proxy.Metrics, dir *state.Dir, flags 
 	if !s.embedded() {
 		return s.openGateways(metrics, dir, logger)
 	}
-	own, err := store.Open(store.Config{Dir: dir, Quit: quit, Flags: flags, Logger: logger})
+	own, err := store.Open(store.Config{Dir: dir, Quit: quit, Flags: flags, Apart: s.adminAddress != "", Logger: logger})
 	return &behind{Upstream: own, store: own}, err
 }
 

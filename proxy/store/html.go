@@ -44,8 +44,9 @@ func (s *Store) serveGroups(w http.ResponseWriter, _ *http.Request) {
 	})
 	data := struct {
 		Total, Hidden int
+		Apart         bool
 		Groups        []shownGroup
-	}{Total: len(all), Hidden: max(0, len(all)-mostShown)}
+	}{Total: len(all), Hidden: max(0, len(all)-mostShown), Apart: s.cfg.Apart}
 	for _, g := range all[:min(len(all), mostShown)] {
 		data.Groups = append(data.Groups, g.shown())
 	}

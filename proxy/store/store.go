@@ -25,6 +25,9 @@ type Config struct {
 	Quit func()
 	// Flags are shown by /api/v1/status as those of the process.
 	Flags map[string]string
+	// Apart says that the console has an address of its own: the page for people does
+	// not lead to it then.
+	Apart bool
 	// Now is the clock. Nil is time.Now.
 	Now func() time.Time
 	// Logger is told what an operator should know. Nil is told nothing.

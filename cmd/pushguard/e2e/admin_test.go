@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -276,6 +277,28 @@ func TestAdminAddress(t *testing.T) {
 	mustPush(t, guard, "/metrics/job/after", onePush) // waits for the queue
 	if got := behind.State(t); len(got) != 1 {
 		t.Errorf("groups after the wipe: %v", got.Keys())
+	}
+}
+
+// TestLinksOfTheGroups follows each link of the page of the groups, which leads to the
+// console unless that has an address of its own.
+func TestLinksOfTheGroups(t *testing.T) {
+	t.Parallel()
+	for name, apart := range map[string][]string{"together": nil, "apart": {"--admin.listen-address=" + gatewaytest.FreeAddress(t)}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			guard := world.Guard(t, world.GuardOptions{Flags: apart})
+			page := guard.Get(t, "/").Body
+			links := regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(page, -1)
+			for _, link := range links {
+				if got := guard.Send(t, method("GET", "/"+link[1])); got.Status != http.StatusOK {
+					t.Errorf("%s: %d %q", link[1], got.Status, got.Body)
+				}
+			}
+			if len(links) < 2 || strings.Contains(page, `href="guard/"`) != (apart == nil) {
+				t.Error(page)
+			}
+		})
 	}
 }
 

@@ -70,6 +70,7 @@ const text = (page, of) => page.locator(of).innerText();
 
 const pages = [
   ["overview", ""], ["jobs", "jobs"], ["job", "job?name=forecast_train"], ["audit", "audit"], ["explain", "explain"], ["policy", "policy#L3"],
+  ["groups", "../"],
 ];
 
 // eachLook opens a page in the light, the dark and on a phone.
