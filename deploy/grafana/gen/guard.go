@@ -106,7 +106,7 @@ func series() []panel {
 		},
 		{
 			kind: table, title: "Owners", about: "Series that the jobs of an owner hold.", unit: "short", width: 12,
-			queries: []query{{`sum by (owner) (sum by (job) (pushguard_series_held{job=~"$job"}) * on (job) group_left (owner) group by (job, owner) (pushguard_job_info{owner=~"$owner"}))`, "{{owner}}"}},
+			queries: []query{{`sum by (owner) (pushguard_series_held{job=~"$job"} * on (job, instance) group_left (owner) pushguard_job_info{owner=~"$owner"})`, "{{owner}}"}},
 		},
 	}
 }
