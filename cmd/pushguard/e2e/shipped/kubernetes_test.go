@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -183,5 +184,28 @@ func TestChartRefuses(t *testing.T) {
 	}
 	if out, said, err := try(helm, "lint", "--strict", chart); err != nil {
 		t.Errorf("lint: %s%s", out, said)
+	}
+}
+
+// Who installs the chart is told the address that the guard listens at.
+func TestChartNotes(t *testing.T) {
+	helm := tool(t, "kubernetes.mod", "helm")
+	for tls, want := range map[string]string{"false": "push to http://pushguard.default:9091 ", "true": "push to https://pushguard.default:9091 "} {
+		out := run(t, helm, "install", "pushguard", chart, "--dry-run=client", "--namespace=default", "--set", "web.existingSecret=web,web.tls="+tls)
+		if _, notes, _ := strings.Cut(out, "\nNOTES:\n"); !strings.Contains(notes, want) {
+			t.Errorf("with web.tls=%s not %q: %s", tls, want, notes)
+		}
+	}
+}
+
+// A CronJob's image takes the binary from where the Dockerfile lays it, of the image that
+// the chart runs.
+func TestCronJobTakesTheBinary(t *testing.T) {
+	image := fmt.Sprint(at(documents(t, string(read(t, root+chart+"/values.yaml")))[0], "image", "repository"))
+	version := fmt.Sprint(at(documents(t, string(read(t, root+chart+"/Chart.yaml")))[0], "appVersion"))
+	laid := regexp.MustCompile(`(?m)^COPY --from=build /src/bin/pushguard (\S+)$`).FindStringSubmatch(string(read(t, root+"deploy/Dockerfile")))
+	want := "COPY --from=" + image + ":" + version + " " + laid[1] + " /usr/local/bin/pushguard\n"
+	if text := string(read(t, root+"deploy/cronjob/backup.yaml")); !strings.Contains(text, want) {
+		t.Errorf("no %q in\n%s", want, text)
 	}
 }
