@@ -18,7 +18,8 @@ goes on as it is, and a push never fails a job.
 
 Environment:
 
-    PUSHGUARD_URL        where it is; nothing is pushed if this is empty
+    PUSHGUARD_URL        where it is, with user and password if the policy wants them;
+                         nothing is pushed if this is empty
     PUSHGUARD_TIMEOUT    seconds for the push, 5 if unset
     PUSHGUARD_TOKEN_FILE a file with the token of the job, if the policy wants one
 """
@@ -91,12 +92,12 @@ def app_id(spark):
 def push(job, r, failed):
     """One push of a run; it raises nothing and returns in time."""
     try:
-        url = os.environ.get("PUSHGUARD_URL", "").rstrip("/")
+        url, user = address(os.environ.get("PUSHGUARD_URL", "").rstrip("/"))
         if not url:
             return
         timeout = float(os.environ.get("PUSHGUARD_TIMEOUT") or 5)
         request = urllib.request.Request(
-            url + "/metrics/" + segment("job", job), data=body(r, failed).encode(), method="POST", headers=headers(r)
+            url + "/metrics/" + segment("job", job), data=body(r, failed).encode(), method="POST", headers={**user, **headers(r)}
         )
         # A thread, since the timeout of a socket does not cover all of a request.
         pushing = threading.Thread(target=send, args=(request, timeout), name="pushguard", daemon=True)
@@ -108,23 +109,46 @@ def push(job, r, failed):
         log.warning("pushguard: nothing is pushed", exc_info=True)
 
 
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Has a redirect be an error: it would make a GET of a push, and take the token elsewhere."""
+
+    def redirect_request(self, *args):
+        return None
+
+
+opener = urllib.request.build_opener(NoRedirects)
+
+
 def send(request, timeout):
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
+        with opener.open(request, timeout=timeout) as answer:
             answer.read(1 << 16)
     except urllib.error.HTTPError as err:
-        log.warning("pushguard: %s: %s", err.code, err.read(1 << 12).decode("utf-8", "replace").strip())
+        log.warning("pushguard: %s: %s", err.code, err.read(1 << 12).decode("utf-8", "replace").strip() or err.reason)
     except Exception as err:
         log.warning("pushguard: %s: %s", request.full_url, err)
 
 
 def headers(r):
     h = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", "Idempotency-Key": str(uuid.uuid4())}
-    token = os.environ.get("PUSHGUARD_TOKEN_FILE")
-    if token:
-        with open(token, encoding="utf-8") as f:
-            h["Authorization"] = "Bearer " + f.read().strip()
+    file = os.environ.get("PUSHGUARD_TOKEN_FILE")
+    if file:
+        with open(file, encoding="utf-8") as f:
+            token = f.read().strip()
+        if not token.isprintable():  # http.client would name it in what it raises
+            raise ValueError("%s is more than the line of one token" % file)
+        h["Authorization"] = "Bearer " + token
     return h
+
+
+def address(url):
+    """A URL without its user and password, which no log is to show, and the header that they are."""
+    parts = urllib.parse.urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    if not user:
+        return url, {}
+    pair = urllib.parse.unquote(user if ":" in user else user + ":")
+    return parts._replace(netloc=host).geturl(), {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 
 def segment(name, value):

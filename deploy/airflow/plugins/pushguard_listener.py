@@ -20,7 +20,8 @@ would keep the last task only, or, of every run, series for ever.
 
 Environment:
 
-    PUSHGUARD_URL        where it is; nothing is pushed if this is empty
+    PUSHGUARD_URL        where it is, with user and password if the policy wants them;
+                         nothing is pushed if this is empty
     PUSHGUARD_JOB        the job, airflow_tasks if unset
     PUSHGUARD_TIMEOUT    seconds for one push, 2 if unset
     PUSHGUARD_TOKEN_FILE a file with the token of the job, if the policy wants one
@@ -74,13 +75,13 @@ def on_task_instance_skipped(previous_state, task_instance):
 def report(task_instance, state):
     """Pushes one change of state. It raises nothing and returns in time."""
     try:
-        url = os.environ.get("PUSHGUARD_URL", "").rstrip("/")
+        url, user = address(os.environ.get("PUSHGUARD_URL", "").rstrip("/"))
         if not url:
             return
         timeout = float(os.environ.get("PUSHGUARD_TIMEOUT") or 2)
         task = read(task_instance, state)
         request = urllib.request.Request(
-            url + path(task), data=body(task).encode(), method="POST", headers=headers(task)
+            url + path(task), data=body(task).encode(), method="POST", headers={**user, **headers(task)}
         )
     except Exception:
         log.warning("pushguard: nothing is pushed", exc_info=True)
@@ -98,14 +99,24 @@ def report(task_instance, state):
         log.warning("pushguard: nothing is pushed", exc_info=True)
 
 
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Has a redirect be an error: it would make a GET of a push, and take the token elsewhere."""
+
+    def redirect_request(self, *args):
+        return None
+
+
+opener = urllib.request.build_opener(NoRedirects)
+
+
 def push(request, timeout):
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
+        with opener.open(request, timeout=timeout) as answer:
             answer.read(1 << 16)
     except urllib.error.HTTPError as err:
         # What pushguard refuses it explains, a finding a line.
         text = err.read(1 << 12).decode("utf-8", "replace").strip()
-        log.warning("pushguard: %s: %s", err.code, text)
+        log.warning("pushguard: %s: %s", err.code, text or err.reason)
     except Exception as err:
         log.warning("pushguard: %s: %s", request.full_url, err)
 
@@ -136,6 +147,16 @@ def seconds(when):
     return when.timestamp() if isinstance(when, datetime.datetime) else None
 
 
+def address(url):
+    """A URL without its user and password, which no log is to show, and the header that they are."""
+    parts = urllib.parse.urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    if not user:
+        return url, {}
+    pair = urllib.parse.unquote(user if ":" in user else user + ":")
+    return parts._replace(netloc=host).geturl(), {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
 def path(task):
     job = os.environ.get("PUSHGUARD_JOB") or "airflow_tasks"
     pairs = (("job", job), ("dag_id", task["dag_id"]), ("task_id", task["task_id"]))
@@ -156,10 +177,13 @@ def headers(task):
         "Content-Type": "text/plain; version=0.0.4; charset=utf-8",
         "Idempotency-Key": hashlib.sha256(told.encode()).hexdigest(),
     }
-    token = os.environ.get("PUSHGUARD_TOKEN_FILE")
-    if token:
-        with open(token, encoding="utf-8") as f:
-            h["Authorization"] = "Bearer " + f.read().strip()
+    file = os.environ.get("PUSHGUARD_TOKEN_FILE")
+    if file:
+        with open(file, encoding="utf-8") as f:
+            token = f.read().strip()
+        if not token.isprintable():  # http.client would name it in what it raises
+            raise ValueError("%s is more than the line of one token" % file)
+        h["Authorization"] = "Bearer " + token
     return h
 
 

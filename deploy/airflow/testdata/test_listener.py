@@ -79,9 +79,9 @@ def instance(**changes):
 class Gateway:
     """Takes pushes and keeps them."""
 
-    def __init__(self, status=200, text=b"", delay=0):
+    def __init__(self, status=200, text=b"", delay=0, headers={}):
         gateway = self
-        self.pushes = []
+        self.pushes, self.asked = [], []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
@@ -90,9 +90,15 @@ class Gateway:
                 time.sleep(delay)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 with contextlib.suppress(OSError):
                     self.wfile.write(text)
+
+            def do_GET(self):
+                gateway.asked.append(self.path)
+                self.send_error(405)
 
             def log_message(self, *args): ...
 
@@ -216,6 +222,29 @@ class ListenerTest(unittest.TestCase):
             os.environ["PUSHGUARD_TOKEN_FILE"] = f.name
             self.listener.on_task_instance_success(None, instance())
         self.assertEqual(gateway.pushes[0][2]["Authorization"], "Bearer secret")
+
+    def test_user_of_the_url(self):
+        gateway = self.gateway()
+        os.environ["PUSHGUARD_URL"] = gateway.url.replace("http://", "http://etl:s3%40cret@")
+        self.listener.on_task_instance_success(None, instance())
+        self.assertEqual(gateway.pushes[0][2]["Authorization"], "Basic ZXRsOnMzQGNyZXQ=")
+
+    def test_no_secret_is_logged(self):
+        with tempfile.NamedTemporaryFile("w") as f:
+            f.write("s3cret\nanother\n")
+            f.flush()
+            for env in ({"PUSHGUARD_URL": "http://etl:s3cret@127.0.0.1:1"}, {"PUSHGUARD_URL": "http://127.0.0.1:1", "PUSHGUARD_TOKEN_FILE": f.name}):
+                with self.subTest(env), unittest.mock.patch.dict(os.environ, env), self.assertLogs("pushguard", "WARNING") as logged:
+                    self.listener.on_task_instance_success(None, instance())
+                self.assertNotIn("s3cret", "".join(logged.output))
+
+    def test_redirects_are_not_followed(self):
+        elsewhere = self.gateway()
+        self.gateway(status=302, headers={"Location": elsewhere.url + "/metrics/job/x"})
+        with self.assertLogs("pushguard", "WARNING") as logged:
+            self.listener.on_task_instance_success(None, instance())
+        self.assertEqual(elsewhere.asked, [])
+        self.assertIn("302", logged.output[0])
 
     def test_a_task_never_fails(self):
         os.environ["PUSHGUARD_TIMEOUT"] = "0.3"

@@ -3,9 +3,12 @@
     /usr/bin/python3 -m unittest discover -s deploy/spark/testdata
 """
 
+import http.server
 import os
 import pathlib
 import sys
+import tempfile
+import threading
 import types
 import unittest
 import unittest.mock
@@ -13,6 +16,8 @@ import unittest.mock
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import pushguard_spark
+
+send = pushguard_spark.send  # which setUp replaces
 
 
 class SparkTest(unittest.TestCase):
@@ -66,6 +71,50 @@ class SparkTest(unittest.TestCase):
             with unittest.mock.patch.dict(os.environ, broken), self.assertLogs("pushguard", "WARNING"):
                 with pushguard_spark.run("load"):
                     pass
+
+    def test_user_of_the_url(self):
+        os.environ["PUSHGUARD_URL"] = "http://etl:s3%40cret@127.0.0.1:1"
+        with pushguard_spark.run("load"):
+            pass
+        self.assertEqual(self.sent[0].full_url, "http://127.0.0.1:1/metrics/job/load")
+        self.assertEqual(self.sent[0].get_header("Authorization"), "Basic ZXRsOnMzQGNyZXQ=")
+
+    def test_no_secret_is_logged(self):
+        with tempfile.NamedTemporaryFile("w") as f:
+            f.write("s3cret\nanother\n")
+            f.flush()
+            for env in ({"PUSHGUARD_URL": "http://etl:s3cret@127.0.0.1:1"}, {"PUSHGUARD_TOKEN_FILE": f.name}):
+                with unittest.mock.patch.dict(os.environ, env), unittest.mock.patch.object(pushguard_spark, "send", send):
+                    with self.subTest(env), self.assertLogs("pushguard", "WARNING") as logged, pushguard_spark.run("load"):
+                        pass
+                    self.assertNotIn("s3cret", "".join(logged.output))
+
+    def test_redirects_are_not_followed(self):
+        seen = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                seen.append(self.path)
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.send_response(302)
+                self.send_header("Location", "/elsewhere")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_POST = do_GET
+
+            def log_message(self, *args): ...
+
+        server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        self.addCleanup(server.server_close)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.shutdown)
+        os.environ["PUSHGUARD_URL"] = "http://127.0.0.1:%d" % server.server_port
+        with unittest.mock.patch.object(pushguard_spark, "send", send), self.assertLogs("pushguard", "WARNING") as logged:
+            with pushguard_spark.run("load"):
+                pass
+        self.assertEqual(seen, ["/metrics/job/load"])
+        self.assertIn("302", logged.output[0])
 
 
 if __name__ == "__main__":
