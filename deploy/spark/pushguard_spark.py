@@ -63,6 +63,7 @@ class Run:
 
     def count(self, name, by, **labels):
         """Counts by so much; what is counted twice under one name adds up."""
+        by = number(by)
         if by < 0:
             raise ValueError("%s: a counter does not go down by %g" % (name, -by))
         series = self.family(name, "counter")
@@ -179,7 +180,12 @@ def body(r, failed):
 
 def sample(name, labels, value):
     pairs = ",".join('%s="%s"' % (k, escape(str(v))) for k, v in labels)
-    return "%s%s %r" % (name, "{%s}" % pairs if pairs else "", value)
+    return "%s%s %r" % (name, "{%s}" % pairs if pairs else "", number(value))
+
+
+def number(value):
+    """The value as what repr writes as a number: of numpy, Decimal and bool it would not."""
+    return value if type(value) is int else float(value)
 
 
 def escape(value):

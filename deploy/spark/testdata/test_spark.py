@@ -3,6 +3,7 @@
     /usr/bin/python3 -m unittest discover -s deploy/spark/testdata
 """
 
+import decimal
 import http.server
 import os
 import pathlib
@@ -44,6 +45,20 @@ class SparkTest(unittest.TestCase):
         for line in ('rows_total{table="a",app_id="application_1_0001"} 7', "partitions 12", "job_exit_code 0"):
             self.assertIn(line, self.lines())
         self.assertTrue([l for l in self.lines() if l.startswith("job_last_success_unixtime ")])
+
+    def test_numbers_of_others(self):
+        class Float64(float):  # as numpy.float64 of numpy 2
+            def __repr__(self):
+                return "np.float64(%s)" % float(self)
+
+        with pushguard_spark.run("load") as run:
+            run.count("paid_total", decimal.Decimal("1.5"))
+            run.count("paid_total", 0.25)
+            run.gauge("mean", Float64(2.5))
+            run.gauge("complete", True)
+        self.assertTrue([l for l in self.lines() if l.startswith("paid_total{") and l.endswith(" 1.75")])
+        self.assertIn("mean 2.5", self.lines())
+        self.assertIn("complete 1.0", self.lines())
 
     def test_a_run_that_fails(self):
         with self.assertRaises(KeyError), pushguard_spark.run("load", self.spark) as run:
