@@ -42,9 +42,15 @@ func flag[T any](cmd *kingpin.CmdClause, name, help string, target *T, parse fun
 	return f
 }
 
-// cut keeps a message short whatever the value it complains about.
+// cut keeps a message short whatever the value it complains about, and without the user and
+// password of a URL: one that is none often has a password with a character that it may not.
 func cut(s string) string {
 	const most = 100
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+			s = scheme + "://…" + rest[at:]
+		}
+	}
 	if len(s) > most {
 		return s[:most] + "..."
 	}

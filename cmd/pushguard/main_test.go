@@ -51,6 +51,7 @@ func TestWrongFlags(t *testing.T) {
 		{"unknown command", []string{"frobnicate"}, `expected command but got "frobnicate"`},
 		{"an argument too many", append(good, "now"), "unexpected now"},
 		{"a flag twice", append(good, "--audit.file=a", "--audit.file=b"), "flag 'audit.file' cannot be repeated"},
+		{"a password that a URL may not have", []string{"push", "--job=a", "--url=http://etl:100%/@guard:9091"}, `--url="http://…@guard:9091": want an absolute URL, such as http://127.0.0.1:9092`},
 		{"log level", append(good, "--log.level=loud"), "unrecognized log level loud"},
 		{"log format", append(good, "--log.format=xml"), "unrecognized log format xml"},
 		{
