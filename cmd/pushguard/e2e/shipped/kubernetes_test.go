@@ -142,6 +142,18 @@ func pod(t *testing.T, doc map[string]any) {
 	if behind != strings.Contains(live, "--live") || !behind && !strings.Contains(live, "/-/healthy") {
 		t.Errorf("live by %s, with a Pushgateway behind: %v", live, behind)
 	}
+	// A guard that reads a large state on a busy machine is left to it.
+	start, lives := at(container, "startupProbe"), at(container, "livenessProbe")
+	every, _ := at(start, "periodSeconds").(int)
+	tries, _ := at(start, "failureThreshold").(int)
+	if every*tries < 60 {
+		t.Errorf("a guard that still starts is killed after %d seconds", every*tries)
+	}
+	for _, ask := range []string{"httpGet", "exec", "timeoutSeconds"} {
+		if diff := cmp.Diff(at(lives, ask), at(start, ask)); diff != "" {
+			t.Errorf("it starts by another probe than it lives by: %s", diff)
+		}
+	}
 	redis := ""
 	if i := slices.IndexFunc(args, func(a any) bool { return strings.HasPrefix(a.(string), "--state.url") }); i >= 0 {
 		redis = redistest.Start(t).URL()

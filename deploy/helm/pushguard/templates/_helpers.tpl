@@ -20,6 +20,17 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 exec: {command: [/bin/pushguard, health, "--url={{ $scheme }}://127.0.0.1:9091"{{ if .Values.probes.exec }}, --config.file=/etc/pushguard/web/client.yml{{ end }}
 {{- end }}
 
+{{- define "pushguard.live" -}}
+{{- if or .Values.probes.exec .Values.pushgateway.url -}}
+# Not /-/healthy itself where a Pushgateway answers that: to restart the guard
+# does not mend it.
+{{ include "pushguard.health" . }}, --live]}
+timeoutSeconds: 6
+{{- else -}}
+httpGet: {path: /-/healthy, port: http, scheme: {{ ternary "HTTPS" "HTTP" .Values.web.tls }}}
+{{- end -}}
+{{- end }}
+
 {{- /* Whether several guards share what they know; a combination that no guard takes fails here. */ -}}
 {{- define "pushguard.shares" -}}
 {{- $v := .Values -}}
