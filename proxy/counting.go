@@ -176,7 +176,8 @@ func (g *Guard) difference(v *passage) error {
 	return err
 }
 
-// commitTime is how long a push waits, at most, until what it counted is kept.
+// commitTime is how long a push waits, at most, until what it counted is kept, and as
+// long until what was booked of it is.
 const commitTime = 5 * time.Second
 
 // commit books what the push added, once it was applied and while its client

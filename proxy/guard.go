@@ -337,6 +337,7 @@ func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Gr
 	grant.Settle(outcome)
 	if !v.foresees() {
 		g.follow(ctx, v, outcome, grant.Evict)
+		g.keepBooked(ctx, v)
 	}
 	if err != nil {
 		return Answer{}, outcome, err
@@ -358,4 +359,17 @@ func (g *Guard) follow(ctx context.Context, v *passage, outcome ledger.Outcome, 
 	case ledger.Unknown:
 		g.doubtAfter(resyncEvery)
 	}
+}
+
+// keepBooked waits until what the ledger booked of a write survives the process, while
+// its client waits for the answer. A disk that takes nothing is no error of a push: the
+// ledger goes on in memory, and says so.
+func (g *Guard) keepBooked(ctx context.Context, v *passage) {
+	if g.book.Write() {
+		return
+	}
+	v.place.Rest()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
+	defer cancel()
+	_ = g.book.Commit(ctx)
 }

@@ -120,18 +120,23 @@ func (b *Book) recordWipe() {
 
 // Commit waits until all that was settled so far would be restored after the
 // death of the process; see state.Log.Commit. A book that is not kept has nothing
-// to wait for. Of one that guards share, all of them know then what this one settled.
+// to wait for, nor has one that guards share. What was too much for the log at once
+// waits for Run.
 func (b *Book) Commit(ctx context.Context) error {
-	if b.shared != nil {
-		return b.shared.door.Sync(ctx)
-	}
 	if b.journal == nil {
 		return nil
 	}
+	return b.journal.log.Commit(ctx, b.position())
+}
+
+// Write is Commit for who would rather write than wait; see state.Log.Write.
+func (b *Book) Write() bool { return b.journal == nil || b.journal.log.Write(b.position()) }
+
+// position is behind all that was settled so far.
+func (b *Book) position() state.Position {
 	b.mu.Lock()
-	last := b.journal.last
-	b.mu.Unlock()
-	return b.journal.log.Commit(ctx, last)
+	defer b.mu.Unlock()
+	return b.journal.last
 }
 
 // Err is not nil while what is settled may not survive: the log has failed, and

@@ -43,7 +43,7 @@ func newSharer(t *testing.T, cfg shared.Config, wait time.Duration) *sharer {
 
 func (s *sharer) sync(t *testing.T) {
 	t.Helper()
-	if err := s.book.Commit(t.Context()); err != nil {
+	if err := s.book.shared.door.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
