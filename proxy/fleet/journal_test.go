@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +124,30 @@ func TestAgeOutlivesSilence(t *testing.T) {
 	all[0].before.Store(nil)
 	if after := ages(t, f.Groups); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("pushed at %v, before the move at %v", after, before)
+	}
+}
+
+// TestAgeIsKeptOnceSeen looks at what is in the directory as Move returns, which has then
+// seen each group where it belongs, and deleted none of the old copies.
+func TestAgeIsKeptOnceSeen(t *testing.T) {
+	all, path := real(t, 2), t.TempDir()
+	for i := range 5 {
+		send(t, all[1], http.MethodPost, fmt.Sprint("/job/j", i), "x 1\n", 200)
+	}
+	// On one processor nobody writes while Move goes on but who waits for that.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	f, end := restarted(t, path, Config{Staying: all[:1], Leaving: all[1:], Rest: time.Hour})
+	defer end()
+	list(t, f)
+	move(t, f)
+	kept, err := os.ReadFile(filepath.Join(path, "moved.1.log"))
+	if err != nil || len(f.aged) != 5 {
+		t.Fatalf("of 5 groups %d were seen, %v", len(f.aged), err)
+	}
+	for id, a := range f.aged {
+		if !bytes.Contains(kept, appendAged(nil, id, a)) {
+			t.Errorf("how old %s is, is not kept", wire.KeyOf(id))
+		}
 	}
 }
 
