@@ -133,6 +133,25 @@ func TestAnAppendOfNothingIsNothing(t *testing.T) {
 	}
 }
 
+// TestMemoryOfABatch: that of a large one is not kept for the next, as that of a small one
+// is.
+func TestMemoryOfABatch(t *testing.T) {
+	l, _ := openLog(t, open(t, t.TempDir(), Options{}), "ledger", LogOptions{})
+	kept := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return max(cap(l.pending), cap(l.spare))
+	}
+	commit(t, l, "a")
+	if kept() == 0 {
+		t.Error("nothing is kept of a small batch")
+	}
+	commit(t, l, strings.Repeat("a", maxSpare))
+	if n := kept(); n > maxSpare {
+		t.Errorf("%d bytes are kept, want at most %d", n, maxSpare)
+	}
+}
+
 func TestARestoreThatFailsChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir, Options{})

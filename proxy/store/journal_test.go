@@ -294,3 +294,23 @@ func TestRests(t *testing.T) {
 		}
 	}
 }
+
+// TestMemoryOfRecords: that of a long record is not kept for others, as that of a short
+// one is.
+func TestMemoryOfRecords(t *testing.T) {
+	s, end := openedDir(t, t.TempDir())
+	defer end()
+	for i := range 20 { // a pool forgets now and then
+		push(t, s, http.MethodPut, key(), "a{t=\""+strings.Repeat("x", largestKept+i)+"\"} 1\n")
+		if kept := *s.journal.records.Get().(*[]byte); cap(kept) > largestKept {
+			t.Fatalf("%d bytes are kept of a record, want at most %d", cap(kept), largestKept)
+		}
+	}
+	for range 1000 {
+		push(t, s, http.MethodPut, key(), "a 1\n")
+		if cap(*s.journal.records.Get().(*[]byte)) > 0 {
+			return
+		}
+	}
+	t.Error("the memory of a short record is not kept")
+}
