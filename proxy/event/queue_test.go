@@ -336,6 +336,36 @@ func TestFilesOfASpoolRemoved(t *testing.T) {
 	}
 }
 
+// TestFileGoneDuringAWrite has the reader find a file gone while records are written to it:
+// they are dropped with it and counted, and the others come.
+func TestFileGoneDuringAWrite(t *testing.T) {
+	t.Parallel()
+	const added = 6
+	for caught := false; !caught; {
+		s := openedSpool(t, t.TempDir(), 1<<30)
+		var d drops
+		q := newQueue(Limits{}, s, d.note)
+		for range added {
+			q.add(facts, bytes.Repeat([]byte("x"), maxRecord)) // takes a while to write
+		}
+		for settled := false; !settled && !caught; {
+			s.mu.Lock()
+			if c := &s.chains[facts]; c.busy {
+				must(t, os.Remove(c.last().path))
+				caught = c.forget(c.last())
+			}
+			settled = s.settled == added
+			s.mu.Unlock()
+		}
+		settle(t, s)
+		came, dropped := len(drained(t, q, false)), d.all()[facts]
+		if came+dropped != added || caught && dropped == 0 {
+			t.Errorf("%d records come and %d are dropped, %d were added", came, dropped, added)
+		}
+		must(t, s.close())
+	}
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
