@@ -274,6 +274,38 @@ func TestSpoolWithoutADiskKeepsRecordsInMemory(t *testing.T) {
 	}
 }
 
+// TestWhatADiskTookInPart writes records of which the first fill a segment, where there can
+// be no other: they are on disk, and the rest in memory, each once.
+func TestWhatADiskTookInPart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openedSpool(t, dir, 1<<20)
+	s.segment = int64(len(segmentMagic)) + 1 // of one record each
+	var d drops
+	q := newQueue(Limits{}, s, d.note)
+	defer s.close()
+	must(t, os.WriteFile(filepath.Join(dir, "facts-2"+segmentExt), nil, 0o600)) // in the way of it
+	s.mu.Lock()                                                                 // has the writer find all of them at once
+	want := []string{"a", "b", "c"}
+	for n, r := range want {
+		i := item{seq: uint64(n + 1), lane: facts, json: []byte(r)}
+		s.pending[facts] = append(s.pending[facts], i)
+		s.waiting += i.size()
+		s.added++
+	}
+	s.mu.Unlock()
+	s.wake <- struct{}{}
+	if err := s.commit(t.Context(), s.position()); !errors.Is(err, errSpool) {
+		t.Error(err)
+	}
+	if records, _ := q.inMemory(); records != 2 {
+		t.Errorf("%d records are in memory", records)
+	}
+	if got := drained(t, q, true); !cmp.Equal(got, want) || len(d.all()) > 0 {
+		t.Errorf("%q come, dropped are %v", got, d.all())
+	}
+}
+
 // TestFilesOfASpoolRemoved has somebody remove, or damage, what a guard writes its records
 // to. What was in it is counted as dropped, what comes later is kept, and nobody waits for
 // what does not come.

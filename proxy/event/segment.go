@@ -111,13 +111,13 @@ func parseFrame(b []byte) (seq uint64, record []byte, n int, err error) {
 	return binary.LittleEndian.Uint64(b[8:]), b[frameHeader:n], n, nil
 }
 
-// write appends the items to the last segment, or begins one. Only the writer
-// calls it, without the lock.
-func (c *chain) write(mu *sync.Mutex, items []item, most int64) error {
+// write appends the items to the last segment, or begins one. On an error it returns
+// those that are not there. Only the writer calls it, without the lock.
+func (c *chain) write(mu *sync.Mutex, items []item, most int64) (rest []item, err error) {
 	for len(items) > 0 {
 		s, err := c.tail(mu, most)
 		if err != nil {
-			return err
+			return items, err
 		}
 		n := 0
 		c.frame = c.frame[:0]
@@ -137,14 +137,14 @@ func (c *chain) write(mu *sync.Mutex, items []item, most int64) error {
 		mu.Unlock()
 		if err != nil {
 			// What is behind size is written over, or cut off at the next start.
-			return err
+			return items, err
 		}
 		items = items[n:]
 	}
 	if cap(c.frame) > readAhead {
 		c.frame = nil
 	}
-	return nil
+	return nil, nil
 }
 
 // tail is the segment to write to.

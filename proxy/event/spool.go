@@ -121,9 +121,10 @@ func (s *spool) flush() {
 		for i := range items {
 			n += items[i].size()
 		}
-		if err := s.chains[l].write(&s.mu, items, s.segment); err != nil {
+		rest, err := s.chains[l].write(&s.mu, items, s.segment)
+		if err != nil {
 			failure = err
-			spilled = append(spilled, items...)
+			spilled = append(spilled, rest...)
 		}
 	}
 	if len(spilled) > 0 {
