@@ -136,7 +136,7 @@ func (c *chain) write(mu *sync.Mutex, items []item, most int64) (rest []item, er
 		}
 		mu.Unlock()
 		if err != nil {
-			// What is behind size is written over, or cut off at the next start.
+			_ = c.file.Truncate(s.size) // else what of it is there is found damaged at the next start
 			return items, err
 		}
 		items = items[n:]
