@@ -472,6 +472,41 @@ func TestWhatIsTornOrCorruptCostsNothingElse(t *testing.T) {
 	}
 }
 
+// TestWithoutItsCursor: what is on disk still comes again where nobody knows that it was
+// delivered, and where somebody does it does not.
+func TestWithoutItsCursor(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		harm func(path string) error
+		want []string
+	}{
+		"whole":   {func(string) error { return nil }, []string{"c"}},
+		"removed": {os.Remove, []string{"a", "b", "c"}},
+		"torn":    {func(path string) error { return os.Truncate(path, 19) }, []string{"a", "b", "c"}},
+		"zeroed":  {func(path string) error { return os.WriteFile(path, make([]byte, 20), 0o600) }, []string{"a", "b", "c"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := openedSpool(t, dir, 1<<20)
+			q := newQueue(Limits{}, s, new(drops).note)
+			for _, r := range []string{"a", "b", "c"} {
+				q.add(facts, []byte(r))
+			}
+			settle(t, s)
+			items, err := q.next(t.Context(), batchLimits{records: 2, most: 2, bytes: 1 << 20})
+			must(t, err)
+			must(t, errors.Join(q.done(items), s.close()))
+			must(t, tc.harm(filepath.Join(dir, "facts"+cursorExt)))
+			s = openedSpool(t, dir, 1<<20)
+			defer s.close()
+			if got := drained(t, newQueue(Limits{}, s, new(drops).note), true); !cmp.Equal(got, tc.want) {
+				t.Errorf("%q come, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 func FuzzParseFrame(f *testing.F) {
 	f.Add(appendFrame(nil, &item{seq: 7, json: []byte(`{"a":1}`)}))
 	f.Add(appendFrame(nil, &item{})[:15])
