@@ -101,31 +101,31 @@ func TestWhenACompactionIsDue(t *testing.T) {
 	l, _ := openLog(t, d, "ledger", LogOptions{CompactAfter: 1000})
 	frame := int64(frameLen + 1 + 100)
 	record := strings.Repeat("x", 100)
-	for _, logs := l.Size(); logs+frame <= 1000; _, logs = l.Size() {
+	for _, logs := sizes(l); logs+frame <= 1000; _, logs = sizes(l) {
 		commit(t, l, record)
 	}
-	if l.NeedsCompact() || len(l.Due()) > 0 {
+	if needsCompact(l) || len(l.Due()) > 0 {
 		t.Error("due at the limit")
 	}
 	commit(t, l, record)
 	<-l.Due()
-	if !l.NeedsCompact() {
+	if !needsCompact(l) {
 		t.Error("not due over the limit")
 	}
 	if err := l.Compact(emits(strings.Repeat("y", 5000))); err != nil {
 		t.Fatal(err)
 	}
-	if l.NeedsCompact() || len(l.Due()) > 0 {
+	if needsCompact(l) || len(l.Due()) > 0 {
 		t.Error("due after a compaction")
 	}
-	base, logs := l.Size()
+	base, logs := sizes(l)
 	if base < 5000 || logs != headerLen {
 		t.Errorf("%d and %d bytes", base, logs)
 	}
-	for ; logs+frame <= base; _, logs = l.Size() {
+	for ; logs+frame <= base; _, logs = sizes(l) {
 		commit(t, l, record)
 	}
-	if l.NeedsCompact() {
+	if needsCompact(l) {
 		t.Error("due at the size of the snapshot")
 	}
 	commit(t, l, record)
@@ -140,7 +140,7 @@ func TestManyStartsMakeACompactionDue(t *testing.T) {
 		d := open(t, dir, Options{})
 		l, got := openLog(t, d, "ledger", LogOptions{})
 		want(t, got, records...)
-		if l.NeedsCompact() {
+		if needsCompact(l) {
 			t.Errorf("due after %d starts", i)
 		}
 		records = append(records, fmt.Sprint(i))
@@ -150,7 +150,7 @@ func TestManyStartsMakeACompactionDue(t *testing.T) {
 	for range 20 { // a start that appends nothing leaves nothing
 		d := open(t, dir, Options{})
 		l, _ := openLog(t, d, "ledger", LogOptions{})
-		if !l.NeedsCompact() {
+		if !needsCompact(l) {
 			t.Error("not due")
 		}
 		if got := files(t, dir, ".log"); len(got) != maxFiles+1 {

@@ -141,7 +141,7 @@ func TestDamageLastsUntilACompaction(t *testing.T) {
 	if err := l.Compact(emits(got...)); err != nil {
 		t.Fatal(err)
 	}
-	if l.NeedsCompact() {
+	if needsCompact(l) {
 		t.Error("a compaction is due")
 	}
 	_ = d.Close()
@@ -224,7 +224,7 @@ func TestASnapshotWithoutItsEnd(t *testing.T) {
 	if len(g) != 1 || !g[0].Early || g[0].File != path || g[0].Bytes != 0 || !strings.Contains(g[0].String(), "the end is missing") {
 		t.Errorf("damage: %v", g)
 	}
-	if !l.NeedsCompact() {
+	if !needsCompact(l) {
 		t.Error("no compaction is due")
 	}
 }

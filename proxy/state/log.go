@@ -273,14 +273,8 @@ func (l *Log) Err() error {
 	return l.failed
 }
 
-// Size returns how many bytes the snapshot has, and how many the logs that are
-// restored after it.
-func (l *Log) Size() (snapshot, logs int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.base, l.logLen()
-}
-
+// logLen is how many bytes the logs have that are restored after the snapshot. l.mu is
+// held.
 func (l *Log) logLen() int64 {
 	var n int64
 	for _, s := range l.files {

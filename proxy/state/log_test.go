@@ -59,7 +59,7 @@ func TestWrite(t *testing.T) {
 			if got := l.Write(p); got != (s != SyncAlways) {
 				t.Errorf("written: %t", got)
 			}
-			if _, logs := l.Size(); (logs > headerLen) != (s != SyncAlways) {
+			if _, logs := sizes(l); (logs > headerLen) != (s != SyncAlways) {
 				t.Errorf("%d bytes are written", logs)
 			}
 			if err := l.Commit(t.Context(), p); err != nil {
@@ -128,7 +128,7 @@ func TestAnAppendOfNothingIsNothing(t *testing.T) {
 	if err := errors.Join(l.Commit(t.Context(), 0), l.Commit(t.Context(), l.Append())); err != nil {
 		t.Error(err)
 	}
-	if _, logs := l.Size(); logs != headerLen {
+	if _, logs := sizes(l); logs != headerLen {
 		t.Errorf("%d bytes", logs)
 	}
 }

@@ -69,8 +69,8 @@ func TestManyAtOnce(t *testing.T) {
 	})
 	all.Go(func() {
 		for range 100 {
-			l.NeedsCompact()
-			l.Size()
+			needsCompact(l)
+			sizes(l)
 			if err := l.Err(); err != nil {
 				t.Error(err)
 			}

@@ -57,6 +57,21 @@ func commit(t testing.TB, l *Log, records ...string) {
 	}
 }
 
+// sizes are how many bytes the snapshot of a log has, and the logs that are restored
+// after it.
+func sizes(l *Log) (snapshot, logs int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.base, l.logLen()
+}
+
+// needsCompact reports whether a compaction of a log is due.
+func needsCompact(l *Log) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.needsCompact()
+}
+
 func bytesOf(records ...string) [][]byte {
 	out := make([][]byte, 0, len(records))
 	for _, r := range records {

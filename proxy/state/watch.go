@@ -16,15 +16,9 @@ const maxFiles = 8
 // while they fail. It is closed by Close. It is for one receiver.
 func (l *Log) Due() <-chan struct{} { return l.due }
 
-// NeedsCompact reports whether a Compact is due: the log has failed, was found
+// needsCompact reports whether a Compact is due: the log has failed, was found
 // damaged, or has grown over what its snapshot weighs and
-// LogOptions.CompactAfter.
-func (l *Log) NeedsCompact() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.needsCompact()
-}
-
+// LogOptions.CompactAfter. l.mu is held.
 func (l *Log) needsCompact() bool {
 	return l.failed != nil || l.damaged || len(l.files) > maxFiles || l.logLen() > max(l.base, l.o.CompactAfter)
 }
