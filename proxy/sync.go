@@ -117,7 +117,7 @@ func (g *Guard) readGroups(ctx context.Context, since time.Time) error {
 	defer cancel()
 	begun := g.cfg.Now() // what comes later may be missing in the listing
 	var unlisted func(wire.Key) bool
-	err := g.book.LoadSome(func() ([]ledger.Group, func(wire.Key) bool, error) {
+	err := g.book.Load(func() ([]ledger.Group, func(wire.Key) bool, error) {
 		listed, err := g.cfg.Upstream.Groups(ctx, g.seed)
 		if partial := new(gateway.Partial); errors.As(err, &partial) {
 			unlisted, err = partial.Unknown, nil

@@ -42,7 +42,7 @@ func TestTotalsAddAndReplaceNothing(t *testing.T) {
 	}
 	admit(t, b, putOf(group1, "rows")).Settle(Applied)
 	admit(t, b, Claim{Group: group1, Raw: group1, Method: http.MethodDelete}).Settle(Applied)
-	if err := b.Load(func() ([]Group, error) { return nil, nil }); err != nil {
+	if err := b.loadAll(func() ([]Group, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
 	b.Wipe()

@@ -259,7 +259,7 @@ func listedFour(t *testing.T, b *Book, clock *hand, budget Budget) {
 		p.Metric(append(k.Labels(), key("v", "0").Labels()...), 1)
 		groups = append(groups, Group{Key: k, Families: p.Finish(k), Budget: budget, Pushed: clock.now.Add(time.Duration(n-3) * time.Minute)})
 	}
-	if err := b.Load(func() ([]Group, error) { return groups, nil }); err != nil {
+	if err := b.loadAll(func() ([]Group, error) { return groups, nil }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -307,7 +307,7 @@ func (as accounts) load(t *rapid.T, b *Book, budget Budget) {
 		}
 		groups = append(groups, Group{Key: accountKeys[i], Budget: budget, Families: p.Finish(accountKeys[i])})
 	}
-	if err := b.Load(func() ([]Group, error) { return groups, nil }); err != nil {
+	if err := b.loadAll(func() ([]Group, error) { return groups, nil }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -29,7 +29,7 @@ func TestHold(t *testing.T) {
 	if _, err := b.Hold(t.Context(), key); !errors.Is(err, ErrBusy) {
 		t.Errorf("it is held twice: %v", err)
 	}
-	if err := b.Load(func() ([]Group, error) { return nil, nil }); err != nil || !b.Has(key) {
+	if err := b.loadAll(func() ([]Group, error) { return nil, nil }); err != nil || !b.Has(key) {
 		t.Errorf("a listing has forgotten it: %v", err)
 	}
 	release()

@@ -326,7 +326,7 @@ func (l *lifeTest) load(t *rapid.T) {
 		g.exists, g.unsure, g.failed, g.success, g.most = true, false, false, listed.Success, len(g.content)
 		listing = append(listing, listed)
 	}
-	if err := l.book.Load(func() ([]Group, error) { return listing, nil }); err != nil {
+	if err := l.book.loadAll(func() ([]Group, error) { return listing, nil }); err != nil {
 		t.Fatal(err)
 	}
 	l.sort()

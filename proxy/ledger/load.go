@@ -39,17 +39,11 @@ type Group struct {
 // If read fails, the table stays as it is and Load returns its error; if Wipe
 // was called while it ran, the listing counts for nothing.
 //
+// A listing may say nothing of some groups: those of which unknown reports true stay
+// as they are. Nil is none.
+//
 // One Load runs at a time. The book is not locked while read runs.
-func (b *Book) Load(read func() ([]Group, error)) error {
-	return b.LoadSome(func() ([]Group, func(wire.Key) bool, error) {
-		groups, err := read()
-		return groups, nil, err
-	})
-}
-
-// LoadSome is Load with a listing that says nothing of some groups: those of which
-// unknown reports true stay as they are. Nil is none.
-func (b *Book) LoadSome(read func() (groups []Group, unknown func(wire.Key) bool, err error)) error {
+func (b *Book) Load(read func() (groups []Group, unknown func(wire.Key) bool, err error)) error {
 	b.loading.Lock()
 	defer b.loading.Unlock()
 	if b.shared != nil {

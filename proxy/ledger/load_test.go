@@ -16,9 +16,17 @@ func named(names ...string) []wire.FamilyPrint {
 	return out
 }
 
+// loadAll is Load of a listing that tells of all groups.
+func (b *Book) loadAll(read func() ([]Group, error)) error {
+	return b.Load(func() ([]Group, func(wire.Key) bool, error) {
+		groups, err := read()
+		return groups, nil, err
+	})
+}
+
 func load(t *testing.T, b *Book, groups ...Group) {
 	t.Helper()
-	if err := b.Load(func() ([]Group, error) { return groups, nil }); err != nil {
+	if err := b.loadAll(func() ([]Group, error) { return groups, nil }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -63,7 +71,7 @@ func TestLoadFailing(t *testing.T) {
 	b := NewBook(Config{})
 	load(t, b, Group{Key: group1})
 	broken := errors.New("broken")
-	if err := b.Load(func() ([]Group, error) { return nil, broken }); !errors.Is(err, broken) {
+	if err := b.loadAll(func() ([]Group, error) { return nil, broken }); !errors.Is(err, broken) {
 		t.Errorf("Load = %v", err)
 	}
 	if !b.Has(group1) {
@@ -124,7 +132,7 @@ func TestLoadIsOlderThanTheBook(t *testing.T) {
 			if c.before != nil {
 				c.before(t, b)
 			}
-			err := b.Load(func() ([]Group, error) { c.meanwhile(t, b); return c.listing, nil })
+			err := b.loadAll(func() ([]Group, error) { c.meanwhile(t, b); return c.listing, nil })
 			if err != nil || b.Has(group1) != c.want {
 				t.Errorf("Load = %v, Has = %v, want %v", err, b.Has(group1), c.want)
 			}
@@ -179,9 +187,9 @@ func TestWipe(t *testing.T) {
 	}
 }
 
-// TestLoadSome has a listing that says nothing of some groups: they stay as they are,
+// TestLoad has a listing that says nothing of some groups: they stay as they are,
 // whether it lists them or not, and what it knows counts.
-func TestLoadSome(t *testing.T) {
+func TestLoad(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		listed  []Group
@@ -201,9 +209,9 @@ func TestLoadSome(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			b := NewBook(Config{})
 			load(t, b, Group{Key: group1, Families: named("x")}, Group{Key: rawA, Families: named("x")})
-			err := b.LoadSome(func() ([]Group, func(wire.Key) bool, error) { return tc.listed, tc.unknown, tc.err })
+			err := b.Load(func() ([]Group, func(wire.Key) bool, error) { return tc.listed, tc.unknown, tc.err })
 			if !errors.Is(err, tc.err) {
-				t.Errorf("LoadSome: %v, want %v", err, tc.err)
+				t.Errorf("Load: %v, want %v", err, tc.err)
 			}
 			for _, k := range []wire.Key{group1, rawA, rawB} {
 				if got := b.Has(k); got != tc.want[k.ID()] {

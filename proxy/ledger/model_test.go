@@ -115,7 +115,7 @@ func TestAgainstModel(t *testing.T) {
 						groups = append(groups, Group{Key: k, Families: named(listing[i]...)})
 					}
 				}
-				if err := b.Load(func() ([]Group, error) { return groups, nil }); err != nil {
+				if err := b.loadAll(func() ([]Group, error) { return groups, nil }); err != nil {
 					t.Fatal(err)
 				}
 				m.load(listing)

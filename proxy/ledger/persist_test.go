@@ -521,7 +521,7 @@ func TestListedBesideRestored(t *testing.T) {
 		for n := range 4 {
 			listing = append(listing, Group{Key: nth(n, 0, Budget{}).Group, Pushed: pushed.Add(time.Duration(n-3) * 10 * time.Second)})
 		}
-		if err := k.Load(func() ([]Group, error) { return listing, nil }); err != nil {
+		if err := k.loadAll(func() ([]Group, error) { return listing, nil }); err != nil {
 			t.Fatal(err)
 		}
 		g := admit(t, k.Book, nth(4, 1, Budget{Groups: 3}))

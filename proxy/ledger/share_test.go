@@ -295,7 +295,7 @@ func TestSharedLoad(t *testing.T) {
 		})
 	}
 	for _, want := range []int{200, 200, 120} {
-		if err := a.book.Load(func() ([]Group, error) { return groups[:want], nil }); err != nil {
+		if err := a.book.loadAll(func() ([]Group, error) { return groups[:want], nil }); err != nil {
 			t.Fatal(err)
 		}
 		b.sync(t)

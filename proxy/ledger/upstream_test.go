@@ -224,13 +224,13 @@ func TestHeldIsWhatTheUpstreamHolds(t *testing.T) {
 	}
 	t.Cleanup(lister.Close)
 	load := func() {
-		err := book.Load(func() ([]ledger.Group, error) {
+		err := book.Load(func() ([]ledger.Group, func(wire.Key) bool, error) {
 			listed, err := lister.Groups(t.Context(), printSeed)
 			var groups []ledger.Group
 			for _, l := range listed {
 				groups = append(groups, ledger.Group{Key: l.Key, Families: l.Families})
 			}
-			return groups, err
+			return groups, nil, err
 		})
 		if err != nil {
 			t.Error(err)
