@@ -44,7 +44,7 @@ func BenchmarkRestoreMillion(b *testing.B) {
 	}
 	for b.Loop() {
 		s, d := open()
-		if groups, series, shapes := s.Size(); groups != 100_000 || series != 1_000_000 || shapes != 1 {
+		if groups, series, shapes := s.sizes(); groups != 100_000 || series != 1_000_000 || shapes != 1 {
 			b.Fatal(groups, series, shapes)
 		}
 		if err := d.Close(); err != nil {

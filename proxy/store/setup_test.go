@@ -110,3 +110,22 @@ func page(t testing.TB, s *Store) string {
 	t.Helper()
 	return get(t, s.Proxy(), "/metrics").Body.String()
 }
+
+// sizes are how many groups there are, and how many series of how many distinct
+// shapes they hold, the two that every group has besides its own left out.
+func (s *Store) sizes() (groups, series, shapes int) {
+	for _, g := range s.pinGroups() {
+		groups++
+		for _, f := range g.families {
+			series += len(f.shape.lines)
+		}
+	}
+	s.shapes.mu.Lock()
+	defer s.shapes.mu.Unlock()
+	for _, o := range s.shapes.byHash {
+		for ; o != nil; o = o.next {
+			shapes++
+		}
+	}
+	return groups, series, shapes
+}

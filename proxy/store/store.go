@@ -214,25 +214,6 @@ func (p pinned) listed(seed uint64) gateway.Group {
 // Started is when the store was opened.
 func (s *Store) Started(context.Context) (time.Time, error) { return s.started, nil }
 
-// Size is how many groups there are, and how many series of how many distinct
-// shapes they hold, the two that every group has besides its own left out.
-func (s *Store) Size() (groups, series, shapes int) {
-	for _, g := range s.pinGroups() {
-		groups++
-		for _, f := range g.families {
-			series += len(f.shape.lines)
-		}
-	}
-	s.shapes.mu.Lock()
-	defer s.shapes.mu.Unlock()
-	for _, o := range s.shapes.byHash {
-		for ; o != nil; o = o.next {
-			shapes++
-		}
-	}
-	return groups, series, shapes
-}
-
 var errQuit = errors.New("the process cannot be asked to end")
 
 // Forward does what the listed endpoints are for: it ends the process, or forgets

@@ -74,7 +74,7 @@ x{instance="",job="a",run="r1"} 2
 	if got := page(t, s); got != "" {
 		t.Errorf("left is\n%s", got)
 	}
-	if groups, series, shapes := s.Size(); groups+series+shapes != 0 || len(s.index.families)+len(s.index.jobs) != 0 {
+	if groups, series, shapes := s.sizes(); groups+series+shapes != 0 || len(s.index.families)+len(s.index.jobs) != 0 {
 		t.Errorf("left are %d groups, %d series, %d shapes, %d families, %d jobs", groups, series, shapes, len(s.index.families), len(s.index.jobs))
 	}
 }
@@ -85,7 +85,7 @@ func TestOneShapeOfManyGroups(t *testing.T) {
 	for i := range 100 {
 		push(t, s, http.MethodPut, key("run", fmt.Sprint(i)), fmt.Sprintf("x{t=\"a\"} %d\nx{t=\"b\"} %d\n", i, 2*i))
 	}
-	if groups, series, shapes := s.Size(); groups != 100 || series != 200 || shapes != 1 {
+	if groups, series, shapes := s.sizes(); groups != 100 || series != 200 || shapes != 1 {
 		t.Errorf("%d groups, %d series, %d shapes", groups, series, shapes)
 	}
 }
@@ -238,7 +238,7 @@ func TestFirstPushIsWhole(t *testing.T) {
 	if got := page(t, s); got != "" {
 		t.Errorf("the page has a group that nothing was pushed to:\n%s", got)
 	}
-	if groups, _, _ := s.Size(); groups != 0 {
+	if groups, _, _ := s.sizes(); groups != 0 {
 		t.Errorf("%d groups", groups)
 	}
 	g.turn.Unlock()
