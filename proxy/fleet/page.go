@@ -25,7 +25,7 @@ import (
 const pageTime = 8 * time.Second
 
 // Proxy serves reads: one page of what all of them hold, one listing, ready and healthy
-// if all are. Everything else is the first one's.
+// if one of them is. Everything else is the first one's.
 func (f *Fleet) Proxy() http.Handler {
 	first, page := f.all[0].Proxy(), gzhttp.GzipHandler(http.HandlerFunc(f.page))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
