@@ -56,7 +56,7 @@ func (b *block) pair(src []byte, i int, bound string, limits Limits) (int, error
 		i++
 	}
 	name := src[start:i]
-	if len(name) == 0 || name[0] <= '9' || string(name) == "__name__" || b.repeats(src, name) {
+	if len(name) == 0 || name[0] <= '9' || reserved(name) || b.repeats(src, name) {
 		return 0, errDoubt
 	}
 	if limits.Labels > 0 && len(b.pairs) == limits.Labels {

@@ -53,6 +53,9 @@ func (p *Push) checkFamily(f *Family) error {
 	return nil
 }
 
+// reservedFix mends a label whose name is reserved.
+const reservedFix = "names that begin with __ are reserved: rename the label"
+
 func nameFix(what, pattern string) string {
 	return fmt.Sprintf("name the %s by %s, or run gateway and guard with --push.enable-utf8-names", what, pattern)
 }
@@ -90,6 +93,11 @@ func (w *metricWalk) repeated(i int) bool {
 
 func (w *metricWalk) checkPair(lp labelPair, bound string, suspect bool) error {
 	switch {
+	case reserved(lp.name):
+		return &Error{
+			Reason: fmt.Sprintf("invalid label name %.100q in metric %.100q", lp.name, w.family.Name),
+			Fix:    reservedFix,
+		}
 	case !w.validLabelName(lp.name):
 		return &Error{
 			Reason: fmt.Sprintf("invalid label name %.100q in metric %.100q", lp.name, w.family.Name),
@@ -148,7 +156,7 @@ func (w *metricWalk) validLabelName(name []byte) bool {
 	if !w.utf8Names {
 		return plainName(name)
 	}
-	return len(name) > 0 && utf8.Valid(name) && string(name) != model.MetricNameLabel
+	return len(name) > 0 && utf8.Valid(name)
 }
 
 // check refuses what only shows against the grouping key, or across the labels

@@ -143,7 +143,7 @@ func breaks(families []*dto.MetricFamily) string {
 					empty = true
 				}
 				switch name := lp.GetName(); {
-				case names[name], !model.LegacyValidation.IsValidLabelName(name), name == "__name__", !utf8.ValidString(lp.GetValue()):
+				case names[name], !model.LegacyValidation.IsValidLabelName(name), strings.HasPrefix(name, "__"), !utf8.ValidString(lp.GetValue()):
 					return "label"
 				case name == "le" && mf.GetType() == dto.MetricType_HISTOGRAM, name == "quantile" && mf.GetType() == dto.MetricType_SUMMARY:
 					return "bound"

@@ -137,7 +137,7 @@ func pathLabel(written string, utf8Names bool) (string, error) {
 	case strings.HasPrefix(unescaped, model.ReservedLabelPrefix):
 		// Refused without utf8Names too: a Pushgateway that unescapes after all
 		// would lose every scrape over it.
-		fix = fmt.Sprintf("it stands for %.200q, and names that begin with __ are reserved: rename the label", unescaped)
+		fix = fmt.Sprintf("it stands for %.200q, and ", unescaped) + reservedFix
 	case utf8Names && !escapable(name):
 		fix = fmt.Sprintf("it stands for %.200q, itself an escaped name: rename the label", unescaped)
 	default:

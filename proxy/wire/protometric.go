@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/model"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -212,16 +211,19 @@ func (w *metricWalk) plainLabels(msg []byte) (n int, ok bool) {
 	return n, true
 }
 
-// plainName reports whether a label name is of the legacy charset and not that
-// of the metric.
+// plainName reports whether a label name is of the legacy charset and not reserved.
 func plainName(name []byte) bool {
 	for _, c := range name {
 		if !isLabelChar(c) {
 			return false
 		}
 	}
-	return len(name) > 0 && name[0] > '9' && string(name) != model.MetricNameLabel
+	return len(name) > 0 && name[0] > '9' && !reserved(name)
 }
+
+// reserved reports whether a label name is one that Prometheus keeps for itself, that of
+// the metric among them. A Pushgateway that holds one fails every scrape.
+func reserved(name []byte) bool { return len(name) > 1 && name[0] == '_' && name[1] == '_' }
 
 // valueField is the field of a Metric that a family's type reads.
 func valueField(t dto.MetricType) protowire.Number {
