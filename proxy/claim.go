@@ -151,13 +151,6 @@ func (v *passage) claimEach(c *claim, fates []wire.Fate, print func(metric int) 
 			Fingerprint: fingerprint, Values: values, Family: *slot - 1, Samples: m.Samples, Metric: int32(i),
 		})
 	}
-	for i := range v.push.Families {
-		// A family that came without metrics is stored without.
-		f := &v.push.Families[i]
-		if f.Metrics == 0 && v.push.Encoding == wire.Protobuf && !wire.Reserved(f.Name) && !v.superseded(int32(i)) {
-			c.add(f.Name)
-		}
-	}
 }
 
 // add claims a family, and returns which of Families it is.

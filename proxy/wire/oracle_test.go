@@ -118,6 +118,8 @@ func breaks(families []*dto.MetricFamily) string {
 			return "type"
 		case !utf8.ValidString(mf.GetHelp()) || !utf8.ValidString(mf.GetUnit()):
 			return "help"
+		case len(mf.GetMetric()) == 0:
+			return "type, which no metric shows"
 		}
 		seen := map[string]bool{}
 		for _, m := range mf.GetMetric() {

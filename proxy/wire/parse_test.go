@@ -251,6 +251,7 @@ func protobufs(t testing.TB) []string {
 		one("a", dto.MetricType_COUNTER, counter(pair("b-c", "c"))),
 		one("a", dto.MetricType_COUNTER, counter(pair("_", "b"), pair("__c", "d"))),
 		one("a", dto.MetricType_COUNTER, counter(pair("c", "d"), pair("__b", "c"))),
+		delimited(t, &dto.MetricFamily{Name: proto.String("a"), Type: dto.MetricType_HISTOGRAM.Enum()}),
 		one("a", dto.MetricType_COUNTER, counter(pair("b", "\xff"))),
 		one("a.b", dto.MetricType_COUNTER, counter()),
 		one("", dto.MetricType_COUNTER, counter()),

@@ -175,13 +175,20 @@ func (p *Push) family(msg Span) error {
 	if err := p.checkFamily(family); err != nil {
 		return err
 	}
-	return fields(p.bytes(msg), func(f field) error {
+	err := fields(p.bytes(msg), func(f field) error {
 		if !f.is(familyMetric) {
 			return nil
 		}
 		family.Metrics++
 		return p.metric(at, f.value)
 	})
+	if err == nil && family.Metrics == 0 {
+		return &Error{
+			Reason: fmt.Sprintf("metric family %.100q without a metric", family.Name),
+			Fix:    "leave the family out: a Pushgateway looks at its type or not, by chance, and where that contradicts another's every scrape and every later push of any job may fail",
+		}
+	}
+	return err
 }
 
 // read takes from its message what that says of the family, which may come after its

@@ -87,6 +87,8 @@ var hostileCases = []hostileCase{
 	{name: "label name with a newline", request: pb(gauge("rows", 1, pair("x\ny", "1"))), says: "label"},
 	{name: "label name reserved", request: post("/metrics/job/hostile", "rows{__a=\"1\"} 1\n"), says: "label name .__a"},
 	{name: "label name reserved, protobuf", request: pb(gauge("rows", 1, pair("__a", "1"))), says: "label name .__a"},
+	{name: "family without a metric", request: pb(&dto.MetricFamily{Name: proto.String("kept"), Type: dto.MetricType_HISTOGRAM.Enum()}), says: "kept.* without a metric"},
+	{name: "failure time without a metric", request: pb(&dto.MetricFamily{Name: proto.String("push_failure_time_seconds"), Type: dto.MetricType_HISTOGRAM.Enum()}), says: "without a metric"},
 	{name: "help not UTF-8, protobuf", request: pb(helped("a\xff", gauge("rows", 1))), says: "utf-8"},
 	{name: "help not UTF-8, text", request: post("/metrics/job/hostile", "# HELP rows a\xff\nrows 1\n"), says: "utf-8"},
 	{name: "grouping label le on a histogram", request: post("/metrics/job/hostile/le/5", classic), says: `\ble\b`},
