@@ -13,6 +13,7 @@ import (
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/encoding/protodelim"
 
 	"github.com/pushguard/pushguard/proxy/consistency"
 	"github.com/pushguard/pushguard/proxy/gateway"
@@ -380,4 +381,26 @@ type quiet struct{ fake }
 
 func (q *quiet) Do(context.Context, gateway.Request) (gateway.Answer, error) {
 	return gateway.Answer{Status: http.StatusAccepted}, nil
+}
+
+// TestWhatIsLeftOutIsNotHeld: of a push in protobuf, too, what does not go on contradicts
+// nobody.
+func TestWhatIsLeftOutIsNotHeld(t *testing.T) {
+	c := begun(t, &fake{})
+	var body bytes.Buffer
+	a := &dto.MetricFamily{Name: new("a"), Type: dto.MetricType_COUNTER.Enum(), Metric: []*dto.Metric{{Counter: &dto.Counter{Value: new(1.0)}}}}
+	if _, err := protodelim.MarshalTo(&body, a); err != nil {
+		t.Fatal(err)
+	}
+	r := gateway.Request{Method: http.MethodPut, Key: j, Header: http.Header{}, Push: &wire.Push{}, Fates: []wire.Fate{{Act: wire.LeaveOut}}}
+	if err := r.Push.Parse(body.Bytes(), wire.Protobuf, j, wire.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if r.Body = wire.Render(nil, r.Push, r.Fates); len(r.Body) > 0 {
+		t.Fatalf("%q goes on", r.Body)
+	}
+	if answer, err := c.Do(t.Context(), r); err != nil || answer.Status != http.StatusOK {
+		t.Fatalf("%d %s %v", answer.Status, answer.Body, err)
+	}
+	push(t, c, 200, "PUT", k, asGauge)
 }

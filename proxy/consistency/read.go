@@ -50,9 +50,7 @@ func read(r gateway.Request, seed uint64) ([]family, error) {
 		f.prints = append(f.prints, printOf(r, i, seed))
 		f.metrics = append(f.metrics, int32(i))
 	}
-	out = slices.DeleteFunc(out, func(f family) bool {
-		return f.push == nil || len(f.prints) == 0 && p.Encoding == wire.Text
-	})
+	out = slices.DeleteFunc(out, func(f family) bool { return f.push == nil || len(f.prints) == 0 })
 	for i := range out {
 		if alone(out[i].Name) {
 			return nil, fmt.Errorf("gathered metric family %s is the Pushgateway's own", out[i].Name)
