@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 )
 
 // TestUpstreamDown has an upstream that went away, and one that never was there.
@@ -205,6 +208,52 @@ func TestClientGoesAway(t *testing.T) {
 	g.push(t, 200, http.MethodPut, "/metrics/job/a", "rows 1\n") // waits for the first
 	if first := g.records(t)[0]; first["outcome"] != "passed" || first["upstream_status"] != 200.0 {
 		t.Errorf("record %v", first)
+	}
+}
+
+// TestClientClosesItsHalf: a client that has closed its half of the connection looks as one
+// that has hung up. What it sent whole is carried out, and the answer is there to be read;
+// but nothing is added up, since one that has hung up sends the same again.
+func TestClientClosesItsHalf(t *testing.T) {
+	upstream := gatewaytest.Start(t)
+	g := newGuard(t, upstream, setup{policy: countedPolicy})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		<-r.Context().Done() // that it has closed is known before anything is done
+		g.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	for _, c := range []struct {
+		method, body string
+		status       int
+		says, behind string
+	}{
+		{http.MethodPost, "rows 1\n", 200, "", "rows"},
+		{http.MethodPut, "files 1\n", 200, "", "files"},
+		{http.MethodDelete, "", 202, "", ""},
+		{http.MethodPost, "loads 1\n# TYPE loads_total counter\nloads_total 1\n", 503, "not added up", "loads"},
+	} {
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = fmt.Fprintf(conn, "%s /metrics/job/a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", c.method, len(c.body), c.body)
+		_ = conn.(*net.TCPConn).CloseWrite()
+		answer, _ := io.ReadAll(conn)
+		_ = conn.Close()
+		if !strings.HasPrefix(string(answer), fmt.Sprintf("HTTP/1.1 %d ", c.status)) || !strings.Contains(string(answer), c.says) {
+			t.Errorf("%s %q: %q", c.method, c.body, answer)
+		}
+		if c.method == http.MethodDelete {
+			continue // which a Pushgateway does after it has answered, but before the next push
+		}
+		if names := upstreamNames(held(t, upstream)); names != c.behind {
+			t.Errorf("%s %q: behind is %q, want %q", c.method, c.body, names, c.behind)
+		}
+	}
+	if page := fmt.Sprint(g.page(t)); strings.Contains(page, "loads_total") {
+		t.Errorf("it was added up: %s", page)
 	}
 }
 

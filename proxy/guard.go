@@ -320,7 +320,7 @@ func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Gr
 	outcome := settlement(answer, err)
 	gone := false
 	if outcome == ledger.Applied && len(v.counts.readings) > 0 {
-		if gone = v.enforced() && ctx.Err() != nil; !gone {
+		if gone = v.enforced() && v.request.gone(); !gone {
 			g.commit(ctx, v)
 		}
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -172,7 +173,9 @@ func (g *Guard) write(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 		return
 	}
-	g.take(r.Context(), Request{
+	// What was sent whole is carried out though its client goes, as a Pushgateway does, and
+	// every wait for it is bounded: one that has closed only its half reads the answer.
+	g.take(context.WithoutCancel(r.Context()), Request{
 		Method: r.Method,
 		Path:   r.URL.EscapedPath(),
 		Header: r.Header,
@@ -180,6 +183,7 @@ func (g *Guard) write(w http.ResponseWriter, r *http.Request) {
 		Length: r.ContentLength,
 		Client: g.client(r),
 		Peer:   r.RemoteAddr,
+		Until:  r.Context(),
 	}, func(a Answer) bool { return replied(w, r, a) })
 }
 

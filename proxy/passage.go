@@ -36,7 +36,13 @@ type Request struct {
 	Client string
 	// Peer is that of the socket's other end, as in http.Request.RemoteAddr.
 	Peer string
+	// Until ends when the client hangs up, or closes its half of the connection: nobody
+	// can tell the two apart. Nil if it stays.
+	Until context.Context
 }
+
+// gone reports whether the client may no longer wait for the answer.
+func (r *Request) gone() bool { return r.Until != nil && r.Until.Err() != nil }
 
 // passage is one write on its way through the guard, with the memory it needs;
 // passages are pooled.
