@@ -103,6 +103,9 @@ func listedMetrics(typ dto.MetricType, metrics []*dto.Metric) []any {
 }
 
 func listedBuckets(h *dto.Histogram) any {
+	if hasSpans(h) {
+		return nativeBuckets(h)
+	}
 	buckets := map[string]string{}
 	for _, b := range h.GetBucket() {
 		buckets[fmt.Sprint(b.GetUpperBound())] = fmt.Sprint(b.GetCumulativeCount())

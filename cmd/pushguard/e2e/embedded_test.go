@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,10 +60,26 @@ func TestCapturesEmbedded(t *testing.T) {
 				return
 			}
 			bare.Send(t, c.Request)
-			if diff := cmp.Diff(bare.State(t), state); diff != "" {
+			stored := bare.State(t)
+			withoutNative(state, stored)
+			if diff := cmp.Diff(stored, state); diff != "" {
 				t.Errorf("the groups differ from those of a Pushgateway 1.5.1 (-1.5.1 +guard):\n%s", diff)
 			}
 		})
+	}
+}
+
+// withoutNative takes the families out of both that are listed with native buckets, of
+// which a Pushgateway 1.5.1 knows nothing.
+func withoutNative(listed, older world.State) {
+	for i, g := range listed {
+		for name, f := range g.Families {
+			native := func(series string) bool { return strings.Contains(series, `"buckets":[`) }
+			if slices.ContainsFunc(f.Series, native) && i < len(older) {
+				delete(g.Families, name)
+				delete(older[i].Families, name)
+			}
+		}
 	}
 }
 
