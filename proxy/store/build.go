@@ -150,7 +150,7 @@ func (b *builder) note(ls []labels.Label) {
 
 func (b *builder) count(s *shape, ls []labels.Label, suffix, bound string, at float64, n uint64, f float64) {
 	b.place(s, ls, suffix, bound, at)
-	if f > 0 {
+	if f > 0 || math.IsNaN(f) {
 		b.value(func(dst []byte) []byte { return appendFloat(dst, f) })
 		return
 	}

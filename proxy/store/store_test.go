@@ -90,6 +90,18 @@ func TestOneShapeOfManyGroups(t *testing.T) {
 	}
 }
 
+// TestCountsThatAreNone are on the page as they were pushed: a Pushgateway takes them.
+func TestCountsThatAreNone(t *testing.T) {
+	t.Parallel()
+	s := opened(t, Config{})
+	push(t, s, http.MethodPut, key(), "# TYPE h histogram\nh_bucket{le=\"1\"} NaN\nh_bucket{le=\"2\"} 1.5\nh_count NaN\n")
+	for _, line := range []string{`h_bucket{instance="",job="a",le="1"} NaN`, `h_bucket{instance="",job="a",le="2"} 1.5`, `h_bucket{instance="",job="a",le="+Inf"} NaN`, `h_count{instance="",job="a"} NaN`} {
+		if got := lines(t, s); !strings.Contains(got, line+"\n") {
+			t.Errorf("%q is not on the page:\n%s", line, got)
+		}
+	}
+}
+
 // TestNoTwoGroupsHaveOneSeries, whichever comes first.
 func TestNoTwoGroupsHaveOneSeries(t *testing.T) {
 	t.Parallel()
