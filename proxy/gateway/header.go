@@ -11,11 +11,13 @@ import (
 )
 
 // fields calls do for each value of each field of a request as the upstream is to see it:
-// those of the client that pass, and what the guard says itself.
+// those of the client that pass, and what the guard says itself. The body of a DELETE does
+// not go on, and nothing is said of it.
 func (u *Upstream) fields(r *Request, do func(name, value string)) {
 	by := forwardedFor(r.Header, r.RemoteAddr)
+	another := r.ContentType != "" || r.Method == http.MethodDelete
 	for name, values := range r.Header {
-		if !u.passes(r.Header, name) || r.ContentType != "" && ofBody(name) || by != "" && name == "X-Forwarded-For" {
+		if !u.passes(r.Header, name) || another && ofBody(name) || by != "" && name == "X-Forwarded-For" {
 			continue
 		}
 		for _, v := range values {

@@ -49,6 +49,7 @@ var pushCases = []protocolCase{
 	{name: "type clash with another group", request: post("/metrics/job/x", "# TYPE seeded_total gauge\nseeded_total 2\n")},
 	{name: "delete", request: method("DELETE", seedPath)},
 	{name: "delete with a body", request: world.Request{Method: "DELETE", Target: seedPath, Body: "not metrics"}},
+	{name: "delete with a body in gzip", request: world.Request{Method: "DELETE", Target: seedPath, Body: zipped("not metrics"), Headers: [][2]string{{"Content-Encoding", "gzip"}}}},
 	{name: "delete of an unknown group", request: method("DELETE", "/metrics/job/nobody")},
 	{name: "delete by another spelling", request: method("DELETE", "/metrics/job@base64/c2VlZA/instance@base64/YQ==")},
 	{name: "labels in another order", request: post("/metrics/job/x/b/2/a/1", onePush)},
