@@ -125,7 +125,8 @@ func (f *Fleet) presence() *dto.MetricFamily {
 	return out
 }
 
-// serveListing writes one list of the groups of all, each once.
+// serveListing writes one list of the groups of all, each once, with the headers of the
+// last.
 func (f *Fleet) serveListing(w http.ResponseWriter, r *http.Request) {
 	v, end := f.view()
 	defer end()
@@ -133,6 +134,8 @@ func (f *Fleet) serveListing(w http.ResponseWriter, r *http.Request) {
 		Status string            `json:"status"`
 		Data   []json.RawMessage `json:"data"`
 	}
+	out.Data = []json.RawMessage{} // none is a list, too
+	var header http.Header
 	known := map[string]int{} // where in Data a group is
 	for at, u := range f.all {
 		got := ask(u, r)
@@ -144,7 +147,7 @@ func (f *Fleet) serveListing(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "upstream: "+u.Name()+" does not list its groups", http.StatusBadGateway)
 			return
 		}
-		out.Status = part.Status
+		out.Status, header = part.Status, got.header
 		for _, group := range part.Data {
 			key := keyIn(group)
 			i, twice := known[key.ID()]
@@ -158,7 +161,8 @@ func (f *Fleet) serveListing(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	header.Del("Content-Length")
+	maps.Copy(w.Header(), header)
 	_ = json.NewEncoder(w).Encode(out)
 }
 

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 	"github.com/pushguard/pushguard/proxy/leaktest"
@@ -121,4 +123,25 @@ func TestPageCompressed(t *testing.T) {
 func sameLines(a, b []byte) bool {
 	lines := func(page []byte) []string { return slices.Sorted(strings.Lines(string(page))) }
 	return slices.Equal(lines(a), lines(b))
+}
+
+// TestListingIsAPushgateways: its headers, by which pages of other origins may read it and
+// nobody keeps it, and a list of no groups.
+func TestListingIsAPushgateways(t *testing.T) {
+	both := real(t, 2)
+	list := func(p http.Handler) (http.Header, string) {
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/api/v1/metrics", nil))
+		w.Header().Del("Content-Length")
+		w.Header().Del("Date")
+		return w.Header(), strings.TrimSpace(w.Body.String())
+	}
+	want, none := list(both[0].Proxy())
+	got, body := list(New(Config{Staying: both}).Proxy())
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("headers (-Pushgateway +several):\n%s", d)
+	}
+	if body != none || !strings.Contains(body, `"data":[]`) {
+		t.Errorf("%s, a Pushgateway has %s", body, none)
+	}
 }
