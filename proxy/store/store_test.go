@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -372,5 +373,21 @@ func TestWhatTextCannotSay(t *testing.T) {
 	}
 	if text := lines(t, s); !strings.Contains(text, "h_bucket{instance=\"\",job=\"a\",le=\"+Inf\"} 3\n") || !strings.Contains(text, "c{instance=\"\",job=\"a\",t=\"a\"} 3\n") {
 		t.Error(text)
+	}
+}
+
+// TestOtherOriginsRead the API, and nobody keeps it, as of a Pushgateway.
+func TestOtherOriginsRead(t *testing.T) {
+	t.Parallel()
+	resp, err := http.Get(gatewaytest.Start(t).String() + "/api/v1/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	got := get(t, opened(t, Config{}).Proxy(), "/api/v1/metrics").Header()
+	for name, want := range resp.Header {
+		if name != "Date" && name != "Content-Length" && !slices.Equal(got[name], want) {
+			t.Errorf("%s: %q, of a Pushgateway %q", name, got[name], want)
+		}
 	}
 }

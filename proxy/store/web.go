@@ -59,7 +59,7 @@ func notAllowed(w http.ResponseWriter, allow string) {
 // crossOrigin lets pages of other origins read the API, as a Pushgateway does.
 func crossOrigin(h http.Header) {
 	h.Set("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, Origin")
-	h.Set("Access-Control-Allow-Methods", "GET, OPTIONS")
+	h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS")
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Expose-Headers", "Date")
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
