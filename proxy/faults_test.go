@@ -257,6 +257,32 @@ func TestClientClosesItsHalf(t *testing.T) {
 	}
 }
 
+// TestReaderClosesItsHalf: it is answered as one that keeps its half open.
+func TestReaderClosesItsHalf(t *testing.T) {
+	g := newGuard(t, gatewaytest.Start(t), setup{policy: countedPolicy})
+	g.push(t, 200, http.MethodPut, "/metrics/job/a", "rows 1\n# TYPE loads_total counter\nloads_total 1\n")
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		g.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	for path, says := range map[string]string{
+		"/metrics": "loads_total{", "/api/v1/metrics": `"rows"`, "/-/healthy": "OK", "/-/ready": "OK", "/status": "</html>",
+	} {
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
+		_ = conn.(*net.TCPConn).CloseWrite()
+		answer, _ := io.ReadAll(conn)
+		_ = conn.Close()
+		if !strings.HasPrefix(string(answer), "HTTP/1.0 200 ") || !strings.Contains(string(answer), says) {
+			t.Errorf("%s: %.300q", path, answer)
+		}
+	}
+}
+
 // TestClientStopsMidway: a body that was not sent whole goes nowhere.
 func TestClientStopsMidway(t *testing.T) {
 	up := upstreamFunc(t, func(http.ResponseWriter, *http.Request) { t.Error("a part of a push was forwarded") })

@@ -40,12 +40,13 @@ func (g *Guard) Handler() http.Handler {
 		g.routeAdmin(r)
 	}
 	r.PathPrefix("/guard/").Handler(http.NotFoundHandler())
-	r.Path("/-/ready").Methods(http.MethodGet).Handler(g.permit(noRight, g.serveReady(g.serveHealth(upstream))))
-	r.Path("/-/healthy").Methods(http.MethodGet).Handler(g.permit(noRight, g.serveHealth(upstream)))
-	r.Path("/metrics").Methods(http.MethodGet).Handler(g.permit(readRight, g.page(upstream)))
+	r.Path("/-/ready").Methods(http.MethodGet).Handler(outlasting(g.permit(noRight, g.serveReady(g.serveHealth(upstream)))))
+	r.Path("/-/healthy").Methods(http.MethodGet).Handler(outlasting(g.permit(noRight, g.serveHealth(upstream))))
+	r.Path("/metrics").Methods(http.MethodGet).Handler(outlasting(g.permit(readRight, g.page(upstream))))
 	r.MatcherFunc(writes).HandlerFunc(g.write)
-	r.PathPrefix("/").Handler(g.permit(readRight, upstream))
-	r.NotFoundHandler = g.permit(readRight, upstream) // the prefix itself, without a slash
+	others := outlasting(g.permit(readRight, upstream))
+	r.PathPrefix("/").Handler(others)
+	r.NotFoundHandler = others // the prefix itself, without a slash
 	h := below(g.cfg.RoutePrefix, g.pushesFirst(r))
 	if g.cfg.RoutePrefix != "" && !g.cfg.AdminApart {
 		h = besideQuit(h)
@@ -62,6 +63,19 @@ func (g *Guard) pushesFirst(next http.Handler) http.Handler {
 			return
 		}
 		next.ServeHTTP(w, r)
+	})
+}
+
+// lastAnswer is for how long a read goes on whose client seems to be gone.
+const lastAnswer = 10 * time.Second
+
+// outlasting has a read go on for a while after its client has closed: one that has closed
+// only its half of the connection waits for the answer, and nobody can tell the two apart.
+func outlasting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := lingering(r.Context(), lastAnswer)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
