@@ -95,8 +95,12 @@ func (b *Book) differenceAll(dst *Increments) {
 }
 
 // Lost remembers that the reply to a push which was committed did not reach the
-// client: one push equal to it within two minutes counts nothing.
+// client: one push equal to it within two minutes counts nothing. The retry of one with
+// an idempotency key is known by that.
 func (b *Book) Lost(push Push) {
+	if push.IdempotencyKey != "" {
+		return
+	}
 	print := pushPrint(&push)
 	if b.shared != nil {
 		b.shared.lost(print)

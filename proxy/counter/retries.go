@@ -99,12 +99,13 @@ type retry struct {
 	lost  lostPush // if the reply to it was lost, else zero
 }
 
-// look reports whether a push is a retry.
+// look reports whether a push is a retry. Its key alone tells one that has a key: with
+// another key the same is another push.
 func (r *retries) look(p *Push, now time.Time) retry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p.IdempotencyKey != "" && r.knows(p.key(), now) {
-		return retry{known: true}
+	if p.IdempotencyKey != "" {
+		return retry{known: r.knows(p.key(), now)}
 	}
 	if r.groups[p.Group] == 0 {
 		return retry{}

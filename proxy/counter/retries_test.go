@@ -108,6 +108,30 @@ func TestAnIdempotencyKeyCountsOnce(t *testing.T) {
 	}
 }
 
+// A client that says by its keys which pushes are the same is believed, whatever became
+// of its replies: what is equal and has another key, or none, is another push.
+func TestALostReplyToAPushWithAKey(t *testing.T) {
+	b := NewBook(Config{Now: newClock().Now})
+	r := value("job=j", Anonymous, 0, 1)
+	p := Push{Group: groupOf("job=j").Identity(), Method: "POST", Client: "10.0.0.1", Body: []byte("failures 1"), IdempotencyKey: "monday"}
+	next, bare := p, p
+	next.IdempotencyKey, bare.IdempotencyKey = "tuesday", ""
+	push := func(name string, p Push, want float64) {
+		t.Helper()
+		if got := pushedAs(t, b, p, r); got != want {
+			t.Errorf("%s adds %v, want %v", name, got, want)
+		}
+	}
+	push("a push", p, 1)
+	b.Lost(p)
+	push("its retry", p, 0)
+	push("an equal one with another key", next, 1)
+	push("an equal one without a key", bare, 1)
+	b.Lost(bare)
+	push("an equal one with a third key", Push{Group: p.Group, Method: p.Method, Client: p.Client, Body: p.Body, IdempotencyKey: "wednesday"}, 1)
+	push("the retry of the one without a key", bare, 0)
+}
+
 func TestWhatIsRememberedOfRetriesIsBounded(t *testing.T) {
 	r := newRetries(clock.New(time.Now))
 	now := time.Unix(1_800_000_000, 0)
