@@ -35,7 +35,7 @@ func (g *Guard) classify(v *passage) {
 		}
 	}
 	if !v.stays() {
-		v.takeOut()
+		v.takeOut(g.seed)
 	}
 	v.noteClasses()
 	v.traceClasses(g)
@@ -67,10 +67,10 @@ func (v *passage) stays() bool {
 }
 
 // takeOut takes metrics out of the snapshot, each by the class of its family.
-func (v *passage) takeOut() {
+func (v *passage) takeOut(secret uint64) {
 	n := &v.counts
 	n.ways = append(n.ways, make([]leaves, len(v.push.Metrics()))...)
-	v.keepFaults()
+	v.keepFaults(secret)
 	n.keepTogether()
 	v.readValues()
 	metrics := v.push.Metrics()
@@ -126,10 +126,12 @@ func (v *verdict) labels() []labels.Label {
 }
 
 // keepFaults keeps families in the snapshot for which the upstream refuses the
-// push: with a series that came twice, or a timestamp. They are not to slip by.
-func (v *passage) keepFaults() {
+// push: with a series that came twice, or is there twice once the group's labels have
+// taken the place of its own, or with a timestamp. They are not to slip by.
+func (v *passage) keepFaults(secret uint64) {
 	n := &v.counts
 	n.seen = n.seen[:0]
+	apart := v.known != nil && v.known.apartFrom(v.group)
 	metrics := v.push.Metrics()
 	for i := range metrics {
 		m := &metrics[i]
@@ -143,7 +145,11 @@ func (v *passage) keepFaults() {
 		if v.push.Stamped(i) {
 			n.stays[m.Family] = true
 		}
-		n.seen = append(n.seen, familySeries{m.Family, said.pushed.fingerprint})
+		fingerprint := said.pushed.fingerprint
+		if !apart {
+			fingerprint, _ = said.pushed.in(v.group, secret)
+		}
+		n.seen = append(n.seen, familySeries{m.Family, fingerprint})
 	}
 	slices.SortFunc(n.seen, familySeries.compare)
 	for i := 1; i < len(n.seen); i++ {

@@ -180,8 +180,12 @@ func TestNativeHistogramsStay(t *testing.T) {
 // the counter would not have reached it.
 func TestFaultsOfCountersAreTheUpstreams(t *testing.T) {
 	g := newGuard(t, gatewaytest.Start(t), setup{policy: countedPolicy})
-	for _, body := range []string{"x_total{a=\"1\",b=\"2\"} 1\nx_total{b=\"2\",a=\"1\"} 2\n", "x_total 1 1767225600000\n"} {
-		a := g.push(t, 400, http.MethodPost, "/metrics/job/a", body)
+	for _, body := range []string{
+		"x_total{a=\"1\",b=\"2\"} 1\nx_total{b=\"2\",a=\"1\"} 2\n", "x_total 1 1767225600000\n",
+		"x_total{zone=\"1\"} 1\nx_total{zone=\"2\"} 2\n", // one series in a group of a zone
+		"x_total{zone=\"1\",run_id=\"r\"} 1\nx_total{run_id=\"r\"} 2\n",
+	} {
+		a := g.push(t, 400, http.MethodPost, "/metrics/job/a/zone/c", body)
 		if !strings.HasPrefix(a.Body, "pushed metrics are invalid or inconsistent") {
 			t.Errorf("%q: %q", body, a.Body)
 		}
