@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/ledger"
@@ -118,36 +116,28 @@ func (v *passage) noteCounters(c *claim, r ledger.Ruling) {
 		return
 	}
 	n := &v.counts
-	instead := make(map[int32]*counter.Series, len(r.Trimmed)+len(r.Collapsed))
+	replaced := make(map[int32][]string, len(r.Trimmed)+len(r.Collapsed)) // labels, by claim; nil: it is left out
 	for _, i := range r.Trimmed {
-		instead[int32(i)] = nil
-	}
-	first := make([]int32, len(c.Metrics)) // reading of each claim
-	for i := len(n.claims) - 1; i >= 0; i-- {
-		first[n.claims[i]] = int32(i)
+		replaced[int32(i)] = nil
 	}
 	collapsed := map[string]int{}
 	for _, x := range r.Collapsed {
-		i := int32(x.Metric)
-		s := *n.readings[first[i]].Output
-		s.Labels = slices.Clone(s.Labels)
-		for _, value := range x.Values {
-			name := v.labelNamed(c, x.Metric, value).Name
-			collapsed[name]++
-			if at := slices.IndexFunc(s.Labels, func(l labels.Label) bool { return l.Name == name }); at >= 0 {
-				s.Labels[at].Value = wire.Other
-			}
+		names := make([]string, len(x.Values))
+		for i, value := range x.Values {
+			names[i] = v.labelNamed(c, x.Metric, value).Name
+			collapsed[names[i]]++
 		}
-		instead[i] = &s
+		replaced[int32(x.Metric)] = names
 	}
+	others := map[*counter.Series]*counter.Series{}
 	kept := 0
 	for i := range n.readings {
-		to, over := instead[n.claims[i]]
-		if over && to == nil {
+		names, over := replaced[n.claims[i]]
+		if over && names == nil {
 			continue
 		}
 		if over {
-			n.readings[i].Output = to
+			n.readings[i].Output = otherOf(n.readings[i].Output, names, others)
 		}
 		n.readings[kept], n.metrics[kept], n.claims[kept] = n.readings[i], n.metrics[i], n.claims[i]
 		kept++
@@ -156,6 +146,23 @@ func (v *passage) noteCounters(c *claim, r ledger.Ruling) {
 	v.changed = true
 	v.note(v.excess(c, r.Excess), false)
 	v.noteCollapsed(collapsed)
+}
+
+// otherOf is the series for which there is room where there is none for s: with
+// wire.Other for the labels of these names. Each is made once, and is of the bounds of s:
+// of one claim there may be histograms of several.
+func otherOf(s *counter.Series, names []string, made map[*counter.Series]*counter.Series) *counter.Series {
+	if made[s] == nil {
+		other := *s
+		other.Labels = slices.Clone(s.Labels)
+		for i := range other.Labels {
+			if slices.Contains(names, other.Labels[i].Name) {
+				other.Labels[i].Value = wire.Other
+			}
+		}
+		made[s] = &other
+	}
+	return made[s]
 }
 
 // difference turns the readings into increments, and keeps why a push is refused

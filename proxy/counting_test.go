@@ -135,6 +135,45 @@ func TestHistogramInParts(t *testing.T) {
 	}
 }
 
+// TestUnlikeHistogramsCollapse: histograms that rules make one, and for which there is
+// no room, are added to that of the other values each by its own buckets.
+func TestUnlikeHistogramsCollapse(t *testing.T) {
+	g := newGuard(t, gatewaytest.Start(t), setup{policy: `version: v1
+default:
+  mode: enforce
+  rules: [{id: tasks, labels: [task_id], action: drop}]
+  budget: {label_values: 2}
+`})
+	histogram := func(zone string, task int, bounds ...string) string {
+		l := fmt.Sprintf("zone=%q,task_id=\"%d\"", zone, task)
+		var b strings.Builder
+		for i, bound := range append(bounds, "+Inf") {
+			fmt.Fprintf(&b, "h_bucket{%s,le=%q} %d\n", l, bound, i+1)
+		}
+		return b.String() + fmt.Sprintf("h_sum{%s} 2\nh_count{%s} %d\n", l, l, len(bounds)+1)
+	}
+	const typed = "# TYPE h histogram\n"
+	g.push(t, 200, http.MethodPost, "/metrics/job/a", typed+histogram("a", 1, "1", "2"))
+	g.push(t, 200, http.MethodPost, "/metrics/job/a", typed+histogram("b", 1, "1", "2")+histogram("b", 2, "1", "5", "10"))
+	g.push(t, 200, http.MethodPost, "/metrics/job/a", typed+histogram("c", 1, "1", "2")+histogram("c", 2, "1", "7"))
+	page := g.page(t)
+	for series, want := range map[string]float64{
+		`{__name__="h_bucket", instance="", job="a", le="1.0", zone="__other__"}`:  4,
+		`{__name__="h_bucket", instance="", job="a", le="+Inf", zone="__other__"}`: 13,
+		`{__name__="h_sum", instance="", job="a", zone="__other__"}`:               8,
+		`{__name__="h_count", instance="", job="a", zone="__other__"}`:             13,
+	} {
+		if page[series] != want {
+			t.Errorf("%s = %v, want %v", series, page[series], want)
+		}
+	}
+	for _, bound := range []string{"2.0", "5.0", "7.0", "10.0"} {
+		if v, ok := page[`{__name__="h_bucket", instance="", job="a", le="`+bound+`", zone="__other__"}`]; ok {
+			t.Errorf("the bucket of %s, which not all have, holds %v", bound, v)
+		}
+	}
+}
+
 // TestSummariesAddUpWithoutQuantiles: there is no sum of quantiles.
 func TestSummariesAddUpWithoutQuantiles(t *testing.T) {
 	upstream := gatewaytest.Start(t)
