@@ -6,12 +6,19 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/audit"
+	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/logtest"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -231,6 +238,31 @@ func TestFaultsOfCountersAreTheUpstreams(t *testing.T) {
 	}
 	if page := fmt.Sprint(g.page(t)); strings.Contains(page, "x_total") {
 		t.Errorf("it was counted all the same: %s", page)
+	}
+}
+
+// TestNoRoomForAFamily: a family for whose totals there is no room stays a snapshot, and
+// nobody is told that another name would help.
+func TestNoRoomForAFamily(t *testing.T) {
+	p, err := policy.Parse("policy.yml", []byte(countedPolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &logtest.Buffer{}
+	inner, err := proxy.New(proxy.Config{
+		Policy: p, Upstream: upstreamAtOnce{}, Metrics: proxy.NewMetrics(prometheus.NewRegistry()), Audit: audit.New(log, nil), AuditAll: true,
+		Caps:   proxy.Caps{Body: 1 << 20, Decoded: 4 << 20, Samples: 10_000, Labels: 64, LabelValue: 4096},
+		Totals: counter.NewTotals(counter.TotalsConfig{Series: 1}), GroupWait: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guard{Handler: inner.Handler(), Guard: inner, log: log}
+	g.push(t, 200, http.MethodPost, "/metrics/job/a", "first_total 1\n")
+	g.push(t, 200, http.MethodPost, "/metrics/job/a", "second_total 1\n")
+	found := fmt.Sprint(g.lastRecord(t)["findings"])
+	if !strings.Contains(found, "the totals are full; until there is room") || strings.Contains(found, "another name") {
+		t.Errorf("findings: %s", found)
 	}
 }
 

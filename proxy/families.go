@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 
@@ -26,7 +27,11 @@ func (g *Guard) mayCount(v *passage, family int) bool {
 		return true
 	}
 	if err := g.totals(v).Claim(name, kind); err != nil {
-		v.noteFamily(finding.FamilyConflict, f.Name, err.Error()+"; give the family another name")
+		fix := "give the family another name"
+		if errors.Is(err, counter.ErrFull) {
+			fix = "until there is room for one more family it stays a snapshot: drop labels of counters that nobody needs"
+		}
+		v.noteFamily(finding.FamilyConflict, f.Name, err.Error()+"; "+fix)
 		return false
 	}
 	v.counts.held = append(v.counts.held, int32(family))
