@@ -200,7 +200,8 @@ func TestSummariesAddUpWithoutQuantiles(t *testing.T) {
 	}
 }
 
-// TestNativeHistogramsStay: increments carry classic buckets alone.
+// TestNativeHistogramsStay: increments carry classic buckets alone, and one that has
+// them counts by them.
 func TestNativeHistogramsStay(t *testing.T) {
 	upstream := gatewaytest.Start(t)
 	g := newGuard(t, upstream, setup{policy: countedPolicy})
@@ -208,17 +209,26 @@ func TestNativeHistogramsStay(t *testing.T) {
 		SampleCount: proto.Uint64(2), SampleSum: proto.Float64(3), Schema: proto.Int32(3), ZeroThreshold: proto.Float64(0.001),
 		PositiveSpan: []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(1)}}, PositiveDelta: []int64{2},
 	}}}}
+	both := proto.CloneOf(mf)
+	both.Name, both.Metric[0].Histogram.Bucket = proto.String("both"), []*dto.Bucket{{UpperBound: proto.Float64(1), CumulativeCount: proto.Uint64(1)}}
 	var body bytes.Buffer
-	if _, err := protodelim.MarshalTo(&body, mf); err != nil {
-		t.Fatal(err)
+	for _, mf := range []*dto.MetricFamily{mf, both} {
+		if _, err := protodelim.MarshalTo(&body, mf); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for range 2 {
 		if a := g.do(http.MethodPost, "/metrics/job/a", body.String(), "Content-Type", wire.ProtobufType); a.Status != 200 {
 			t.Fatalf("%d %s", a.Status, a.Body)
 		}
 	}
-	if got := held(t, upstream)[0].families["native"].Metrics[0].Count; got != "2" {
+	families := held(t, upstream)[0].families
+	if got := families["native"].Metrics[0].Count; got != "2" {
 		t.Errorf("behind its count is %q, want 2 as it came", got)
+	}
+	page := g.page(t)
+	if _, stays := families["both"]; stays || page[`{__name__="both_bucket", instance="", job="a", le="1.0"}`] != 2 || page[`{__name__="both_count", instance="", job="a"}`] != 4 {
+		t.Errorf("of one with classic buckets, too: behind %v, on the page %v", families["both"], page)
 	}
 }
 
