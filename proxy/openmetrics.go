@@ -4,11 +4,16 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"math"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"google.golang.org/protobuf/proto"
 )
 
 // onlyOpenMetrics reports whether a client wants OpenMetrics and takes nothing
@@ -71,7 +76,7 @@ func (g *Guard) writeOpenMetrics(w http.ResponseWriter, r *http.Request, header 
 	format := expfmt.NewFormat(expfmt.TypeOpenMetrics)
 	w.Header().Set("Content-Type", string(format))
 	out := bufio.NewWriter(w)
-	to := expfmt.NewEncoder(out, format, expfmt.WithCreatedLines())
+	to := wholeCounts{expfmt.NewEncoder(out, format, expfmt.WithCreatedLines())}
 	totals := g.cfg.Totals.Page(r.Context(), g.scraper(r))
 	families := totals.Families()
 	withInstance(families)
@@ -132,6 +137,67 @@ func join(to expfmt.Encoder, page expfmt.Decoder, totals []*dto.MetricFamily, tw
 		}
 	}
 	return nil
+}
+
+// wholeCounts encodes families as OpenMetrics, in which the counts of a histogram are
+// whole: of one that has others the buckets, the sum and the count are families without
+// a type, or nobody would get the page.
+type wholeCounts struct{ expfmt.Encoder }
+
+// Encode is part of expfmt.Encoder.
+func (to wholeCounts) Encode(mf *dto.MetricFamily) error {
+	if !slices.ContainsFunc(mf.Metric, func(m *dto.Metric) bool { return isFloat(m.GetHistogram()) }) {
+		return to.Encoder.Encode(mf)
+	}
+	for _, part := range parts(mf) {
+		if err := to.Encoder.Encode(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isFloat reports whether a histogram has counts that OpenMetrics does not.
+func isFloat(h *dto.Histogram) bool {
+	return h.GetSampleCountFloat() > 0 ||
+		slices.ContainsFunc(h.GetBucket(), func(b *dto.Bucket) bool { return b.GetCumulativeCountFloat() > 0 })
+}
+
+// parts are the samples of a family of histograms, as families without a type.
+func parts(mf *dto.MetricFamily) []*dto.MetricFamily {
+	part := func(suffix string) *dto.MetricFamily {
+		return &dto.MetricFamily{Name: proto.String(mf.GetName() + suffix), Help: mf.Help, Type: dto.MetricType_UNTYPED.Enum()}
+	}
+	buckets, sums, counts := part("_bucket"), part("_sum"), part("_count")
+	add := func(to *dto.MetricFamily, m *dto.Metric, value float64, more ...*dto.LabelPair) {
+		to.Metric = append(to.Metric, &dto.Metric{
+			Label: slices.Concat(m.Label, more), Untyped: &dto.Untyped{Value: &value}, TimestampMs: m.TimestampMs,
+		})
+	}
+	for _, m := range mf.Metric {
+		h := m.GetHistogram()
+		count := max(float64(h.GetSampleCount()), h.GetSampleCountFloat())
+		endless := false
+		for _, b := range h.GetBucket() {
+			add(buckets, m, max(float64(b.GetCumulativeCount()), b.GetCumulativeCountFloat()), boundLabel(b.GetUpperBound()))
+			endless = endless || math.IsInf(b.GetUpperBound(), 1)
+		}
+		if !endless {
+			add(buckets, m, count, boundLabel(math.Inf(1)))
+		}
+		add(sums, m, h.GetSampleSum())
+		add(counts, m, count)
+	}
+	return []*dto.MetricFamily{buckets, sums, counts}
+}
+
+// boundLabel is the bound of a bucket as OpenMetrics writes it.
+func boundLabel(bound float64) *dto.LabelPair {
+	text := strconv.FormatFloat(bound, 'g', -1, 64)
+	if !math.IsInf(bound, 0) && !strings.ContainsAny(text, "e.") {
+		text += ".0"
+	}
+	return &dto.LabelPair{Name: proto.String(model.BucketLabel), Value: &text}
 }
 
 // piped is an answer that another goroutine reads.

@@ -50,6 +50,9 @@ func (g *Guard) writeOwn(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Content-Type", string(p.format))
 	p.encoder = expfmt.NewEncoder(p.out, p.format, expfmt.WithCreatedLines())
+	if p.format.FormatType() == expfmt.TypeOpenMetrics {
+		p.encoder = wholeCounts{p.encoder}
+	}
 	if err := p.write(r); err != nil {
 		return err
 	}
@@ -97,7 +100,11 @@ func (p *ownPage) write(r *http.Request) error {
 // stored writes a family of the store, and the total of its name with it.
 func (p *ownPage) stored(name string) error {
 	total := p.twice[name]
-	if total == nil {
+	switch {
+	case total != nil:
+	case p.format.FormatType() == expfmt.TypeOpenMetrics:
+		return wholeCounts{expfmt.NewEncoder(p.out, p.format)}.Encode(p.Message(name))
+	default:
 		return p.Write(p.out, name, p.format)
 	}
 	mf := p.Message(name)

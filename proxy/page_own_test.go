@@ -13,8 +13,64 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 	"github.com/pushguard/pushguard/proxy/store"
 )
+
+// TestOpenMetricsOfParts: histograms of counts that are not whole are none to
+// OpenMetrics. Their samples are on the page all the same, be they totals or a snapshot.
+func TestOpenMetricsOfParts(t *testing.T) {
+	p, err := policy.Parse("policy.yml", []byte("version: v1\ndefault: {mode: enforce}\njobs: [{job: b, counters: {route: snapshot}}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := store.Open(store.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind := gatewaytest.Start(t)
+	upstream, err := gateway.New(gateway.Config{URL: behind, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, at := range map[string]Upstream{"embedded": own, "a Pushgateway": upstream} {
+		g, err := New(Config{
+			Policy: p, Upstream: at, Metrics: NewMetrics(prometheus.NewRegistry()), GroupWait: time.Minute,
+			Caps: Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		do := func(method, path, body string) string {
+			t.Helper()
+			w, r := httptest.NewRecorder(), httptest.NewRequest(method, path, strings.NewReader(body))
+			r.Header.Set("Accept", "application/openmetrics-text")
+			g.Handler().ServeHTTP(w, r)
+			if w.Code != http.StatusOK {
+				t.Fatal(name, w.Code, w.Body)
+			}
+			return w.Body.String()
+		}
+		want := []string{"whole_count{instance=\"\",job=\"a\"} 2\n", "# EOF\n"}
+		do(http.MethodPost, "/metrics/job/a", "# TYPE whole histogram\nwhole_bucket{le=\"+Inf\"} 2\nwhole_sum 3\nwhole_count 2\n")
+		for job, metric := range map[string]string{"a": "added", "b": "kept"} {
+			if job == "b" && at != own {
+				continue // a Pushgateway truncates the counts of text
+			}
+			do(http.MethodPost, "/metrics/job/"+job, strings.ReplaceAll("# TYPE x histogram\nx_bucket{le=\"2\"} 1.5\nx_bucket{le=\"+Inf\"} 2.5\nx_sum 3\nx_count 2.5\n", "x", metric))
+			for _, sample := range []string{"_bucket{instance=\"\",job=%,le=\"2.0\"} 1.5\n", "_bucket{instance=\"\",job=%,le=\"+Inf\"} 2.5\n", "_sum{instance=\"\",job=%} 3.0\n", "_count{instance=\"\",job=%} 2.5\n"} {
+				want = append(want, metric+strings.ReplaceAll(sample, "%", `"`+job+`"`))
+			}
+		}
+		page := do(http.MethodGet, "/metrics", "")
+		for _, line := range want {
+			if !strings.Contains(page, "\n"+line) {
+				t.Errorf("%s: no %q in:\n%s", name, line, page)
+			}
+		}
+	}
+}
 
 // TestOneFamilyOfTwoTypes: a job that is not enforced pushes as a gauge what others
 // push as a counter. The family begins once on the guard's own text page, and has the
