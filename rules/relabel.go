@@ -81,20 +81,21 @@ func (s *Set) relabelsKeys() bool {
 	})
 }
 
-// concernsKey reports whether a config is applied to a grouping key: it reads
-// labels, and the key has them all. The others wait for the metrics, where they
-// see the key as well.
-func concernsKey(c *relabel.Config, key []labels.Label) bool {
+// concernsKey reports whether a config is applied to the grouping key at work: it
+// reads labels, and the key has them all, as it came or by a config before. The
+// others wait for the metrics, where they see the key as well.
+func (r *relabeling) concernsKey(c *relabel.Config) bool {
+	known := func(name string) bool { return has(r.own, name) || r.builder.Get(name) != "" }
 	switch c.Action {
 	case relabel.LabelMap, relabel.LabelDrop, relabel.LabelKeep:
 		return true
 	case relabel.DropEqual, relabel.KeepEqual:
-		if !has(key, c.TargetLabel) {
+		if !known(c.TargetLabel) {
 			return false
 		}
 	}
 	return len(c.SourceLabels) > 0 && !slices.ContainsFunc(c.SourceLabels, func(name model.LabelName) bool {
-		return !has(key, string(name))
+		return !known(string(name))
 	})
 }
 
@@ -110,7 +111,7 @@ func (s *Set) relabelKey(key []labels.Label) Verdict {
 	r := relabeling{own: key}
 	r.start("")
 	for _, c := range s.relabel {
-		if concernsKey(c, key) && !r.apply(c) {
+		if r.concernsKey(c) && !r.apply(c) {
 			return Verdict{Outcome: Rejected, Findings: []finding.Finding{{
 				ID: finding.Relabel, Count: 1,
 				Fix: "push under another grouping key: the policy's relabel_configs drop this one",

@@ -104,6 +104,10 @@ func TestRelabelKey(t *testing.T) {
 		{"job stays", "[{action: labelkeep, regex: __name__}]", lbls("job", "j", "instance", "a"), rules.Rewritten, lbls("job", "j")},
 		{"job cannot be written", "[{source_labels: [instance], regex: (.*), target_label: $1, replacement: x}]", lbls("job", "j", "instance", "job"), rules.Permitted, lbls("job", "j", "instance", "job")},
 
+		{"a config reads what one before it wrote", "[{source_labels: [instance], regex: '(.*):9100', target_label: __tmp}, {source_labels: [__tmp], regex: (.+), target_label: instance}]", lbls("job", "j", "instance", "a:9100"), rules.Rewritten, lbls("job", "j", "instance", "a")},
+		{"drop by what a config before it wrote", "[{source_labels: [instance], target_label: node}, {action: dropequal, source_labels: [instance], target_label: node}]", lbls("job", "j", "instance", "a"), rules.Rejected, nil},
+		{"a config reads what one before it removed", "[{action: labeldrop, regex: run}, {source_labels: [run], regex: '', target_label: instance, replacement: x}]", lbls("instance", "a", "job", "j", "run", "1"), rules.Rewritten, lbls("instance", "x", "job", "j")},
+
 		// These wait for the metrics.
 		{"keep by a label that the key has not", "[{action: keep, source_labels: [dag_id], regex: x}]", lbls("job", "j"), rules.Permitted, lbls("job", "j")},
 		{"keep by the metric's name", "[{action: keep, source_labels: [__name__], regex: x}]", lbls("job", "j"), rules.Permitted, lbls("job", "j")},
