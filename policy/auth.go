@@ -50,17 +50,17 @@ func (p *Policy) Auth() *Auth { return &p.auth }
 
 // auth reads the top level's auth.
 func (d *decoder) auth(n *yaml.Node, where string) auth {
-	a := auth{spot: d.at(target(n))}
+	a := auth{spot: d.at(target(n)), faulty: make(map[string]bool)}
 	names := func(to *words) func(*yaml.Node, string) {
 		return func(n *yaml.Node, where string) { *to = d.strings(n, where, "a list of names of users") }
 	}
-	d.mapping(n, where, []field{
+	d.noted(n, where, []field{
 		{"push", "", func(n *yaml.Node, _ string) { a.push = d.oneOf(n, where, "push", "off", "required") }},
 		{"read", "", names(&a.read)},
 		{"admin", "", names(&a.admin)},
 		{"users", "", func(n *yaml.Node, where string) { a.users = d.hashes(n, where) }},
 		{"users_file", "", func(n *yaml.Node, where string) { a.usersFile = d.name(n, where) }},
-	})
+	}, a.faulty)
 	return a
 }
 
@@ -94,6 +94,7 @@ func (d *decoder) hashes(n *yaml.Node, where string) pairs {
 func (c *compiler) compileAuth(a auth) {
 	run := &c.policy.auth
 	run.PushRequired = a.push.text == "required"
+	before := len(c.faults)
 	for _, u := range a.users.list {
 		if err := run.Users.Add(u.name.text, u.value.text); err != nil {
 			c.fault(u.name.spot, "auth: users", "%v", err)
@@ -102,14 +103,18 @@ func (c *compiler) compileAuth(a auth) {
 	if a.usersFile.written() {
 		c.usersFile(a.usersFile, &run.Users)
 	}
+	c.usersUnread = a.faulty["users"] || a.faulty["users_file"] || len(c.faults) > before
 	run.Read = Right{anyone: !a.read.written(), names: texts(a.read)}
 	run.Admin = Right{anyone: !a.admin.written() && !run.PushRequired, names: texts(a.admin)}
 	c.known(a.read, "auth: read")
 	c.known(a.admin, "auth: admin")
 }
 
-// known refuses names of users that nobody has.
+// known refuses names of users that nobody has, if all who have one could be read.
 func (c *compiler) known(names words, where string) {
+	if c.usersUnread {
+		return
+	}
 	for _, n := range names.list {
 		if n.text != everyUser && !c.policy.auth.Users.Has(n.text) {
 			c.fault(n.spot, where, "unknown user %q: want one of auth's users, or *", cut(n.text))

@@ -93,7 +93,7 @@ func (c *compiler) budgets(running *Entry, e, fallback *entry) {
 	running.EntryBudget = int(e.entryBudget.series.value)
 	running.EntryJobs = int(e.entryBudget.jobs.value)
 	running.EntryNewJobsPerDay = int(e.entryBudget.newJobsPerDay.value)
-	c.contradictions(running, e)
+	c.contradictions(running, e, fallback)
 	where := prefix(e.where, "budget: until")
 	switch {
 	case !own.until.written():
@@ -138,8 +138,14 @@ func (b *budget) running() Budget {
 	return run
 }
 
-// says reports whether b holds more than an end.
+// says reports whether b holds more than an end, and be it something that could not be
+// read.
 func (b *budget) says() bool {
+	for _, faulty := range b.faulty {
+		if faulty {
+			return true
+		}
+	}
 	for _, n := range []number{b.series, b.borrow, b.groups, b.newSeriesPerHour, b.newSeriesPerDay, b.labelValues, b.pushesPerMinute} {
 		if n.written() {
 			return true
@@ -149,22 +155,23 @@ func (b *budget) says() bool {
 }
 
 // contradictions refuses what an entry writes and what cannot be meant beside the
-// rest of its budget.
-func (c *compiler) contradictions(running *Entry, e *entry) {
+// rest of its budget, as far as that could be read.
+func (c *compiler) contradictions(running *Entry, e, fallback *entry) {
 	own, where := running.own, prefix(e.where, "budget")
+	unread := func(key string) bool { return e.budget.faulty[key] || fallback.budget.faulty[key] }
 	switch borrow := e.budget.borrow; {
-	case borrow.value == 0:
+	case borrow.value == 0 || unread("series"):
 	case own.Series == 0:
 		c.fault(borrow.spot, prefix(where, "borrow"), "nothing to go beyond: want series beside it")
-	case c.guard.series.value == 0:
+	case c.guard.series.value == 0 && !c.guard.faulty["series"]:
 		c.fault(borrow.spot, prefix(where, "borrow"), "nothing to borrow of: want series in the top level's budget")
 	}
 	hour, day := e.budget.newSeriesPerHour, e.budget.newSeriesPerDay
-	if (hour.written() || day.written()) && own.NewSeriesPerDay > 0 && own.NewSeriesPerHour > own.NewSeriesPerDay {
+	if (hour.written() && !unread("new_series_per_day") || day.written() && !unread("new_series_per_hour")) && own.NewSeriesPerDay > 0 && own.NewSeriesPerHour > own.NewSeriesPerDay {
 		c.fault(first(day, hour).spot, where, "new_series_per_hour is %d, more than new_series_per_day, %d: no hour can bring more than its day",
 			own.NewSeriesPerHour, own.NewSeriesPerDay)
 	}
-	if e.onOverBudget.text == string(EvictOldest) && own.Series == 0 && own.Groups == 0 {
+	if e.onOverBudget.text == string(EvictOldest) && own.Series == 0 && own.Groups == 0 && !unread("series") && !unread("groups") {
 		c.fault(e.onOverBudget.spot, prefix(e.where, "on_over_budget"), "nothing to evict for: evict_oldest wants groups or series in the budget")
 	}
 }
@@ -183,17 +190,17 @@ func (c *compiler) guarantees() {
 
 // guardBudget reads what all jobs share.
 func (d *decoder) guardBudget(n *yaml.Node, where string) guardBudget {
-	b := guardBudget{spot: d.at(target(n))}
-	d.mapping(n, where, []field{
+	b := guardBudget{spot: d.at(target(n)), faulty: make(map[string]bool)}
+	d.noted(n, where, []field{
 		{"series", "", func(n *yaml.Node, where string) { b.series = d.number(n, where) }},
 		{"groups", "", func(n *yaml.Node, where string) { b.groups = d.number(n, where) }},
-	})
+	}, b.faulty)
 	return b
 }
 
 func (d *decoder) budget(n *yaml.Node, where string) budget {
-	var b budget
-	d.mapping(n, where, []field{
+	b := budget{faulty: make(map[string]bool)}
+	d.noted(n, where, []field{
 		{"series", "", func(n *yaml.Node, where string) { b.series = d.number(n, where) }},
 		{"borrow", "", func(n *yaml.Node, where string) { b.borrow = d.number(n, where) }},
 		{"groups", "", func(n *yaml.Node, where string) { b.groups = d.number(n, where) }},
@@ -202,7 +209,7 @@ func (d *decoder) budget(n *yaml.Node, where string) budget {
 		{"label_values", "", func(n *yaml.Node, where string) { b.labelValues = d.number(n, where) }},
 		{"pushes_per_minute", "", func(n *yaml.Node, where string) { b.pushesPerMinute = d.number(n, where) }},
 		{"until", "", func(n *yaml.Node, where string) { b.until = d.date(n, where) }},
-	})
+	}, b.faulty)
 	return b
 }
 

@@ -23,6 +23,8 @@ type compiler struct {
 	*decoder
 	policy *Policy
 	guard  guardBudget
+	// usersUnread says that there may be users whose names are not known.
+	usersUnread bool
 	// sets are the compiled rules by what they were compiled from: most entries
 	// of a large policy differ in owner or mode alone.
 	sets map[string]*rules.Set

@@ -110,8 +110,7 @@ func (d *decoder) family(n *yaml.Node, where string) (family, bool) {
 		{"as", "", func(n *yaml.Node, _ string) { f.as = d.oneOf(n, where, "as", classes()...) }},
 		{"semantics", "", func(n *yaml.Node, _ string) { f.semantics = d.oneOf(n, where, "semantics", semantics()...) }},
 	}
-	d.noting(fields, f.faulty)
-	return f, d.mapping(n, where, fields)
+	return f, d.noted(n, where, fields, f.faulty)
 }
 
 // types reads a list of declared types.

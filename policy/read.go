@@ -119,12 +119,12 @@ func (d *decoder) rule(n *yaml.Node, where string, i int) (rule, bool) {
 		{"replacement", "", func(n *yaml.Node, where string) { r.replacement = d.name(n, where) }},
 		{"gauges", "", func(n *yaml.Node, _ string) { r.gauges = d.oneOf(n, r.where, "gauges", gauges()...) }},
 	}
-	d.noting(fields, r.faulty)
-	return r, d.mapping(n, r.where, fields)
+	return r, d.noted(n, r.where, fields, r.faulty)
 }
 
-// noting makes the fields note in faulty which of them could not be read.
-func (d *decoder) noting(fields []field, faulty map[string]bool) {
+// noted is mapping, and notes in faulty which of the fields could not be read: all of
+// them if n is no mapping.
+func (d *decoder) noted(n *yaml.Node, where string, fields []field, faulty map[string]bool) bool {
 	for i := range fields {
 		f := fields[i]
 		fields[i].read = func(n *yaml.Node, where string) {
@@ -133,6 +133,11 @@ func (d *decoder) noting(fields []field, faulty map[string]bool) {
 			faulty[f.name] = len(d.faults) > before
 		}
 	}
+	isMapping := d.mapping(n, where, fields)
+	for _, f := range fields {
+		faulty[f.name] = faulty[f.name] || !isMapping
+	}
+	return isMapping
 }
 
 func actions() []string {

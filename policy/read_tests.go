@@ -51,8 +51,8 @@ func (d *decoder) test(n *yaml.Node, i int) test {
 
 // testPush reads a push, and the fields in own.
 func (d *decoder) testPush(n *yaml.Node, where string, own []field) testPush {
-	p := testPush{spot: d.at(target(n))}
-	d.mapping(n, where, append(own, []field{
+	p := testPush{spot: d.at(target(n)), faulty: make(map[string]bool)}
+	d.noted(n, where, append(own, []field{
 		{"at", "", func(n *yaml.Node, where string) { p.at = d.span(n, where) }},
 		{"job", "", func(n *yaml.Node, where string) { p.job = d.name(n, where) }},
 		{"grouping", "", func(n *yaml.Node, where string) { p.grouping = d.pairs(n, where) }},
@@ -62,7 +62,7 @@ func (d *decoder) testPush(n *yaml.Node, where string, own []field) testPush {
 		{"headers", "", func(n *yaml.Node, where string) { p.headers = d.pairs(n, where) }},
 		{"push", "", func(n *yaml.Node, where string) { p.push = d.lines(n, where) }},
 		{"want", "", func(n *yaml.Node, where string) { p.want = d.testWant(n, where) }},
-	}...))
+	}...), p.faulty)
 	return p
 }
 

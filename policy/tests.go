@@ -217,10 +217,10 @@ func (w word) series() []string {
 	return out
 }
 
-// checkTest finds what is wrong with a test whose fields can be read.
+// checkTest finds what is wrong with a test as far as its fields could be read.
 func (d *decoder) checkTest(t *test, where string) {
-	switch {
-	case t.pushes == nil && !t.only.want.written():
+	switch unread := t.only.faulty; {
+	case t.pushes == nil && !t.only.want.written() && !unread["want"] && !unread["pushes"]:
 		d.fault(t.spot, where, "want is missing: a test that expects nothing cannot fail")
 	case t.pushes == nil:
 		d.checkPush(&t.only, testPush{}, where)
@@ -241,7 +241,7 @@ func (d *decoder) checkPushes(t *test, where string) {
 	now, wants := t.only.at.value, false
 	for i := range t.pushes {
 		p, where := &t.pushes[i], prefix(where, fmt.Sprintf("push %d", i+1))
-		wants = wants || p.want.written()
+		wants = wants || p.want.written() || p.faulty["want"]
 		if p.at.written() && p.at.value < now {
 			d.fault(p.at.spot, where, "at: %s is before the push above it", model.Duration(p.at.value))
 		}
@@ -255,8 +255,9 @@ func (d *decoder) checkPushes(t *test, where string) {
 
 // checkPush finds what does not go together.
 func (d *decoder) checkPush(p *testPush, of testPush, where string) {
-	sends := p.sends(of)
-	if first(p.job, of.job).text == "" && (sends || p.want.left.series.written() || p.want.left.groups.written()) {
+	unread := func(key string) bool { return p.faulty[key] || of.faulty[key] }
+	sends := p.sends(of) || unread("push") || unread("method")
+	if first(p.job, of.job).text == "" && !unread("job") && (sends || p.want.left.series.written() || p.want.left.groups.written()) {
 		d.fault(p.spot, where, "job is missing: the job that pushes")
 	}
 	if p.push.written() && cmp.Or(p.method.text, of.method.text) == http.MethodDelete {

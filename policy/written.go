@@ -173,6 +173,8 @@ type entry struct {
 // auth is who may do what.
 type auth struct {
 	spot
+	// faulty holds the fields that could not be read.
+	faulty map[string]bool
 
 	// `required`: a push or a delete wants a user whom its entry's `push` names. `off`,
 	// and left out: anybody may push as any job.
@@ -198,6 +200,8 @@ const accept = "accept"
 // guardBudget is what all jobs of the guard may hold together. 0 only measures.
 type guardBudget struct {
 	spot
+	// faulty holds the fields that could not be read.
+	faulty map[string]bool
 
 	// Series that all jobs may hold together. It must hold what the entries
 	// [guarantee](#budgets), and stay below the `sample_limit` of the scrape.
@@ -208,6 +212,9 @@ type guardBudget struct {
 
 // budget is what each job of an entry may hold. 0 only measures.
 type budget struct {
+	// faulty holds the fields that could not be read.
+	faulty map[string]bool
+
 	// Series the job may hold, all its groups together.
 	series number `key:"series" default:"0" example:"series: 500"`
 	// Series the job may hold beyond `series`, as long as the guard's own budget

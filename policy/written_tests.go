@@ -38,6 +38,9 @@ type test struct {
 // testPush is a push, a DELETE, or a look at what has become of them.
 type testPush struct {
 	spot
+	// faulty holds the fields that could not be read, those of the test among them
+	// where it has one push.
+	faulty map[string]bool
 
 	// When it comes, as the time since the test's start, such as `5m`; never before
 	// the push above it. What is stale by then is swept first. Left out: at the time
