@@ -72,11 +72,11 @@ func (d *decoder) date(n *yaml.Node, where string) date {
 }
 
 // span reads a duration as Prometheus writes it: 6h, 1d12h, or 0.
-func (d *decoder) span(n *yaml.Node, where string) span {
+func (d *decoder) span(n *yaml.Node, where, want string) span {
 	n = d.follow(n)
 	value, err := model.ParseDuration(n.Value)
 	if tag := n.ShortTag(); err != nil || tag != "!!str" && (tag != "!!int" || n.Value != "0") {
-		d.fault(d.at(n), where, "want a duration such as 6h or 7d, or 0 for never, got %s", describe(n))
+		d.fault(d.at(n), where, "want %s, got %s", want, describe(n))
 		return span{}
 	}
 	return span{d.at(n), time.Duration(value)}

@@ -60,7 +60,9 @@ func (d *decoder) entry(n *yaml.Node, where string, own ...field) entry {
 		{"on_over_budget", "", func(n *yaml.Node, _ string) {
 			e.onOverBudget = d.oneOf(n, where, "on_over_budget", string(Trim), string(RejectPush), string(Collapse), string(EvictOldest))
 		}},
-		{"stale_after", "", func(n *yaml.Node, where string) { e.staleAfter = d.span(n, where) }},
+		{"stale_after", "", func(n *yaml.Node, where string) {
+			e.staleAfter = d.span(n, where, "a duration such as 6h or 7d, or 0 for never")
+		}},
 		{"keep_last_success", "", func(n *yaml.Node, where string) { e.keepLastSuccess = d.truth(n, where) }},
 		{"merge", "", func(n *yaml.Node, _ string) {
 			e.merge = d.oneOf(n, where, "merge", string(MergeFamilies), string(MergeReplace))

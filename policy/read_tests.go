@@ -53,7 +53,7 @@ func (d *decoder) test(n *yaml.Node, i int) test {
 func (d *decoder) testPush(n *yaml.Node, where string, own []field) testPush {
 	p := testPush{spot: d.at(target(n)), faulty: make(map[string]bool)}
 	d.noted(n, where, append(own, []field{
-		{"at", "", func(n *yaml.Node, where string) { p.at = d.span(n, where) }},
+		{"at", "", func(n *yaml.Node, where string) { p.at = d.span(n, where, "a duration such as 5m or 8d") }},
 		{"job", "", func(n *yaml.Node, where string) { p.job = d.name(n, where) }},
 		{"grouping", "", func(n *yaml.Node, where string) { p.grouping = d.pairs(n, where) }},
 		{"method", "", func(n *yaml.Node, _ string) {
