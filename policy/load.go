@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -100,7 +101,7 @@ func Stamp(path string, besides []string) string {
 
 // readSources reads a file or a folder.
 func readSources(path string) ([]source, error) {
-	f, err := os.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +172,14 @@ func isPolicy(name string) bool {
 	return yaml && !strings.HasPrefix(name, ".") && !IsTestFile(name)
 }
 
+// open opens a file. It does not wait for somebody to write to a pipe, which is empty
+// then: the reload that waited would be the last one.
+func open(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
 func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := open(name)
 	if err != nil {
 		return nil, err
 	}

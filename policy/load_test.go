@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -149,6 +150,22 @@ func TestFolderThatCannotBeRead(t *testing.T) {
 	}
 	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "is a directory") {
 		t.Errorf("a folder by the name of a file: %v", err)
+	}
+}
+
+// A reload that waits for somebody to write would be the last one.
+func TestAPipeThatNobodyWritesTo(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "policy.yml")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, dir} {
+		_, err := Load(path)
+		if want := pipe + ":1:1: the file is empty: want at least version: v1"; err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", path, err, want)
+		}
+		_ = Stamp(path, nil)
 	}
 }
 
