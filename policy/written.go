@@ -146,9 +146,10 @@ type entry struct {
 	// `false` if neither the entry nor `default` says.
 	keepLastSuccess truth `key:"keep_last_success" default:"false" example:"keep_last_success: true"`
 	// What a PUT does where rules may make one group of several grouping keys.
-	// `families`: it replaces the families it carries, as a POST does. `replace`:
-	// it replaces the group, what other runs pushed included. `families` if
-	// neither the entry nor `default` says.
+	// `families`: it replaces the group, but where another run has pushed families
+	// to it only those it carries, as a POST does. `replace`: it replaces the group,
+	// what other runs pushed included. `families` if neither the entry nor `default`
+	// says.
 	merge word `key:"merge" default:"families" example:"merge: replace"`
 	// How a push is answered that the policy refuses. `reject`: with 422.
 	// `accept`: with 200, and the push is dropped, for jobs that must not fail
