@@ -92,7 +92,8 @@ type testWant struct {
 	page word `key:"page" want:"text" unset:"not looked at" example:"page: 'rows{job=\"load\"} 7'"`
 }
 
-// testLeft is what a job may still bring; below 0 it cannot be.
+// testLeft is what a job may still bring, under report what enforcement would leave;
+// below 0 it cannot be.
 type testLeft struct {
 	// Of `budget: series`. Each group takes two series for the Pushgateway's own.
 	series number `key:"series" unset:"not looked at" example:"series: 498"`

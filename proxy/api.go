@@ -54,8 +54,10 @@ type JobView struct {
 	Held    int `json:"held"`              // series
 	Granted int `json:"granted,omitempty"` // series it may hold; absent if nothing limits it
 	Over    int `json:"over,omitempty"`    // series beyond what it may hold, from before
-	// Shadow is what it would hold under enforcement; of jobs in report alone.
-	Shadow *int `json:"shadow,omitempty"`
+	// Shadow is what it would hold under enforcement, ShadowGroups in how many groups; of
+	// jobs in report alone.
+	Shadow       *int `json:"shadow,omitempty"`
+	ShadowGroups *int `json:"shadow_groups,omitempty"`
 	// Forecast is what enforcement would have made of its pushes since the policy is
 	// in force; of jobs in report alone.
 	Forecast *OutlookView `json:"forecast,omitempty"`
@@ -191,8 +193,9 @@ func (g *Guard) view(e *epoch, j ledger.JobUse, now time.Time) JobView {
 		OldestPush: when(j.OldestPush), LastPush: when(j.LastPush),
 	}
 	if entry.Mode == policy.Report {
-		held := g.shadow.Held(j.Job)
-		v.Shadow, v.Forecast = &held, g.outlook(j.Job, j.Series, held)
+		shadow, _ := g.shadow.Job(j.Job, 0)
+		v.Shadow, v.ShadowGroups = &shadow.Series, &shadow.Groups
+		v.Forecast = g.outlook(j.Job, j.Series, shadow.Series)
 	}
 	return v
 }

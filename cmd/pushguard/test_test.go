@@ -81,7 +81,7 @@ func TestTestWritesJUnit(t *testing.T) {
 	if err := xml.Unmarshal(text, &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Tests != 16 || got.Failures != 2 || got.Errors != 1 || len(got.Suites) != 4 {
+	if got.Tests != 17 || got.Failures != 2 || got.Errors != 1 || len(got.Suites) != 4 {
 		t.Errorf("%d tests, %d failures, %d errors, %d suites", got.Tests, got.Failures, got.Errors, len(got.Suites))
 	}
 	if c := got.Suites[0].Cases[1]; c.Name != "everything is wrong" || !strings.Contains(c.Text, "- x 1\n  + x{b=\"c\"} 1\n") {

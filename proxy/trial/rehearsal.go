@@ -296,18 +296,18 @@ func (r *rehearsal) compareLeft(ctx context.Context, c *comparison, s policy.Tes
 	left("left: groups", s.Want.GroupsLeft, budget.Groups, groups)
 }
 
-// held asks the guard what the job holds; under report, of series, what it would.
+// held asks the guard what the job holds; under report, what it would.
 func (r *rehearsal) held(ctx context.Context, job string) (series, groups int) {
 	var answer struct {
 		Data struct {
-			Held   int
-			Shadow *int
-			Groups int
+			Held, Groups int
+			Shadow       *int
+			ShadowGroups *int `json:"shadow_groups"`
 		}
 	}
 	_ = json.Unmarshal(r.get(ctx, "/guard/api/v1/jobs/"+job), &answer) // of nobody known there is none
-	if answer.Data.Shadow != nil {
-		return *answer.Data.Shadow, answer.Data.Groups
+	if d := answer.Data; d.Shadow != nil && d.ShadowGroups != nil {
+		return *d.Shadow, *d.ShadowGroups
 	}
 	return answer.Data.Held, answer.Data.Groups
 }
