@@ -81,7 +81,7 @@ func TestTestWritesJUnit(t *testing.T) {
 	if err := xml.Unmarshal(text, &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Tests != 17 || got.Failures != 2 || got.Errors != 1 || len(got.Suites) != 4 {
+	if got.Tests != 18 || got.Failures != 2 || got.Errors != 1 || len(got.Suites) != 4 {
 		t.Errorf("%d tests, %d failures, %d errors, %d suites", got.Tests, got.Failures, got.Errors, len(got.Suites))
 	}
 	if c := got.Suites[0].Cases[1]; c.Name != "everything is wrong" || !strings.Contains(c.Text, "- x 1\n  + x{b=\"c\"} 1\n") {
@@ -141,7 +141,7 @@ func TestShippedPoliciesKeepTheirTests(t *testing.T) {
 // check looks at files of tests, too.
 func TestCheckOfTests(t *testing.T) {
 	code, stdout, stderr := command(t, "check", testData+"kept/policy_test.yml", testData+"faulty/good_test.yml")
-	if diff := cmp.Diff(testData+"kept/policy_test.yml: ok (7 tests of "+testData+"kept/policy.yml)\n", stdout); code != exitFailure || diff != "" {
+	if diff := cmp.Diff(testData+"kept/policy_test.yml: ok (8 tests of "+testData+"kept/policy.yml)\n", stdout); code != exitFailure || diff != "" {
 		t.Errorf("exit code %d\n%s", code, diff)
 	}
 	if !strings.HasPrefix(stderr, testData+"faulty/good_test.yml:3:39: ") {

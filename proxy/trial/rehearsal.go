@@ -289,7 +289,7 @@ func (r *rehearsal) compareLeft(ctx context.Context, c *comparison, s policy.Tes
 		case granted == 0:
 			c.word(what, strconv.Itoa(*want), "the job has no such budget")
 		default:
-			c.word(what, strconv.Itoa(*want), strconv.Itoa(granted-held))
+			c.word(what, strconv.Itoa(*want), strconv.Itoa(max(0, granted-held)))
 		}
 	}
 	left("left: series", s.Want.SeriesLeft, budget.Series, series)
