@@ -29,6 +29,10 @@ if ARGV[6] ~= '' and tonumber(ARGV[5]) > tonumber(redis.call('HGET', KEYS[3], AR
   redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])
   if seq % 64 == 1 then
     for i = 1, 3 do redis.call('PEXPIRE', KEYS[i], ARGV[8]) end
+    -- Guards that say little need their snapshot for longer than it was written for.
+    local snap = redis.call('HMGET', KEYS[1], 'snap', 'chunks')
+    local chunk = string.sub(KEYS[1], 1, -#'head' - 1) .. 'snap:' .. head[1] .. ':' .. snap[1] .. ':'
+    for i = 0, tonumber(snap[2]) - 1 do redis.call('PEXPIRE', chunk .. i, ARGV[8]) end
   end
 end
 return {'ok', string.format('%.0f', seq), redis.call('XRANGE', KEYS[2], string.format('(0-%.0f', at), '+', 'COUNT', ARGV[7]), string.format('%.0f', time)}

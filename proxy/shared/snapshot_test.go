@@ -1,0 +1,60 @@
+package shared_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pushguard/pushguard/proxy/shared"
+	"github.com/pushguard/pushguard/proxy/shared/redistest"
+)
+
+// TestSnapshotLivesAsLongAsItsFleet has a fleet say so little that its snapshot is about
+// to end before there is another: it lives on, and who comes later begins with it.
+func TestSnapshotLivesAsLongAsItsFleet(t *testing.T) {
+	r := redistest.Start(t)
+	cfg := shared.Config{URL: r.URL(), SnapshotAfter: 500, Lease: time.Hour}
+	g := join(t, cfg)
+	c := client(t, r)
+	var snapshot []string
+	written := func() bool {
+		var err error
+		if snapshot, err = c.Keys(t.Context(), "{pushguard}:snap:*").Result(); err != nil {
+			t.Fatal(err)
+		}
+		chunks, err := c.HGet(t.Context(), "{pushguard}:head", "chunks").Int()
+		return err == nil && chunks == 1 && len(snapshot) == 1
+	}
+	for n := 0; !written(); n++ {
+		g.do(t, fmt.Sprint("before ", n))
+	}
+	g.stop()
+	if err := g.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.SnapshotAfter = 0
+	g = join(t, cfg)
+	const left = 10 * time.Minute
+	for _, key := range snapshot {
+		if err := c.PExpire(t.Context(), key, left).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range 100 {
+		g.do(t, fmt.Sprint("after ", n))
+	}
+	keys, err := c.Keys(t.Context(), "*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		if ttl, err := c.PTTL(t.Context(), key).Result(); err != nil || ttl < 24*time.Hour {
+			t.Errorf("%s lives for %v more, %v", key, ttl, err)
+		}
+	}
+	if !slices.ContainsFunc(keys, func(k string) bool { return strings.Contains(k, ":snap:") }) {
+		t.Errorf("%q: there is no snapshot any more", keys)
+	}
+}
