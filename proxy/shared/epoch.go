@@ -120,15 +120,23 @@ type candidate struct {
 	guard Guard
 }
 
+// candidacy is for how long a guard that said how far it has come is waited for, unless
+// it says so again: it may have ended since.
+const candidacy = 10 * electionTime
+
 // elect says how far the guard has come, waits for the others to say it, and returns
 // the farthest.
 func (l *Log) elect(ctx context.Context) (candidate, error) {
 	key := l.store.prefix + "election"
 	client := l.store.client
-	if err := client.HSet(ctx, key, string(l.guard), l.place.seq).Err(); err != nil {
+	now, err := client.Time(ctx).Result()
+	if err != nil {
 		return candidate{}, err
 	}
-	if err := client.PExpire(ctx, key, 10*electionTime).Err(); err != nil {
+	if err := client.HSet(ctx, key, string(l.guard), fmt.Sprint(l.place.seq, " ", now.UnixMicro())).Err(); err != nil {
+		return candidate{}, err
+	}
+	if err := client.PExpire(ctx, key, candidacy).Err(); err != nil {
 		return candidate{}, err
 	}
 	sleep(ctx, electionTime)
@@ -136,11 +144,18 @@ func (l *Log) elect(ctx context.Context) (candidate, error) {
 	if err != nil {
 		return candidate{}, err
 	}
+	if now, err = client.Time(ctx).Result(); err != nil {
+		return candidate{}, err
+	}
 	var best candidate
 	for name, text := range fields {
-		seq, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
+		var seq uint64
+		var said int64
+		if _, err := fmt.Sscan(text, &seq, &said); err != nil {
 			return candidate{}, errState
+		}
+		if now.UnixMicro()-said > candidacy.Microseconds() {
+			continue
 		}
 		if seq > best.seq || seq == best.seq && strings.Compare(name, string(best.guard)) > 0 {
 			best = candidate{seq, Guard(name)}
