@@ -31,6 +31,7 @@ func newSharer(t *testing.T, cfg shared.Config, wait time.Duration) *sharer {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 30 * time.Second // nothing is too late
 	}
+	cfg.Election = time.Second
 	log, err := shared.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,8 @@ var errState = errors.New("what the guards share is damaged, or of a newer versi
 
 // Join takes the guard to where the others are, and then sends and applies until
 // ctx ends. It calls joined once, when the first is done; an error before is why it
-// cannot, and one afterwards, ErrVersion, why it can no longer: nobody is answered then.
+// cannot, and one afterwards, such as ErrVersion, why it can no longer: nobody is answered
+// then.
 func (l *Log) Join(ctx context.Context, joined func()) error {
 	if err := l.load(ctx); err != nil {
 		return err
@@ -110,6 +111,13 @@ func (l *Log) pause(ctx context.Context, while time.Duration) {
 
 // errLost says that what Redis has is not what the guard has seen.
 var errLost = errors.New("the Redis has forgotten what the guards share, or a part of it")
+
+// errAnew says that Redis has what others came to who do not know what this guard does:
+// what they say of groups and counters is by another secret.
+var errAnew = errors.New("the Redis had forgotten what the guards share, and one that knew nothing of it has begun anew: this one knows what was before, and can only take part once it is started again")
+
+// isFinal reports whether an error says that the guard cannot take part any more.
+func isFinal(err error) bool { return errors.Is(err, ErrVersion) || errors.Is(err, errAnew) }
 
 // cycle is one round trip: what waits gets its place, and what has one is applied. A
 // batch whose reply got lost is sent again as it was, and takes its place once.
@@ -300,14 +308,14 @@ func (l *Log) recover(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	if errors.Is(err, ErrVersion) {
+	if isFinal(err) {
 		return err
 	}
 	l.goAway(err)
 	for wait := firstAgain; ctx.Err() == nil; wait = min(2*wait, lastAgain) {
 		l.abandon(ErrAway)
 		l.giveUp()
-		if err = l.rejoin(ctx, err); err == nil || errors.Is(err, ErrVersion) {
+		if err = l.rejoin(ctx, err); err == nil || isFinal(err) {
 			return err
 		}
 		sleep(ctx, wait)

@@ -16,10 +16,11 @@ func (l *Log) found(ctx context.Context) error {
 	if _, err := l.store.restarted(ctx); err != nil {
 		return fmt.Errorf("the Redis that the guards share does not answer: %w", err)
 	}
-	if err := l.store.single(ctx); err != nil {
+	up, err := l.store.single(ctx)
+	if err != nil {
 		return err
 	}
-	h, ok, err := l.store.head(ctx)
+	h, ok, err := l.heed(ctx, up)
 	if err != nil {
 		return err
 	}
@@ -38,6 +39,28 @@ func (l *Log) found(ctx context.Context) error {
 	}
 	l.secret = [32]byte(secret)
 	return nil
+}
+
+// heed returns what there is, and whether there is any, once nobody is about to put
+// something else in its place: guards that find a Redis which has just restarted, or been
+// emptied, give it what they know.
+func (l *Log) heed(ctx context.Context, up time.Duration) (h head, ok bool, err error) {
+	for begun := time.Now(); ctx.Err() == nil; sleep(ctx, look) {
+		if h, ok, err = l.store.head(ctx); err != nil {
+			return head{}, false, err
+		}
+		waited := time.Since(begun)
+		if ok && up+waited >= 2*l.cfg.Election { // they have noticed, and done so
+			return h, true, nil
+		}
+		if ok || waited < l.cfg.Election {
+			continue
+		}
+		if electing, err := l.store.client.Exists(ctx, l.store.election()).Result(); err != nil || electing == 0 {
+			return head{}, false, err
+		}
+	}
+	return head{}, false, ctx.Err()
 }
 
 // crown begins an epoch with what the guard knows, unless the head is another by now
@@ -61,10 +84,6 @@ func (l *Log) crown(ctx context.Context, seen head, saved []byte) error {
 	}
 	return l.store.crown_.Run(ctx, l.store.client, l.store.keys(), args...).Err()
 }
-
-// electionTime is for how long guards that find a Redis which has forgotten wait for
-// one another: each says how far it has come, and the farthest begins the epoch.
-const electionTime = time.Second
 
 // rejoin brings the guard back to the others after Redis was away, or has forgotten;
 // why is what happened. It returns nil once the guard may go on.
@@ -122,12 +141,12 @@ type candidate struct {
 
 // candidacy is for how long a guard that said how far it has come is waited for, unless
 // it says so again: it may have ended since.
-const candidacy = 10 * electionTime
+const candidacy = 10 * time.Second
 
 // elect says how far the guard has come, waits for the others to say it, and returns
-// the farthest.
+// the farthest, which begins the epoch.
 func (l *Log) elect(ctx context.Context) (candidate, error) {
-	key := l.store.prefix + "election"
+	key := l.store.election()
 	client := l.store.client
 	now, err := client.Time(ctx).Result()
 	if err != nil {
@@ -139,7 +158,7 @@ func (l *Log) elect(ctx context.Context) (candidate, error) {
 	if err := client.PExpire(ctx, key, candidacy).Err(); err != nil {
 		return candidate{}, err
 	}
-	sleep(ctx, electionTime)
+	sleep(ctx, l.cfg.Election)
 	fields, err := client.HGetAll(ctx, key).Result()
 	if err != nil {
 		return candidate{}, err

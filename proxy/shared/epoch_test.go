@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pushguard/pushguard/proxy/shared"
 	"github.com/pushguard/pushguard/proxy/shared/redistest"
@@ -51,5 +52,91 @@ func TestFarthestEnds(t *testing.T) {
 		if got := g.sync(t); len(got) != 2 || !slices.Contains(got, name) || !slices.Contains(got, farthest) {
 			t.Errorf("%q", got)
 		}
+	}
+}
+
+// TestWhoComesToARedisThatHasForgotten has a guard start as soon as a Redis is there again
+// that has forgotten all, or what came last: it begins with what the one knows that was
+// there, and nothing is lost that either was told was done.
+func TestWhoComesToARedisThatHasForgotten(t *testing.T) {
+	restart := func(r *redistest.Redis) { r.Kill(); r.Restart() }
+	for _, tc := range []struct {
+		name   string
+		forget func(t *testing.T, r *redistest.Redis)
+	}{
+		{"restarts", func(_ *testing.T, r *redistest.Redis) { restart(r) }},
+		{"is emptied", func(t *testing.T, r *redistest.Redis) { client(t, r).FlushAll(t.Context()) }},
+		{"restarts without the last", func(_ *testing.T, r *redistest.Redis) { restart(r) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := redistest.Start(t, "--dir", t.TempDir())
+			cfg := shared.Config{URL: r.URL(), Election: 5 * time.Second}
+			a := join(t, cfg)
+			a.do(t, "first")
+			if strings.Contains(tc.name, "without") {
+				if err := client(t, r).Save(t.Context()).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a.do(t, "last")
+			tc.forget(t, r)
+			b := join(t, cfg)
+			if b.log.Secret() != a.log.Secret() {
+				t.Error("a guard that came later has a secret of its own")
+			}
+			b.do(t, "news")
+			eventually(t, "the one that was there is back", func() bool { return !a.log.Away() })
+			a.do(t, "on")
+			want := []string{"first", "last", "news", "on"}
+			if got := a.sync(t); !slices.Equal(got, want) {
+				t.Errorf("the one that was there knows %q", got)
+			}
+			if got := b.sync(t); !slices.Equal(got, want) {
+				t.Errorf("the one that came knows %q", got)
+			}
+		})
+	}
+}
+
+// TestBegunAnew has a guard come back to a Redis that was emptied while it was cut off, in
+// which another one has begun anew: what they say is by unlike secrets, so its part ends.
+func TestBegunAnew(t *testing.T) {
+	r := redistest.Start(t)
+	link := r.NewLink(t)
+	log, err := shared.Open(t.Context(), shared.Config{URL: link.URL(), Timeout: patience, Election: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guard{log: log}
+	g.door = log.Room(g)
+	joined, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- log.Join(t.Context(), func() { close(joined) }) }()
+	<-joined
+	g.do(t, "before")
+	link.Cut()
+	eventually(t, "it notices", log.Away)
+	if err := client(t, r).FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	other := join(t, shared.Config{URL: r.URL()})
+	other.do(t, "anew")
+	link.Mend()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "has begun anew") {
+			t.Errorf("its part ended with %v", err)
+		}
+	case <-time.After(2 * time.Minute):
+		t.Fatal("it takes part, by another secret")
+	}
+	if err := g.door.Do(t.Context(), []byte("more"), nil); err == nil {
+		t.Error("a guard whose part has ended was answered")
+	}
+	if err := log.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := other.sync(t); !slices.Equal(got, []string{"anew"}) {
+		t.Errorf("%q", got)
 	}
 }

@@ -64,6 +64,11 @@ type Config struct {
 	// Lease is for how long a guard that is not heard of is thought to be there. 0 is
 	// 10s.
 	Lease time.Duration
+	// Election is for how long guards that find a Redis which has forgotten wait for one
+	// another, and one that comes for those. It has to be longer than it takes them to
+	// notice that the Redis answers, which is a pause of a second and a round trip that
+	// hangs. 0 is 3s.
+	Election time.Duration
 	// Degrade has a guard go on by itself while Redis is away, see Door.Alone.
 	Degrade bool
 	// OutageBytes bounds what a guard keeps that goes on by itself, in bytes of
@@ -149,10 +154,12 @@ func (c *command) end(err error) {
 }
 
 // Open connects to the Redis of a fleet, of which it is the first guard if there is
-// none. It fails if Redis does not answer, or keeps the order of another version.
+// none, and none comes back for Config.Election. It fails if Redis does not answer, or
+// keeps the order of another version.
 func Open(ctx context.Context, cfg Config) (*Log, error) {
 	cfg.Fleet, cfg.Timeout = cmp.Or(cfg.Fleet, "pushguard"), cmp.Or(cfg.Timeout, time.Second)
 	cfg.Lease, cfg.SnapshotAfter = cmp.Or(cfg.Lease, 10*time.Second), cmp.Or(cfg.SnapshotAfter, 32<<20)
+	cfg.Election = cmp.Or(cfg.Election, 3*time.Second)
 	cfg.OutageBytes, cfg.Version = cmp.Or(cfg.OutageBytes, 64<<20), cmp.Or(cfg.Version, "unknown")
 	name := make([]byte, 8)
 	_, _ = rand.Read(name) // never fails

@@ -74,7 +74,7 @@ const patience = 30 * time.Second
 
 func join(t *testing.T, cfg shared.Config) *guard {
 	t.Helper()
-	cfg.Timeout = cmp.Or(cfg.Timeout, patience)
+	cfg.Timeout, cfg.Election = cmp.Or(cfg.Timeout, patience), cmp.Or(cfg.Election, time.Second)
 	log, err := shared.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

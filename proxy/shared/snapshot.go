@@ -3,6 +3,7 @@ package shared
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"time"
@@ -86,8 +87,11 @@ func (l *Log) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !ok {
+	switch {
+	case !ok:
 		return errLost
+	case h.secret != hex.EncodeToString(l.secret[:]):
+		return errAnew
 	}
 	saved, err := l.store.read(ctx, h)
 	if err != nil {

@@ -130,15 +130,21 @@ func (s *store) doubt() {
 }
 
 // single refuses what is no Redis by itself: a Cluster moves keys, and Sentinels have
-// none.
-func (s *store) single(ctx context.Context) error {
+// none. It returns for how long the Redis has run.
+func (s *store) single(ctx context.Context) (time.Duration, error) {
 	info, err := s.client.Info(ctx, "server").Result()
-	_, mode, _ := strings.Cut(info, "redis_mode:")
-	mode, _, _ = strings.Cut(mode, "\r\n")
-	if err != nil || mode == "standalone" || mode == "" {
-		return err
+	if mode := field(info, "redis_mode"); mode != "standalone" && mode != "" {
+		return 0, fmt.Errorf("this Redis is of a %.20s: guards share one Redis by itself, or the address that leads to the master of several", mode)
 	}
-	return fmt.Errorf("this Redis is of a %.20s: guards share one Redis by itself, or the address that leads to the master of several", mode)
+	seconds, _ := strconv.Atoi(field(info, "uptime_in_seconds")) // 0: it is not told
+	return time.Duration(seconds) * time.Second, err
+}
+
+// field is what a Redis says of itself by a name.
+func field(info, name string) string {
+	_, value, _ := strings.Cut(info, name+":")
+	value, _, _ = strings.Cut(value, "\r\n")
+	return value
 }
 
 func runID(ctx context.Context, c interface {
@@ -146,10 +152,10 @@ func runID(ctx context.Context, c interface {
 },
 ) (string, error) {
 	info, err := c.Info(ctx, "server").Result()
-	_, run, _ := strings.Cut(info, "run_id:")
-	run, _, _ = strings.Cut(run, "\r\n")
-	return run, err
+	return field(info, "run_id"), err
 }
+
+func (s *store) election() string { return s.prefix + "election" }
 
 // head returns what there is, and whether there is any.
 func (s *store) head(ctx context.Context) (head, bool, error) {
