@@ -114,14 +114,15 @@ type Log struct {
 	hold   bool // commands of rooms wait until the guards have handed in; see reunion
 	finals int  // how often this guard has yet to say that it has
 
-	place   place
-	members members
-	reunion reunion
-	nudged  time.Time  // when this guard last looked whether that is over
-	flying  []*command // of the batch that was sent last, until it is applied
-	batch   uint64     // its number
-	unsaved int        // bytes of commands since the snapshot
-	buried  []string   // guards that have left since
+	place     place
+	members   members
+	reunion   reunion
+	nudged    time.Time  // when this guard last looked whether that is over
+	flying    []*command // of the batch that was sent last, until it is applied
+	batch     uint64     // its number
+	unsaved   int        // bytes of commands since the snapshot
+	saveAgain time.Time  // not before this, after one that could not be written
+	buried    []string   // guards that have left since
 
 	doubted    uint64 // the place of an entry that was asked for once more
 	resent     int    // how often in turn the Redis had a batch of this guard otherwise

@@ -54,13 +54,15 @@ func (s *store) chunkKey(epoch string, seq uint64, i int) string {
 	return fmt.Sprintf("%ssnap:%s:%d:%d", s.prefix, epoch, seq, i)
 }
 
-// write puts a snapshot into keys that nobody reads yet, and returns how many.
+// write puts a snapshot into keys that nobody reads yet, and returns how many. Of one
+// that cannot be written to its end nothing is left, if that can be.
 func (s *store) write(ctx context.Context, epoch string, seq uint64, saved []byte) (int, error) {
 	n := 0
 	for ; len(saved) > 0; n++ {
 		part := saved[:min(chunk, len(saved))]
 		saved = saved[len(part):]
 		if err := s.client.Set(ctx, s.chunkKey(epoch, seq, n), part, lifetime).Err(); err != nil {
+			_ = s.remove(ctx, epoch, seq, n+1) // else it ends by itself
 			return 0, err
 		}
 	}
@@ -118,11 +120,12 @@ func (l *Log) settleBatch() {
 
 // saveIfDue has the guard that leads write the rooms down once much has come since.
 func (l *Log) saveIfDue(ctx context.Context) {
-	if !l.leads.Load() || l.unsaved < l.cfg.SnapshotAfter {
+	begun := time.Now()
+	if !l.leads.Load() || l.unsaved < l.cfg.SnapshotAfter || begun.Before(l.saveAgain) {
 		return
 	}
-	begun := time.Now()
 	if err := l.publish(ctx); err != nil {
+		l.saveAgain = time.Now().Add(l.cfg.Lease)
 		l.logger.Warn("What the guards share was not written down", "err", err)
 		return
 	}

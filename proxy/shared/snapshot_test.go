@@ -2,6 +2,7 @@ package shared_test
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -56,5 +57,27 @@ func TestSnapshotLivesAsLongAsItsFleet(t *testing.T) {
 	}
 	if !slices.ContainsFunc(keys, func(k string) bool { return strings.Contains(k, ":snap:") }) {
 		t.Errorf("%q: there is no snapshot any more", keys)
+	}
+}
+
+// TestSnapshotFails has a Redis take the first key of a snapshot and not the second: the
+// guards go on, nothing is left of it, and the one that leads tries again now and then,
+// not with every round trip.
+func TestSnapshotFails(t *testing.T) {
+	r := redistest.Start(t)
+	var log said
+	g := join(t, shared.Config{URL: r.URL(), SnapshotAfter: 1 << 20, Lease: time.Hour, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	c := client(t, r)
+	if err := c.Do(t.Context(), "ACL", "SETUSER", "default", "-set", "(+set ~*:0)").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 30 {
+		g.do(t, strings.Repeat(fmt.Sprint(n%10), 100_000))
+	}
+	if n := log.count("was not written down"); n != 1 {
+		t.Errorf("it was tried, and said, %d times", n)
+	}
+	if keys, err := c.Keys(t.Context(), "{pushguard}:snap:*").Result(); err != nil || len(keys) > 0 {
+		t.Errorf("%q is left, %v", keys, err)
 	}
 }
