@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/pushguard/pushguard/proxy/state"
 )
@@ -69,8 +72,8 @@ func (s *store) write(ctx context.Context, epoch string, seq uint64, saved []byt
 	return n, nil
 }
 
-// read returns the snapshot of a head; none is nil. It fails where another has
-// taken its place meanwhile.
+// read returns the snapshot of a head; none is nil. It fails with redis.Nil where another
+// has taken its place meanwhile.
 func (s *store) read(ctx context.Context, h head) ([]byte, error) {
 	var saved []byte
 	for i := range h.chunks {
@@ -83,19 +86,33 @@ func (s *store) read(ctx context.Context, h head) ([]byte, error) {
 	return saved, nil
 }
 
+// errGone says that somebody else than the guards deleted a snapshot.
+var errGone = errors.New("the Redis has lost what the guards wrote down there: is its maxmemory-policy noeviction?")
+
+// newest returns the newest snapshot, with the head that names it.
+func (l *Log) newest(ctx context.Context) (h head, saved []byte, err error) {
+	for before := h; ; before = h {
+		var ok bool
+		h, ok, err = l.store.head(ctx)
+		switch {
+		case err != nil:
+			return h, nil, err
+		case !ok:
+			return h, nil, errLost
+		case h.secret != hex.EncodeToString(l.secret[:]):
+			return h, nil, errAnew
+		case before.epoch == h.epoch && before.snap == h.snap:
+			return h, nil, errGone
+		}
+		if saved, err = l.store.read(ctx, h); !errors.Is(err, redis.Nil) {
+			return h, saved, err
+		}
+	}
+}
+
 // load takes the guard to the snapshot.
 func (l *Log) load(ctx context.Context) error {
-	h, ok, err := l.store.head(ctx)
-	if err != nil {
-		return err
-	}
-	switch {
-	case !ok:
-		return errLost
-	case h.secret != hex.EncodeToString(l.secret[:]):
-		return errAnew
-	}
-	saved, err := l.store.read(ctx, h)
+	h, saved, err := l.newest(ctx)
 	if err != nil {
 		return err
 	}

@@ -81,3 +81,57 @@ func TestSnapshotFails(t *testing.T) {
 		t.Errorf("%q is left, %v", keys, err)
 	}
 }
+
+// TestJoinBesideSnapshots has guards join while one snapshot takes the place of another,
+// over and over: each finds one that is whole.
+func TestJoinBesideSnapshots(t *testing.T) {
+	r := redistest.Start(t)
+	cfg := shared.Config{URL: r.URL(), SnapshotAfter: 1, Lease: time.Hour}
+	g := join(t, cfg)
+	busy, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-busy:
+				return
+			default:
+				_ = g.door.Do(t.Context(), []byte("more"), nil)
+			}
+		}
+	}()
+	for range 100 {
+		late := join(t, cfg)
+		late.stop()
+		if err := late.log.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(busy)
+	<-ended
+}
+
+// TestSnapshotGone has somebody delete a snapshot: who comes then is told what it is.
+func TestSnapshotGone(t *testing.T) {
+	r := redistest.Start(t)
+	c := client(t, r)
+	g := join(t, shared.Config{URL: r.URL(), SnapshotAfter: 500, Lease: time.Hour})
+	var keys []string
+	for n := 0; len(keys) == 0; n++ {
+		g.do(t, fmt.Sprint("command ", n))
+		keys, _ = c.Keys(t.Context(), "{pushguard}:snap:*").Result()
+	}
+	g.stop()
+	if err := c.HSet(t.Context(), "{pushguard}:head", "chunks", 1000).Err(); err != nil {
+		t.Fatal(err)
+	}
+	late, err := shared.Open(t.Context(), shared.Config{URL: r.URL(), Timeout: patience, Election: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	late.Room(&list{})
+	if err := late.Join(t.Context(), func() {}); err == nil || !strings.Contains(err.Error(), "maxmemory-policy") {
+		t.Errorf("Join: %v", err)
+	}
+	_ = late.Close() // it has no place from which it could say farewell
+}
