@@ -281,6 +281,35 @@ func TestSharedGuardDies(t *testing.T) {
 	}
 }
 
+// TestSharedStale has guards whose clocks are hours off that of the Redis, by which groups
+// are dated: a group is as old as the Redis has it.
+func TestSharedStale(t *testing.T) {
+	redis := redistest.Start(t)
+	a := newSharer(t, shared.Config{URL: redis.URL()}, 0)
+	push := func(job string, life time.Duration) {
+		key := wire.NewKey(labels.Label{Name: "job", Value: job})
+		grant, err := a.book.Admit(t.Context(), Claim{
+			Group: key, Raw: key, Method: http.MethodPut, Budget: Budget{StaleAfter: life},
+			Families: []string{"f"}, Metrics: []MetricClaim{{Fingerprint: 1, Samples: 1}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		grant.Settle(Applied)
+		a.sync(t)
+	}
+	push("fresh", time.Hour)
+	push("old", time.Second)
+	var stale []StaleGroup
+	for end := time.Now().Add(2 * time.Minute); len(stale) == 0 && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		stale = a.book.Stale(time.Now().Add(-3*time.Hour), 9)
+	}
+	stale = append(stale, a.book.Stale(time.Now().Add(3*time.Hour), 9)...)
+	if len(stale) != 2 || stale[0].Job != "old" || stale[1].Job != "old" {
+		t.Errorf("%+v", stale)
+	}
+}
+
 // TestSharedLoad has one guard list the upstream: all know it.
 func TestSharedLoad(t *testing.T) {
 	redis := redistest.Start(t)

@@ -18,13 +18,15 @@ type StaleGroup struct {
 // Stale returns up to n groups that have outlived the StaleAfter of their job by
 // now, oldest first over all jobs. Groups that are pinned or taken, or about to
 // be evicted, are left out. Where the clock was set forward, nobody had that time to
-// push: it is not counted. Its cost grows with the number of jobs, and of the
-// groups it returns.
+// push: it is not counted. In a book that guards share, groups are dated by the clock of
+// the log, and old by that one, whatever now is. Its cost grows with the number of jobs,
+// and of the groups it returns.
 func (b *Book) Stale(now time.Time, n int) []StaleGroup {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.shared != nil {
 		b.tell([]byte{cmdTurnTotals})
+		now = b.shared.door.Now()
 	} else {
 		b.turnTotals(toSecond(b.clock.read()))
 	}
