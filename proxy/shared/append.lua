@@ -7,6 +7,11 @@
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'time', 'mark', 'first', 'firstmark')
 if not head[1] or head[1] ~= ARGV[1] then return {'lost', head[1] or '', head[2] or ''} end
 local seq, first, at = tonumber(head[2]), tonumber(head[5]), tonumber(ARGV[2])
+-- A Redis that evicts a key has forgotten, too: who went on would know less than others.
+if redis.call('XLEN', KEYS[2]) < seq - first or seq > first and redis.call('EXISTS', KEYS[3]) == 0 then
+  redis.call('DEL', KEYS[1])
+  return {'lost', '', ''}
+end
 if at < first then return {'behind'} end
 local mark
 if at == seq then

@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/pushguard/pushguard/proxy/shared"
 	"github.com/pushguard/pushguard/proxy/shared/redistest"
 )
@@ -97,6 +100,50 @@ func TestWhoComesToARedisThatHasForgotten(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRedisEvicts has a Redis lose one of the keys that guards share, as one does that makes
+// room: they go on with all that they were told was done, and know the same.
+func TestRedisEvicts(t *testing.T) {
+	for _, key := range []string{"head", "log", "guards"} {
+		t.Run(key, func(t *testing.T) {
+			t.Parallel()
+			r := redistest.Start(t)
+			cfg := shared.Config{URL: r.URL(), SnapshotAfter: 500}
+			a, b := join(t, cfg), join(t, cfg)
+			var want []string
+			for n := range 30 {
+				for _, g := range []*guard{a, b} {
+					want = append(want, fmt.Sprint(g.door.Guard(), n))
+					g.do(t, want[len(want)-1])
+				}
+			}
+			epochs := func() float64 { return a.epochs() + b.epochs() }
+			if err := client(t, r).Del(t.Context(), "{pushguard}:"+key).Err(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "both are back", func() bool { return epochs() > 0 && !a.log.Away() && !b.log.Away() })
+			for _, g := range []*guard{a, b} {
+				want = append(want, string(g.door.Guard()))
+				g.do(t, want[len(want)-1])
+			}
+			for _, g := range []*guard{a, b, join(t, cfg)} {
+				if got := g.sync(t); !slices.Equal(got, want) {
+					t.Errorf("%d are known, want %d", len(got), len(want))
+				}
+			}
+		})
+	}
+}
+
+// epochs is how often a guard gave a Redis what it knew.
+func (g *guard) epochs() float64 {
+	for _, c := range g.log.Collectors() {
+		if n, ok := c.(prometheus.Counter); ok && strings.Contains(n.Desc().String(), "pushguard_shared_epochs_total") {
+			return testutil.ToFloat64(n)
+		}
+	}
+	return -1
 }
 
 // TestBegunAnew has a guard come back to a Redis that was emptied while it was cut off, in
