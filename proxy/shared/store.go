@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,10 @@ type store struct {
 	run                      atomic.Pointer[string] // the process of Redis that answers; nil: whichever
 }
 
+// quiet keeps the client from writing to stderr by itself, past the guard's log and not in
+// its format: what it would say is in the errors that it returns.
+var quiet = sync.OnceFunc(logging.Disable)
+
 func newStore(cfg Config) (*store, error) {
 	options, err := redis.ParseURL(cfg.URL)
 	if err != nil {
@@ -54,6 +59,7 @@ func newStore(cfg Config) (*store, error) {
 		options.TLSConfig = cfg.TLS.Clone()
 		options.TLSConfig.ServerName = cmp.Or(options.TLSConfig.ServerName, name)
 	}
+	quiet()
 	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = cfg.Timeout, cfg.Timeout, cfg.Timeout
 	options.MaxRetries = -1 // every broken connection is to be noticed
 	options.DialerRetries, options.PoolSize = 1, 4
@@ -61,7 +67,6 @@ func newStore(cfg Config) (*store, error) {
 	s := &store{prefix: "{" + cfg.Fleet + "}:"}
 	s.append_, s.crown_, s.publish = script("append.lua"), script("crown.lua"), script("publish.lua")
 	options.OnConnect = s.recognise
-	logging.Disable() // in a form of its own, past the guard's log, of errors that are returned, too
 	s.client = redis.NewClient(options)
 	return s, nil
 }

@@ -132,6 +132,13 @@ func TestFleetOutage(t *testing.T) {
 	if strings.Contains(behind.Get(t, "/metrics").Body, `job="away"`) {
 		t.Error("a push that was refused was sent")
 	}
+	for _, g := range guards {
+		for line := range strings.Lines(g.Logs()) {
+			if !strings.HasPrefix(line, "time=") {
+				t.Errorf("this is not of the guard's log: %s", line)
+			}
+		}
+	}
 }
 
 // TestFleetKill kills a guard while it waits for the Pushgateway: what it had reserved
