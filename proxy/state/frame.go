@@ -14,6 +14,10 @@ import (
 // with its length of at most 5 bytes.
 const maxUnit = 64 << 20
 
+// MaxRecord is how long a record may be that is appended alone. A longer one fails its
+// log, and would do so again with each compaction.
+const MaxRecord = maxUnit - 5
+
 const (
 	markLen  = 8
 	frameLen = markLen + 4 + 4 // before the unit

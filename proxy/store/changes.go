@@ -17,6 +17,9 @@ func (s *Store) put(key wire.Key, families []*family, all bool) (state.Position,
 	defer unlock()
 	before := g.content
 	after, kept := join(before.families, families, all)
+	if err := s.journal.tooLong(key, after); err != nil {
+		return 0, err
+	}
 	take, give := difference(before.families, after)
 	if len(take)+len(give) > 0 {
 		if err := s.index.Take(take, give); err != nil {

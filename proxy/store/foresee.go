@@ -31,6 +31,9 @@ func (s *Store) consider(key wire.Key, families []*family, all bool) error {
 		return err
 	}
 	after, _ := join(g.content.families, families, all)
+	if err := s.journal.tooLong(key, after); err != nil {
+		return err
+	}
 	take, give := difference(g.content.families, after)
 	if err := s.index.Check(take, give); err != nil {
 		return clash(err, families, key)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -33,10 +34,11 @@ const (
 type journal struct {
 	log     *state.Log
 	records sync.Pool // of *[]byte, for records that are made
+	longest int       // of a record; state.MaxRecord, but in tests
 }
 
 func newJournal(log *state.Log) *journal {
-	return &journal{log: log, records: sync.Pool{New: func() any { return new([]byte) }}}
+	return &journal{log: log, records: sync.Pool{New: func() any { return new([]byte) }}, longest: state.MaxRecord}
 }
 
 // largestKept is of how long a record the memory is kept for others.
@@ -80,6 +82,50 @@ func sameShapes(a, b []*family) bool {
 		}
 	}
 	return true
+}
+
+// tooLong says why a group cannot hold the families: its record would be longer than one
+// may be, and whatever else is pushed would survive no more.
+func (j *journal) tooLong(key wire.Key, families []*family) error {
+	if j == nil || mostOf(key, families, (*shape).roughly) <= j.longest {
+		return nil
+	}
+	if n := mostOf(key, families, (*shape).exactly); n > j.longest {
+		return fmt.Errorf("the group would take %d bytes where the guard keeps its state, limit: %d; make several groups of it", n, j.longest)
+	}
+	return nil
+}
+
+// mostOf is how long the record of a group is at the most, whose families have lines that
+// are as long as that.
+func mostOf(key wire.Key, families []*family, lines func(*shape) int) int {
+	const numbers = 8 * binary.MaxVarintLen64 // of a group, or of a family
+	n := numbers + len(key.ID())
+	for _, f := range families {
+		s := f.shape
+		n += numbers + len(s.Name) + len(s.help) + lines(s) + binary.MaxVarintLen32*len(s.starts) + len(f.values) + len(f.whole)
+	}
+	return n
+}
+
+// lineNumbers is how much a record has for a line beside its text.
+const lineNumbers = 2*binary.MaxVarintLen32 + 1
+
+// exactly is how long the lines are in a record, but for numbers that are short, and
+// roughly is no less and found without looking at each of them.
+func (s *shape) exactly() int {
+	n := 0
+	for i, l := range s.lines {
+		n += lineNumbers + len(s.begins(l.part)) + int(l.same) + len(s.own(i))
+	}
+	return n
+}
+
+func (s *shape) roughly() int {
+	if len(s.lines) == 0 {
+		return 0
+	}
+	return len(s.lines)*(lineNumbers+len(s.heads)+len(s.own(0))) + len(s.text)
 }
 
 // commit waits until what was appended up to the position survives the process, and

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/wire"
@@ -313,4 +314,58 @@ func TestMemoryOfRecords(t *testing.T) {
 		}
 	}
 	t.Error("the memory of a short record is not kept")
+}
+
+// TestAGroupTooLargeForTheState is refused, and costs no other group what it has on disk.
+func TestAGroupTooLargeForTheState(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, end := openedDir(t, dir)
+	s.journal.longest = 2000
+	help := func(n int) string { return fmt.Sprintf("# HELP h %s\nh 1\n", strings.Repeat("x", n)) }
+	push(t, s, http.MethodPut, key(), "a 1\n")
+	for _, method := range []string{http.MethodPut, http.MethodPost} {
+		if status, text := push(t, s, method, key(), help(2000)); status != http.StatusBadRequest || !strings.Contains(text, "where the guard keeps its state, limit: 2000") {
+			t.Errorf("%s: %d %s", method, status, text)
+		}
+	}
+	for n, want := range []int{200, 200, 400} {
+		if status, text := push(t, s, http.MethodPost, key("run", "1"), strings.ReplaceAll(help(700), "h ", fmt.Sprintf("h%d ", n))); status != want {
+			t.Errorf("%d: %d %s", n, status, text)
+		}
+	}
+	push(t, s, http.MethodPut, key("run", "2"), "b 1\n")
+	if err := s.Err(); err != nil {
+		t.Error(err)
+	}
+	want := page(t, s)
+	end()
+	s, end = openedDir(t, dir)
+	defer end()
+	if diff := cmp.Diff(sorted(want), sorted(page(t, s))); diff != "" {
+		t.Errorf("(-before +after):\n%s", diff)
+	}
+}
+
+// TestMostOfARecord holds what a record is taken for to what it is.
+func TestMostOfARecord(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		s := opened(t, Config{})
+		for n := range rapid.IntRange(0, 3).Draw(rt, "families") {
+			label := rapid.StringMatching(`[a-c]{0,40}`)
+			body := fmt.Sprintf("# HELP h%d %s\n# TYPE h%[1]d histogram\n", n, label.Draw(rt, "help"))
+			for m := range rapid.IntRange(0, 3).Draw(rt, "metrics") {
+				labels := fmt.Sprintf("a=%q,m=\"%d\"", label.Draw(rt, "label"), m)
+				body += fmt.Sprintf("h%d_bucket{%s,le=\"1\"} 1\nh%[1]d_sum{%[2]s} 1\nh%[1]d_count{%[2]s} 1\nx%[1]d{%[2]s} 1\n", n, labels)
+			}
+			push(t, s, http.MethodPost, key(), body)
+		}
+		for _, p := range s.pinGroups() {
+			is, exactly, roughly := len(appendWhole(nil, p.key, p.content)), mostOf(p.key, p.families, (*shape).exactly), mostOf(p.key, p.families, (*shape).roughly)
+			if is > exactly || exactly > roughly {
+				rt.Fatalf("%d bytes, at the most %d, roughly %d", is, exactly, roughly)
+			}
+		}
+	})
 }
