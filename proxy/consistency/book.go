@@ -20,8 +20,8 @@ import (
 type book struct {
 	index  *store.Index
 	groups map[string]*group // by their labels with a value
-	// unsure are the families of which a group may hold one type or another; the index
-	// knows one.
+	// unsure are the families of which a group may hold one type or another, as one that
+	// is being pushed as another type than before; the index knows one.
 	unsure map[string]*group
 	// removed are the groups that were removed lately, and when.
 	removed map[string]time.Time
@@ -90,14 +90,22 @@ func (b *book) reserve(key wire.Key, pushed []family, all bool, seed uint64) err
 	}
 	g.next, g.pushing = kept(next), true
 	g.taken = append(slices.Clip(g.taken), take...)
+	for _, f := range give {
+		if _, retyped := slices.BinarySearchFunc(take, f.Name, byName); retyped {
+			b.unsure[f.Name] = g
+		}
+	}
 	return nil
 }
+
+// byName finds a family of a name in their order.
+func byName(f store.Family, name string) int { return strings.Compare(f.Name, name) }
 
 // weigh finds what the group would hold, or what contradicts that in other groups but
 // for the types of families.
 func (b *book) weigh(g *group, pushed []family, all bool, seed uint64) ([]family, error) {
 	for _, f := range pushed {
-		if other := b.unsure[f.Name]; other != nil && other != g {
+		if b.open(g, f.Name, all) {
 			return nil, fmt.Errorf("%w: metric %.100q: %w", gateway.ErrUnreachable, f.Name, errUnsure)
 		}
 	}
@@ -114,6 +122,25 @@ func (b *book) weigh(g *group, pushed []family, all bool, seed uint64) ([]family
 	return next, nil
 }
 
+// open reports whether it takes a type that nobody knows to say whether a group can hold
+// a family of that name: another group's of the name, or one whose series may have it.
+func (b *book) open(g *group, name string, all bool) bool {
+	if len(b.unsure) == 0 {
+		return false
+	}
+	if other := b.unsure[name]; other != nil && other != g {
+		return true
+	}
+	return slices.ContainsFunc(suffixes[:], func(suffix string) bool {
+		base, ok := strings.CutSuffix(name, suffix)
+		other := b.unsure[base]
+		return ok && other != nil && (other != g || !all)
+	})
+}
+
+// suffixes are what the series of histograms and summaries are named with.
+var suffixes = [...]string{"_bucket", "_count", "_sum"}
+
 // apply has the group hold what it was pushed, withdraw what it held before, and doubt
 // the one or the other.
 func (b *book) apply(key wire.Key) {
@@ -127,12 +154,11 @@ func (b *book) withdraw(key wire.Key) {
 func (b *book) doubt(key wire.Key) {
 	b.end(key, func(g *group) {
 		g.families, g.doubtful = either(g.families, g.next), true
-		b.noteUnsure(g)
 	})
 }
 
 // errUnsure says why a push must wait for a listing.
-var errUnsure = errors.New("another group was pushed the family as another type than before, and got no answer")
+var errUnsure = errors.New("a group was pushed a family of that name as another type than before, and has no answer")
 
 func (b *book) noteUnsure(g *group) {
 	for i := 1; i < len(g.families); i++ {
@@ -149,7 +175,10 @@ func (b *book) end(key wire.Key, decide func(*group)) {
 	if g == nil || !g.pushing {
 		return
 	}
-	decide(g)
+	maps.DeleteFunc(b.unsure, func(_ string, of *group) bool { return of == g })
+	if decide(g); g.doubtful {
+		b.noteUnsure(g)
+	}
 	g.next, g.pushing = nil, false
 	stay := namesOf(g.families)
 	gone, _ := differ(g.taken, stay)

@@ -158,6 +158,46 @@ func TestWhatAPushLeaves(t *testing.T) {
 	}
 }
 
+// TestNameOfWhatMayBeAHistogram has a family that a push without an answer may have left a
+// histogram stand in the way of what is named as its series are.
+func TestNameOfWhatMayBeAHistogram(t *testing.T) {
+	f := &fake{}
+	c := begun(t, f)
+	push(t, c, 200, "PUT", j, "# TYPE a histogram\na_bucket{le=\"+Inf\"} 1\na_sum 1\na_count 1\n")
+	f.answer = func(gateway.Request) (gateway.Answer, error) { return gateway.Answer{}, gateway.ErrTimeout }
+	push(t, c, 0, "PUT", j, asGauge)
+	f.answer = nil
+	push(t, c, 0, "PUT", k, "a_count 1\n")
+	push(t, c, 0, "POST", j, "a_count 1\n") // it may be a histogram still
+	push(t, c, 200, "PUT", j, "a_count 1\n")
+	relist(t, c)
+	push(t, c, 200, "PUT", k, "a_count 1\n")
+}
+
+// TestTypeThatIsBeingPushed has no other group believe that a family is of the type as
+// which it is being pushed: nobody knows how that ends, also after a listing meanwhile.
+func TestTypeThatIsBeingPushed(t *testing.T) {
+	for _, listed := range []bool{false, true} {
+		f := &fake{}
+		c := begun(t, f)
+		push(t, c, 200, "PUT", j, asCounter)
+		f.answer = func(gateway.Request) (gateway.Answer, error) {
+			f.answer = nil
+			if listed {
+				relist(t, c)
+			}
+			push(t, c, 0, "PUT", k, asGauge)
+			return gateway.Answer{}, gateway.ErrUnreachable
+		}
+		push(t, c, 0, "PUT", j, asGauge)
+		push(t, c, 400, "PUT", k, asGauge)
+		push(t, c, 200, "PUT", k, asCounter)
+		push(t, c, 202, "DELETE", k, "")
+		push(t, c, 200, "PUT", j, asGauge)
+		push(t, c, 200, "PUT", k, asGauge)
+	}
+}
+
 // TestUnknownIsSettledByAListing has both be held until the upstream says which.
 func TestUnknownIsSettledByAListing(t *testing.T) {
 	f := &fake{answer: func(gateway.Request) (gateway.Answer, error) { return gateway.Answer{}, gateway.ErrTimeout }}

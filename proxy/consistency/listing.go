@@ -56,8 +56,10 @@ func (b *book) keep(before *book, asked time.Time, restarted bool, unknown func(
 		g := b.enter(old.key)
 		g.families, g.next, g.pushing, g.doubtful, g.changed = old.families, old.next, old.pushing, old.doubtful, old.changed
 		contradictions += b.count(g)
-		if g.doubtful {
-			b.noteUnsure(g)
+	}
+	for name, old := range before.unsure {
+		if g := b.groups[old.key.ID()]; g != nil && (g.pushing || g.doubtful) {
+			b.unsure[name] = g
 		}
 	}
 	for id, at := range before.removed {
@@ -73,13 +75,17 @@ func (b *book) keep(before *book, asked time.Time, restarted bool, unknown func(
 }
 
 // count has the index count what a group holds, or is about to, and returns how much of
-// that contradicts others.
+// that contradicts others: that it may hold a family as one type or another does not.
 func (b *book) count(g *group) (contradictions int) {
 	for _, f := range namesOf(either(g.families, g.next)) {
 		if slices.Contains(g.taken, f) {
 			continue
 		}
-		if b.index.Take([]store.Family{f}, nil) != nil {
+		own := len(g.taken) // from there on it is of the same name
+		for own > 0 && g.taken[own-1].Name == f.Name {
+			own--
+		}
+		if b.index.Take([]store.Family{f}, g.taken[own:]) != nil {
 			contradictions++
 			continue
 		}
