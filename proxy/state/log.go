@@ -300,6 +300,7 @@ func (l *Log) fail(err error) {
 // close writes what is pending and ends the log.
 func (l *Log) close() error {
 	l.mu.Lock()
+	l.rouse() // nobody does so from now on, and a compaction may wait for what is pending
 	l.closed = true
 	l.mu.Unlock()
 	l.compacting.Lock()

@@ -432,6 +432,34 @@ func TestClosingEndsACompaction(t *testing.T) {
 	}
 }
 
+// TestClosingWhileACompactionSettles: it waits for a record that nobody has asked to be
+// written yet.
+func TestClosingWhileACompactionSettles(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir, Options{Sync: SyncAlways})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	l.compacting.Lock() // by a Compact that has emitted all
+	l.Add([]byte("a"))
+	closed, settled := make(chan error, 1), make(chan error, 1)
+	go func() { closed <- d.Close() }()
+	eventually(t, "the log is being closed", func() bool { return errors.Is(l.mayCompact(), ErrClosed) })
+	go func() { settled <- l.settle(false) }()
+	select {
+	case err := <-settled:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the compaction and the closing wait for one another")
+	}
+	l.compacting.Unlock()
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	got, _ := restored(t, dir, "ledger")
+	want(t, got, "a")
+}
+
 func TestACommitEndsWithItsContext(t *testing.T) {
 	d := open(t, t.TempDir(), Options{})
 	l, _ := openLog(t, d, "ledger", LogOptions{})
