@@ -148,11 +148,13 @@ func (l *Log) start() {
 			l.base = s.size
 		}
 	}
-	file, s, err := l.create(false)
+	err := l.syncRestored()
+	file, s, failed := l.create(false)
 	l.mu.Lock()
-	if err == nil {
+	if failed == nil {
 		l.file, l.files = file, append(l.files, s)
-	} else {
+	}
+	if err = errors.Join(err, failed); err != nil {
 		l.fail(err)
 	}
 	l.remind()
@@ -160,6 +162,21 @@ func (l *Log) start() {
 	l.done.Add(2)
 	go l.write()
 	go l.watch()
+}
+
+// syncRestored syncs what was restored: a process that died may not have done so, and the
+// loss of power could cost that, but not what comes after it.
+func (l *Log) syncRestored() error {
+	for _, s := range l.files {
+		f, err := openRead(s.path)
+		if err == nil {
+			err = errors.Join(f.Sync(), f.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // create begins a generation with an empty log.

@@ -1,0 +1,54 @@
+package state
+
+import (
+	"os"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// TestWhatIsRestoredIsSynced: what a process that died had written and not synced must not
+// be lost by a loss of power that what comes after it outlives.
+func TestWhatIsRestoredIsSynced(t *testing.T) {
+	before, dir := t.TempDir(), in(t.TempDir(), "state")
+	d := open(t, before, Options{})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	commit(t, l, "a")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(dir, os.DirFS(before)); err != nil {
+		t.Fatal(err)
+	}
+	file := in(dir, "ledger.1.log")
+	switch dirty, err := dirtyPages(t, file); {
+	case err != nil:
+		t.Skipf("cachestat: %v", err)
+	case dirty == 0:
+		t.Skip("the file system does not tell what it has yet to write")
+	}
+	_, records := openLog(t, open(t, dir, Options{Interval: time.Hour}), "ledger", LogOptions{})
+	want(t, records, "a")
+	if dirty, _ := dirtyPages(t, file); dirty > 0 {
+		t.Errorf("%d pages are not synced", dirty)
+	}
+}
+
+// dirtyPages is how many pages of a file the system has yet to write.
+func dirtyPages(t *testing.T, path string) (uint64, error) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const cachestat = 451 // on every architecture
+	var all [2]uint64     // from 0, to the end
+	var stat struct{ cached, dirty, writeback, evicted, recently uint64 }
+	_, _, errno := syscall.Syscall6(cachestat, f.Fd(), uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&stat)), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return stat.dirty + stat.writeback, nil
+}
