@@ -96,11 +96,11 @@ func (l *Log) rotate() (heals bool, err error) {
 		return false, err
 	}
 	if !heals {
-		_ = old.Sync() // the most of it, while the writer may go on
+		err = old.Sync() // the most of it, while the writer may go on
 	}
 	l.io.Lock()
 	defer l.io.Unlock()
-	if !heals {
+	if !heals && err == nil { // the system says once what it could not write
 		err = old.Sync() // else the loss of power could cost its end, but not what comes after it
 	}
 	l.mu.Lock()

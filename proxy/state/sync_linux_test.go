@@ -8,6 +8,41 @@ import (
 	"unsafe"
 )
 
+// TestASyncThatFailsOnce: the system tells once what it could not write.
+func TestASyncThatFailsOnce(t *testing.T) {
+	d := open(t, t.TempDir(), Options{Sync: SyncNever, Interval: time.Hour})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	commit(t, l, "a")
+	fails, err := os.OpenFile("/dev/null", os.O_WRONLY, 0) // which nobody can sync
+	if err != nil {
+		t.Fatal(err)
+	}
+	well := l.file
+	defer well.Close()
+	l.io.Lock()
+	l.mu.Lock()
+	l.file = fails
+	l.mu.Unlock()
+	compacted := make(chan error, 1)
+	go func() { compacted <- l.Compact(emits("all")) }()
+	eventually(t, "a generation is begun", func() bool { return len(files(t, d.path, ".2.log")) == 1 })
+	time.Sleep(50 * time.Millisecond) // for the first sync to fail
+	if err := syscall.Dup3(int(well.Fd()), int(fails.Fd()), syscall.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	l.io.Unlock()
+	wantError(t, <-compacted, syscall.EINVAL)
+	wantError(t, l.Err(), syscall.EINVAL)
+	if err := l.Compact(emits("all")); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := restored(t, d.path, "ledger")
+	want(t, got, "all")
+}
+
 // TestWhatIsRestoredIsSynced: what a process that died had written and not synced must not
 // be lost by a loss of power that what comes after it outlives.
 func TestWhatIsRestoredIsSynced(t *testing.T) {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -65,7 +66,7 @@ func (l *Log) sync() {
 	err := file.Sync()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil && file == l.file { // else a compaction has synced and closed it
+	if err != nil && !errors.Is(err, os.ErrClosed) { // else a compaction has synced and closed it
 		l.fail(err)
 	}
 }
