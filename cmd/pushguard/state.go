@@ -118,11 +118,7 @@ func (m *memory) sayDamage(logger *slog.Logger) {
 // run is a lifecycle that writes the logs anew when that is due.
 func (m *memory) run(logger *slog.Logger) (execute func() error, interrupt func(error)) {
 	done := make(chan struct{})
-	report := func(err error) {
-		if !errors.Is(err, state.ErrClosed) {
-			logger.Error("The state cannot be written: what is new is kept in memory alone", "err", err)
-		}
-	}
+	report := reports("The state cannot be written: what is new is kept in memory alone", logger)
 	return func() error {
 		if m.store != nil {
 			go m.store.Run(report)
@@ -131,6 +127,15 @@ func (m *memory) run(logger *slog.Logger) (execute func() error, interrupt func(
 		<-done
 		return nil
 	}, func(error) { close(done) }
+}
+
+// reports has the log say what failed, unless that is because the directory was closed.
+func reports(failed string, logger *slog.Logger) func(error) {
+	return func(err error) {
+		if !errors.Is(err, state.ErrClosed) {
+			logger.Error(failed, "err", err)
+		}
+	}
 }
 
 // metrics tell whether what is new is kept.

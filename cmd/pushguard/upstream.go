@@ -198,7 +198,7 @@ func flagValues(cmd *kingpin.CmdClause) map[string]string {
 // cannot.
 func keeping(run func(report func(error)), failed string, logger *slog.Logger) (execute func() error, interrupt func(error)) {
 	return inContext(context.Background(), func(ctx context.Context) error {
-		go run(func(err error) { logger.Error(failed, "err", err) })
+		go run(reports(failed, logger))
 		<-ctx.Done()
 		return nil
 	})
