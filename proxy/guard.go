@@ -51,6 +51,7 @@ type Guard struct {
 	outputs *outputs
 	leaving leaving
 	gate    *admission.Gate // nil admits all at once
+	readers readers         // of pages
 
 	own pageOwner // the upstream, if it is a store of the guard's own
 
@@ -111,6 +112,7 @@ func New(cfg Config) (*Guard, error) {
 	if g.logger == nil {
 		g.logger = slog.New(slog.DiscardHandler)
 	}
+	g.readers.logger = g.logger
 	if cfg.Restored {
 		g.synced.Store(&time.Time{}) // long ago
 	}

@@ -42,8 +42,11 @@ func (g *Guard) Handler() http.Handler {
 	r.PathPrefix("/guard/").Handler(http.NotFoundHandler())
 	r.Path("/-/ready").Methods(http.MethodGet).Handler(outlasting(g.permit(noRight, g.serveReady(g.serveHealth(upstream)))))
 	r.Path("/-/healthy").Methods(http.MethodGet).Handler(outlasting(g.permit(noRight, g.serveHealth(upstream))))
-	r.Path("/metrics").Methods(http.MethodGet).Handler(outlasting(g.permit(readRight, g.page(upstream))))
+	r.Path("/metrics").Methods(http.MethodGet).Handler(outlasting(g.permit(readRight, g.bound(g.page(upstream)))))
 	r.MatcherFunc(writes).HandlerFunc(g.write)
+	if g.own != nil { // else the upstream holds what its pages are made of
+		upstream = g.bound(upstream)
+	}
 	others := outlasting(g.permit(readRight, upstream))
 	r.PathPrefix("/").Handler(others)
 	r.NotFoundHandler = others // the prefix itself, without a slash

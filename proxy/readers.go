@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// mostRead is how many pages are read at once.
+const mostRead = 16
+
+// readers bounds how many pages are read at once: what one is made of is kept as long as
+// it is read, whatever is pushed meanwhile, and a client that takes nothing reads for ever.
+// Of too many the longest of the client that reads the most is cut off, so that nobody
+// keeps others from reading. Safe for concurrent use.
+type readers struct {
+	logger *slog.Logger
+
+	mu   sync.Mutex
+	open []*reader // the longest first
+	said time.Time // when the log was told last that one was cut off
+}
+
+// reader is a page that is read.
+type reader struct {
+	client string // its address
+	to     *http.ResponseController
+}
+
+// bound is a handler of pages among those that are bounded together.
+func (g *Guard) bound(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		client := g.client(r)
+		if host, _, err := net.SplitHostPort(client); err == nil {
+			client = host
+		}
+		page := &reader{client, http.NewResponseController(w)}
+		g.readers.enter(page)
+		defer g.readers.leave(page)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (r *readers) enter(page *reader) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open = append(r.open, page)
+	if len(r.open) <= mostRead {
+		return
+	}
+	longest := r.longest()
+	_ = r.open[longest].to.SetWriteDeadline(time.Now())
+	if now := time.Now(); now.Sub(r.said) >= sayShedEvery {
+		r.said = now
+		r.logger.Warn("A page that was read for long was cut off: many are read at once", "client", r.open[longest].client, "limit", mostRead)
+	}
+	r.open = slices.Delete(r.open, longest, longest+1)
+}
+
+// longest is which page of the client that reads the most has been read the longest; of
+// several such clients the one that began first.
+func (r *readers) longest() int {
+	reads := map[string]int{}
+	for _, page := range r.open {
+		reads[page.client]++
+	}
+	longest := 0
+	for i, page := range r.open {
+		if reads[page.client] > reads[r.open[longest].client] {
+			longest = i
+		}
+	}
+	return longest
+}
+
+// leave takes one out that is not cut off from now on.
+func (r *readers) leave(page *reader) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := slices.Index(r.open, page); i >= 0 { // else it was
+		r.open = slices.Delete(r.open, i, i+1)
+	}
+}
