@@ -230,8 +230,13 @@ func (b *book) remove(key wire.Key) {
 	b.removed[g.key.ID()] = time.Now()
 }
 
+// wipe forgets all groups. A push under way may come after it.
 func (b *book) wipe() {
 	for _, g := range b.groups {
+		if g.pushing {
+			g.families = nil
+			continue
+		}
 		b.remove(g.key)
 	}
 }

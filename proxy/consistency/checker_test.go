@@ -310,6 +310,21 @@ func TestDeletesAndWipesMakeRoom(t *testing.T) {
 	push(t, c, 200, "PUT", j, asGauge)
 }
 
+// TestWipeBesideAPush wipes while a push is on its way, which may come after that.
+func TestWipeBesideAPush(t *testing.T) {
+	f := &fake{}
+	c := begun(t, f)
+	push(t, c, 200, "PUT", j, "b 1\n")
+	f.answer = func(gateway.Request) (gateway.Answer, error) {
+		f.answer = nil
+		_, err := c.Forward(t.Context(), "/api/v1/admin/wipe", gateway.Request{})
+		return gateway.Answer{Status: 202}, err
+	}
+	push(t, c, 200, "POST", j, asGauge)
+	push(t, c, 400, "PUT", k, asCounter)
+	push(t, c, 200, "PUT", k, asGauge)
+}
+
 // TestOwnFamilies has the upstream asked for them once, and again once it has restarted.
 func TestOwnFamilies(t *testing.T) {
 	f := &fake{own: map[string]dto.MetricType{"go_goroutines": dto.MetricType_GAUGE}, began: time.Unix(1, 0)}
