@@ -18,8 +18,8 @@ type pressure struct {
 	use   func() uint64
 	now   func() time.Time
 
-	due atomic.Int64  // when to look again, in Unix nanoseconds
-	was atomic.Uint32 // a proxy.Pressure
+	due atomic.Pointer[time.Time] // when to look again, whatever the clock is set to; nil: now
+	was atomic.Uint32             // a proxy.Pressure
 }
 
 const (
@@ -46,9 +46,11 @@ func (p *pressure) look() proxy.Pressure {
 	if p.limit == 0 {
 		return proxy.Roomy
 	}
-	now, due := p.now().UnixNano(), p.due.Load()
-	if now >= due && p.due.CompareAndSwap(due, now+int64(pressureAge)) {
-		p.was.Store(uint32(p.of(p.use())))
+	now, due := p.now(), p.due.Load()
+	if due == nil || !now.Before(*due) {
+		if next := now.Add(pressureAge); p.due.CompareAndSwap(due, &next) {
+			p.was.Store(uint32(p.of(p.use())))
+		}
 	}
 	return proxy.Pressure(p.was.Load())
 }

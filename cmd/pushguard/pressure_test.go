@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"github.com/pushguard/pushguard/proxy"
+	"github.com/pushguard/pushguard/proxy/clock/clocktest"
 )
 
 // TestPressureShares is under, at and over what may be in use of a limit.
@@ -72,6 +73,21 @@ func TestPressureIsReadNowAndThen(t *testing.T) {
 	}
 	if want := int(100 * time.Millisecond / pressureAge); reads != want {
 		t.Errorf("%d reads, want %d", reads, want)
+	}
+}
+
+// TestPressureAfterTheClockIsSet back: the next reading is due as before.
+func TestPressureAfterTheClockIsSet(t *testing.T) {
+	host, use := clocktest.New(time.Unix(1e9, 0)), uint64(700)
+	p := pressure{limit: 1000, use: func() uint64 { return use }, now: host.Now}
+	if p.look() != proxy.Tight {
+		t.Fatal("there is room")
+	}
+	host.Set(-time.Hour)
+	use = 900
+	host.Pass(pressureAge)
+	if got := p.look(); got != proxy.Full {
+		t.Errorf("%d, want %d", got, proxy.Full)
 	}
 }
 
