@@ -148,6 +148,7 @@ func (s *Store) remove(key wire.Key) state.Position {
 	sh.mu.Lock()
 	sh.swap(g, &content{})
 	sh.leave(g)
+	s.padded.leave(g)
 	g.gone = true
 	position := s.journal.removed(g)
 	sh.mu.Unlock()

@@ -145,3 +145,43 @@ func (s *shard) remove(f *family) {
 	}
 	s.members[name] = all[:last]
 }
+
+// padded are the groups with labels without a value, by what they are without these: their
+// series are the same. The zero value has none. Safe for concurrent use.
+type padded struct {
+	mu  sync.RWMutex
+	ids map[string][]string
+}
+
+// of returns the IDs of those that are, without them, the one of that ID.
+func (p *padded) of(id string) []string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Clone(p.ids[id])
+}
+
+func (p *padded) enter(g *group) {
+	id := g.key.Canonical().ID()
+	if id == g.key.ID() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ids == nil {
+		p.ids = map[string][]string{}
+	}
+	p.ids[id] = append(p.ids[id], g.key.ID())
+}
+
+func (p *padded) leave(g *group) {
+	id := g.key.Canonical().ID()
+	if id == g.key.ID() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ids[id] = slices.DeleteFunc(p.ids[id], func(other string) bool { return other == g.key.ID() })
+	if len(p.ids[id]) == 0 {
+		delete(p.ids, id)
+	}
+}

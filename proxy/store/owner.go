@@ -237,18 +237,23 @@ func (s *Store) holds(but *group, names []string, family string, series []labels
 			rest = append(rest, l)
 		}
 	}
-	f := s.find(but, wire.NewKey(key...), family)
-	return f != nil && f.shape.has(s.shapes.seed, rest)
+	id := wire.NewKey(key...).ID()
+	for _, id := range append(s.padded.of(id), id) {
+		if f := s.find(but, id, family); f != nil && f.shape.has(s.shapes.seed, rest) {
+			return true
+		}
+	}
+	return false
 }
 
-// find returns a family of the group of the key, unless that is the one not asked
+// find returns a family of a group by the ID of its key, unless that is the one not asked
 // for. What a group holds may change meanwhile: a refused push is noted by who does
 // not hold owners.
-func (s *Store) find(but *group, key wire.Key, family string) *family {
-	sh := s.shard(key.ID())
+func (s *Store) find(but *group, id, family string) *family {
+	sh := s.shard(id)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	g := sh.groups[key.ID()]
+	g := sh.groups[id]
 	if g == nil || g == but {
 		return nil
 	}

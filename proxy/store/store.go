@@ -41,6 +41,7 @@ type Store struct {
 	index   *Index
 	shapes  *shapes
 	shards  [shardCount]shard
+	padded  padded
 	journal *journal // nil: in memory alone
 
 	// owners is held to read by a push from its check to its end, and to write by
@@ -139,6 +140,7 @@ func (s *Store) enter(key wire.Key) *group {
 		if g == nil {
 			g = newGroup(key)
 			sh.enter(g)
+			s.padded.enter(g)
 			s.index.Enter(g.key.Job(), g.names)
 			if !g.plain {
 				s.shapes.strange.Store(true)

@@ -391,3 +391,36 @@ func TestOtherOriginsRead(t *testing.T) {
 		}
 	}
 }
+
+// TestSeriesOfAGroupWithAnEmptyLabel: to Prometheus a label without a value is none, so
+// that such a group can have a series of another as well as one without the label can.
+func TestSeriesOfAGroupWithAnEmptyLabel(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"instance", "y"} {
+		padded, other := key(name, ""), key("x", "1")
+		for _, first := range []bool{true, false} {
+			dir := t.TempDir()
+			s, end := openedDir(t, dir)
+			keys, bodies := []wire.Key{padded, other}, []string{"m{x=\"1\"} 1\n", "m 2\n"}
+			if !first {
+				slices.Reverse(keys)
+				slices.Reverse(bodies)
+			}
+			for _, restored := range []bool{false, true} {
+				if status, text := push(t, s, http.MethodPut, keys[0], bodies[0]); status != 200 {
+					t.Fatal(status, text)
+				}
+				if status, text := push(t, s, http.MethodPut, keys[1], bodies[1]); status != 400 {
+					t.Errorf("%s, restored: %v: %d %s", name, restored, status, text)
+				}
+				end() // and so once it is restored
+				s, end = openedDir(t, dir)
+			}
+			push(t, s, http.MethodDelete, keys[0], "")
+			if status, text := push(t, s, http.MethodPut, keys[1], bodies[1]); status != 200 {
+				t.Error(status, text)
+			}
+			end()
+		}
+	}
+}
