@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"log/slog"
-	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -33,11 +32,7 @@ type reader struct {
 // bound is a handler of pages among those that are bounded together.
 func (g *Guard) bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		client := g.client(r)
-		if host, _, err := net.SplitHostPort(client); err == nil {
-			client = host
-		}
-		page := &reader{client, http.NewResponseController(w)}
+		page := &reader{host(g.client(r)), http.NewResponseController(w)}
 		g.readers.enter(page)
 		defer g.readers.leave(page)
 		next.ServeHTTP(w, r)
