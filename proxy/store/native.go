@@ -6,6 +6,8 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	native "github.com/prometheus/prometheus/model/histogram"
+
+	"github.com/pushguard/pushguard/proxy/wire"
 )
 
 // hasSpans reports whether a histogram has native buckets.
@@ -45,23 +47,15 @@ func closedEnds(b native.Bucket[float64]) int {
 func nativeIntegers(h *dto.Histogram) *native.Histogram {
 	return &native.Histogram{
 		Schema: h.GetSchema(), ZeroThreshold: h.GetZeroThreshold(), ZeroCount: h.GetZeroCount(),
-		PositiveSpans: spansOf(h.GetPositiveSpan()), PositiveBuckets: h.GetPositiveDelta(),
-		NegativeSpans: spansOf(h.GetNegativeSpan()), NegativeBuckets: h.GetNegativeDelta(),
+		PositiveSpans: wire.ReadSpans(h.GetPositiveSpan()), PositiveBuckets: h.GetPositiveDelta(),
+		NegativeSpans: wire.ReadSpans(h.GetNegativeSpan()), NegativeBuckets: h.GetNegativeDelta(),
 	}
 }
 
 func nativeFloats(h *dto.Histogram) *native.FloatHistogram {
 	return &native.FloatHistogram{
 		Schema: h.GetSchema(), ZeroThreshold: h.GetZeroThreshold(), ZeroCount: h.GetZeroCountFloat(),
-		PositiveSpans: spansOf(h.GetPositiveSpan()), PositiveBuckets: h.GetPositiveCount(),
-		NegativeSpans: spansOf(h.GetNegativeSpan()), NegativeBuckets: h.GetNegativeCount(),
+		PositiveSpans: wire.ReadSpans(h.GetPositiveSpan()), PositiveBuckets: h.GetPositiveCount(),
+		NegativeSpans: wire.ReadSpans(h.GetNegativeSpan()), NegativeBuckets: h.GetNegativeCount(),
 	}
-}
-
-func spansOf(pushed []*dto.BucketSpan) []native.Span {
-	out := make([]native.Span, len(pushed))
-	for i, s := range pushed {
-		out[i] = native.Span{Offset: s.GetOffset(), Length: s.GetLength()}
-	}
-	return out
 }

@@ -147,8 +147,8 @@ func nativeFloats(h *dto.Histogram) (*histogram.FloatHistogram, error) {
 		ZeroCount:       floatCount(h.GetZeroCount(), h.GetZeroCountFloat()),
 		Count:           floatCount(h.GetSampleCount(), h.GetSampleCountFloat()),
 		Sum:             h.GetSampleSum(),
-		PositiveSpans:   readSpans(h.GetPositiveSpan()),
-		NegativeSpans:   readSpans(h.GetNegativeSpan()),
+		PositiveSpans:   ReadSpans(h.GetPositiveSpan()),
+		NegativeSpans:   ReadSpans(h.GetNegativeSpan()),
 		PositiveBuckets: slices.Clone(h.GetPositiveCount()),
 		NegativeBuckets: slices.Clone(h.GetNegativeCount()),
 	}
@@ -165,8 +165,8 @@ func nativeIntegers(h *dto.Histogram) (*histogram.FloatHistogram, error) {
 		ZeroCount:       h.GetZeroCount(),
 		Count:           h.GetSampleCount(),
 		Sum:             h.GetSampleSum(),
-		PositiveSpans:   readSpans(h.GetPositiveSpan()),
-		NegativeSpans:   readSpans(h.GetNegativeSpan()),
+		PositiveSpans:   ReadSpans(h.GetPositiveSpan()),
+		NegativeSpans:   ReadSpans(h.GetNegativeSpan()),
 		PositiveBuckets: h.GetPositiveDelta(),
 		NegativeBuckets: h.GetNegativeDelta(),
 	}
@@ -231,7 +231,8 @@ func setNative(sum *dto.Histogram, total *histogram.FloatHistogram, asFloat bool
 	}
 }
 
-func readSpans(spans []*dto.BucketSpan) []histogram.Span {
+// ReadSpans are the spans of a native histogram as Prometheus has them; none is an empty list.
+func ReadSpans(spans []*dto.BucketSpan) []histogram.Span {
 	out := make([]histogram.Span, len(spans))
 	for i, s := range spans {
 		out[i] = histogram.Span{Offset: s.GetOffset(), Length: s.GetLength()}
