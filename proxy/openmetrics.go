@@ -7,12 +7,12 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -193,11 +193,7 @@ func parts(mf *dto.MetricFamily) []*dto.MetricFamily {
 
 // boundLabel is the bound of a bucket as OpenMetrics writes it.
 func boundLabel(bound float64) *dto.LabelPair {
-	text := strconv.FormatFloat(bound, 'g', -1, 64)
-	if !math.IsInf(bound, 0) && !strings.ContainsAny(text, "e.") {
-		text += ".0"
-	}
-	return &dto.LabelPair{Name: proto.String(model.BucketLabel), Value: &text}
+	return &dto.LabelPair{Name: proto.String(model.BucketLabel), Value: proto.String(labels.FormatOpenMetricsFloat(bound))}
 }
 
 // piped is an answer that another goroutine reads.
