@@ -91,7 +91,7 @@ type JobDetail struct {
 	GroupList []GroupView `json:"group_list"`
 }
 
-// LabelView is how many values a job pushed of a label.
+// LabelView is how many values a job pushed of a label; without a job, all of them.
 type LabelView struct {
 	Label string `json:"label"`
 	Job   string `json:"job,omitempty"`
@@ -169,6 +169,15 @@ func (g *Guard) Job(name string, from, n int) (JobDetail, bool) {
 		})
 	}
 	return out, known || forecast || len(labels) > 0
+}
+
+// serveLabels answers /labels: which labels have most values, of all jobs together.
+func (g *Guard) serveLabels(w http.ResponseWriter, r *http.Request) {
+	out := []LabelView{}
+	for _, l := range g.demand.Labels(limit(r)) {
+		out = append(out, LabelView{Label: l.Label, Distinct: int(l.Values)})
+	}
+	writeJSON(w, http.StatusOK, apiAnswer{Status: "success", Data: out})
 }
 
 // serveLabel answers /labels/{label}: which jobs push how many values of it.

@@ -212,6 +212,13 @@ default: {mode: enforce, budget: {label_values: 3}, rules: [{id: runs, labels: [
 	if list := ask(t, g, "labels/table?limit=1", 200).List; len(list) != 1 || list[0]["job"] != "a" {
 		t.Errorf("the job that has most: %v", list)
 	}
+	list = ask(t, g, "labels", 200).List
+	if len(list) < 3 || !near(list[0]["distinct"]) || !near(list[1]["distinct"]) || list[0]["job"] != nil {
+		t.Errorf("labels of all jobs: %v", list)
+	}
+	if list := ask(t, g, "labels?limit=1", 200).List; len(list) != 1 || !near(list[0]["distinct"]) {
+		t.Errorf("the label that has most values: %v", list)
+	}
 	if list := ask(t, g, "labels/none", 200).List; list == nil || len(list) != 0 {
 		t.Errorf("a label that nobody has: %v", list)
 	}
@@ -235,7 +242,7 @@ func TestAPILimit(t *testing.T) {
 func TestAPIFaces(t *testing.T) {
 	t.Parallel()
 	upstream := gatewaytest.Start(t)
-	paths := []string{"jobs", "jobs/a", "labels/table"}
+	paths := []string{"jobs", "jobs/a", "labels", "labels/table"}
 	for _, apart := range []bool{false, true} {
 		g := newLiving(t, upstream, openAll, func(c *proxy.Config) { c.AdminApart = apart })
 		g.push(t, 200, http.MethodPut, "/metrics/job/a", "rows{table=\"x\"} 1\n")

@@ -111,6 +111,7 @@ func (g *Guard) routeAdmin(r *mux.Router) {
 	reads.PathPrefix(apiPath + "/jobs/").Handler(read(g.serveJob))
 	reads.Path(apiPath + "/policy").Handler(read(g.servePolicy))
 	reads.Path(apiPath + "/audit").Handler(read(g.serveAudit))
+	reads.Path(apiPath + "/labels").Handler(read(g.serveLabels))
 	reads.PathPrefix(apiPath + "/labels/").Handler(read(g.serveLabel))
 	r.Path(apiPath + "/explain").Handler(read(g.serveExplain))
 	if pages := g.cfg.Pages; pages != nil {
