@@ -160,6 +160,27 @@ func (s *stage) passing(ctx context.Context, upstream *contender) (*contender, e
 	return s.add(p, err, upstream)
 }
 
+// bare starts a server of net/http that does nothing with a push, or, in front of a
+// contender, nothing but hand it on.
+func (s *stage) bare(ctx context.Context, upstream ...*contender) (*contender, error) {
+	binary, err := server.Build(ctx, bareCommand, s.dir, "")
+	if err != nil {
+		return nil, err
+	}
+	address, err := addresstest.Free()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{address}
+	for _, u := range upstream {
+		args = append(args, strings.TrimPrefix(u.front().URL, "http://"))
+	}
+	p, err := server.StartAt(ctx, address, "net/http alone", binary, args...)
+	return s.add(p, err, upstream...)
+}
+
+const bareCommand = "github.com/pushguard/pushguard/cmd/pushguard/e2e/gateways/bare"
+
 const haproxyConfig = `defaults
   mode http
   timeout connect 5s

@@ -38,7 +38,7 @@ func TestFront(t *testing.T) {
 	s := &stage{options: small(t)}
 	defer s.stop()
 	lines, err := front(t.Context(), s, 10, 0)
-	if err != nil || len(lines) != 1 || lines[0].got <= 0 {
+	if err != nil || len(lines) != 1 || lines[0].got <= 0 || !strings.Contains(lines[0].detail, "; net/http alone ") {
 		t.Fatal(lines, err)
 	}
 	guard := s.contenders[1]
@@ -56,6 +56,42 @@ func TestFront(t *testing.T) {
 	}
 	if n := bytes.Count(text, []byte("\nstep_000_rows{")); n != 10*perGroup {
 		t.Errorf("%d series on the page, want %d", n, 10*perGroup)
+	}
+}
+
+// TestBare has the server that does nothing hand pushes on, and has it keep nothing alone.
+func TestBare(t *testing.T) {
+	s := &stage{options: small(t)}
+	defer s.stop()
+	direct, err := s.pushgateway(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := s.bare(t.Context(), direct)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone, err := s.bare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.fill(t.Context(), shape{groups: 20, series: perGroup}.pushes(), before); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.fill(t.Context(), shape{groups: 30, series: perGroup}.pushes(), alone); err != nil {
+		t.Fatal(err)
+	}
+	page, err := http.Get(direct.front().URL + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Body.Close()
+	text, err := io.ReadAll(page.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(text, []byte("\nstep_000_rows{")); n != 20*perGroup {
+		t.Errorf("%d series on the page, want %d", n, 20*perGroup)
 	}
 }
 

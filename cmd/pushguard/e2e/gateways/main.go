@@ -1,5 +1,6 @@
 // Command gateways measures pushguard beside its peers: Debian's Pushgateway with its
-// consistency check and without, and haproxy, which only passes on.
+// consistency check and without, haproxy, which only passes on, and a server of net/http
+// that does nothing else, for what is left to the guard.
 //
 //	go run ./cmd/pushguard/e2e/gateways [flags]
 //

@@ -59,16 +59,20 @@ func hundred(ctx context.Context, s *stage) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.fill(ctx, shape{groups: 10, series: 100}.pushes(), own, ruled, peer); err != nil {
+	bare, err := s.bare(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.compete(ctx, own, ruled, peer); err != nil {
+	if err := s.fill(ctx, shape{groups: 10, series: 100}.pushes(), own, ruled, peer, bare); err != nil {
+		return nil, err
+	}
+	if err := s.compete(ctx, own, ruled, peer, bare); err != nil {
 		return nil, err
 	}
 	return []line{
 		{
 			work: "embedded, pushes a second of 100 series, against the unchecked Pushgateway",
-			goal: atLeast(6, " times"), got: ratio(own.shots, peer.shots, shot.rate), detail: rates(own, peer),
+			goal: atLeast(6, " times"), got: ratio(own.shots, peer.shots, shot.rate), detail: rates(own, peer) + beside(bare, peer, shot.rate),
 		},
 		{
 			work: "the same under a policy that drops one label, against without",
@@ -76,7 +80,7 @@ func hundred(ctx context.Context, s *stage) ([]line, error) {
 		},
 		{
 			work: "p99 of the first, against the unchecked Pushgateway's",
-			goal: atMost(0.1, " times"), got: ratio(own.shots, peer.shots, p99), detail: waits(own, peer),
+			goal: atMost(0.1, " times"), got: ratio(own.shots, peer.shots, p99), detail: waits(own, peer) + beside(bare, peer, p99),
 		},
 	}, nil
 }
@@ -96,11 +100,15 @@ func groups(ctx context.Context, s *stage, many int) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
+	bare, err := s.bare(ctx)
+	if err != nil {
+		return nil, err
+	}
 	checked, err := s.filled(ctx, full)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.fill(ctx, full, own, peer); err != nil {
+	if err := s.fill(ctx, full, own, peer, bare); err != nil {
 		return nil, err
 	}
 	if err := s.fill(ctx, few, small); err != nil {
@@ -109,12 +117,12 @@ func groups(ctx context.Context, s *stage, many int) ([]line, error) {
 	if err := s.aim(full, checked); err != nil {
 		return nil, err
 	}
-	if err := s.compete(ctx, own, small, peer, checked); err != nil {
+	if err := s.compete(ctx, own, small, peer, bare, checked); err != nil {
 		return nil, err
 	}
 	name := fmt.Sprintf("embedded, %s groups of %d series, ", thousands(many), perGroup)
 	return []line{
-		{work: name + "against the unchecked Pushgateway", goal: atLeast(2.7, " times"), got: ratio(own.shots, peer.shots, shot.rate), detail: rates(own, peer)},
+		{work: name + "against the unchecked Pushgateway", goal: atLeast(2.7, " times"), got: ratio(own.shots, peer.shots, shot.rate), detail: rates(own, peer) + beside(bare, peer, shot.rate)},
 		{work: name + "against the checked one", goal: atLeast(10_000, " times"), got: ratio(own.shots, checked.shots, shot.rate), detail: rates(own, checked)},
 		{
 			work: fmt.Sprintf("CPU of a push at %s groups against 10", thousands(many)),
@@ -134,7 +142,11 @@ func front(ctx context.Context, s *stage, series int, want float64) ([]line, err
 	if err != nil {
 		return nil, err
 	}
-	contenders := []*contender{direct, guard}
+	bare, err := s.bare(ctx, direct)
+	if err != nil {
+		return nil, err
+	}
+	contenders := []*contender{direct, guard, bare}
 	haproxy, missing := s.passing(ctx, direct)
 	if missing == nil {
 		contenders = append(contenders, haproxy)
@@ -145,13 +157,13 @@ func front(ctx context.Context, s *stage, series int, want float64) ([]line, err
 	if err := s.compete(ctx, contenders...); err != nil {
 		return nil, err
 	}
-	detail := "haproxy not measured"
+	detail := "; haproxy not measured"
 	if missing == nil {
-		detail = fmt.Sprintf("haproxy %s times", number(ratio(haproxy.shots, direct.shots, shot.rate)))
+		detail = beside(haproxy, direct, shot.rate)
 	}
 	return []line{{
 		work: fmt.Sprintf("in front of an unchecked Pushgateway, policy on, against pushing to it, %d series a push", series),
-		goal: atLeast(want, " times"), got: ratio(guard.shots, direct.shots, shot.rate), detail: rates(guard, direct) + "; " + detail,
+		goal: atLeast(want, " times"), got: ratio(guard.shots, direct.shots, shot.rate), detail: rates(guard, direct) + beside(bare, direct, shot.rate) + detail,
 	}}, nil
 }
 
@@ -189,6 +201,11 @@ func p99(s shot) float64 { return s.p99.Seconds() }
 
 func rates(a, b *contender) string {
 	return fmt.Sprintf("%s and %s a second", number(medianOf(a.shots, shot.rate)), number(medianOf(b.shots, shot.rate)))
+}
+
+// beside is what another one has against the one that a guard is compared with.
+func beside(other, peer *contender, value func(shot) float64) string {
+	return fmt.Sprintf("; %s %s times", other.front().Name, number(ratio(other.shots, peer.shots, value)))
 }
 
 func waits(a, b *contender) string {

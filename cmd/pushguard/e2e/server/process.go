@@ -39,14 +39,19 @@ func Guard(ctx context.Context, given, dir string) (string, error) {
 	if err != nil {
 		version = []byte("unknown")
 	}
-	path := filepath.Join(dir, "pushguard")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath",
-		"-ldflags", "-s -w -X "+versionVar+"="+strings.TrimSpace(string(version)), "-o", path, product)
+	return Build(ctx, product, dir, "-X "+versionVar+"="+strings.TrimSpace(string(version)))
+}
+
+// Build builds a command of the repository into dir, as pushguard is built, and returns its
+// path. The flags are further ones for the linker.
+func Build(ctx context.Context, command, dir, flags string) (string, error) {
+	out := filepath.Join(dir, filepath.Base(command))
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w "+flags, "-o", out, command)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build %s: %w\n%s", product, err, out)
+	if told, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build %s: %w\n%s", command, err, told)
 	}
-	return path, nil
+	return out, nil
 }
 
 // Process is a server that answers on URL. Its methods may be called at any time, also
