@@ -33,7 +33,8 @@ demo: build ## ten failures that a bare Pushgateway reads as 1, and as 10 throug
 
 test: ## install what the tests need and run them all, end to end too
 	testdata/install.sh
-	go test -race -timeout 20m -p 3 $(UNIT)
+	PUSHGUARD_EVENTS=100000 go test -race -timeout 20m -p 3 $(UNIT)
+	go test -count=1 -timeout 20m -run Million ./proxy/event # a million: under the race detector four times as long
 	go test -count=1 -timeout 20m -p 4 -parallel 6 ./cmd/pushguard/e2e/...
 	@[ "$${PUSHGUARD_LOKI:-}" = 1 ] || echo 'not run: events into a real Loki, whose build takes a quarter of an hour: make test-loki'
 
