@@ -56,9 +56,9 @@ func (t Target) open(stdout io.Writer, instance string, timeout time.Duration) (
 	kind, scheme, overHTTP := strings.Cut(u.Scheme, "+")
 	switch {
 	case t.URL == "stdout:":
-		return &lines{w: stdout}, nil
+		return &patient{sink: &lines{w: stdout}, timeout: timeout}, nil
 	case u.Scheme == "file" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
-		return &file{path: u.Path}, nil
+		return &patient{sink: &file{path: u.Path}, timeout: timeout}, nil
 	case u.Scheme == "file":
 		return nil, fmt.Errorf("%s: want file:///PATH", u.Redacted())
 	case !overHTTP || scheme != "http" && scheme != "https" || u.Host == "":

@@ -7,6 +7,8 @@ import (
 	"time"
 )
 
+var errHangs = errors.New("what was written is not taken")
+
 // sink is one event log. It is for one goroutine.
 type sink interface {
 	// send delivers records, each as Record.encode made it. With a nil error all
@@ -48,4 +50,49 @@ func laterOf(err error) time.Duration {
 		return later.after
 	}
 	return 0
+}
+
+// patient is a sink whose writes nobody can interrupt, such as that to a pipe which is
+// not read: it waits for them as long as for any answer, and not beyond the end of ctx.
+type patient struct {
+	sink
+	timeout time.Duration
+	writing chan sent // a write that nobody waited for to its end; nil is none
+}
+
+type sent struct {
+	delivery delivery
+	err      error
+}
+
+// send implements sink. While a write hangs it is waited for, and nothing else is written:
+// who sends again sends the same.
+func (p *patient) send(ctx context.Context, records [][]byte) (delivery, error) {
+	if p.writing == nil {
+		written := make(chan sent, 1)
+		p.writing = written
+		go func() {
+			d, err := p.sink.send(ctx, records)
+			written <- sent{d, err}
+		}()
+	}
+	timer := time.NewTimer(p.timeout)
+	defer timer.Stop()
+	select {
+	case s := <-p.writing:
+		p.writing = nil
+		return s.delivery, s.err
+	case <-timer.C:
+		return delivery{}, errHangs
+	case <-ctx.Done():
+		return delivery{}, ctx.Err()
+	}
+}
+
+// close leaves open what is written to.
+func (p *patient) close() error {
+	if p.writing != nil {
+		return nil
+	}
+	return p.sink.close()
 }
