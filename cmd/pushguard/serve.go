@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os/signal"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -153,6 +155,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	if err := s.check(); err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGPIPE) // a write fails where nobody reads stdout or stderr any more
 	s.memory.limit(logger)
 	s.limits.within(debug.SetMemoryLimit(-1), logger)
 	ctx, quit := context.WithCancel(ctx)
