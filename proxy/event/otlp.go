@@ -81,6 +81,7 @@ func (o otlp) send(ctx context.Context, records [][]byte) (delivery, error) {
 		return delivery{}, err
 	}
 	out.lost, out.why = partial(answer, out.why)
+	out.lost = min(out.lost, len(records)-len(out.rejected))
 	return out, nil
 }
 

@@ -319,6 +319,15 @@ func TestPartialSuccessOfOTLP(t *testing.T) {
 	}
 }
 
+func TestOTLPRejectsNoMoreThanWasSent(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, always(http.StatusOK, `{"partialSuccess":{"rejectedLogRecords":"5","errorMessage":"no"}}`))
+	d, err := opened(t, Target{URL: "otlp+" + f.url}).send(t.Context(), encoded(t, 2))
+	if err != nil || d.lost != 2 {
+		t.Errorf("%d lost, %v", d.lost, err)
+	}
+}
+
 func TestStatusesOfAnEventLog(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
