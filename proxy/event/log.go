@@ -252,13 +252,11 @@ func (l *Log) Run(ctx context.Context) error {
 func (l *Log) close() error {
 	var errs []error
 	for _, s := range l.shippers {
-		lost, _ := s.queue.inMemory()
-		if s.queue.spool == nil {
-			lost += int(s.stats.inFlight.Load())
-		} else {
+		if s.queue.spool != nil {
 			errs = append(errs, s.queue.spool.close())
 		}
-		if lost > 0 {
+		lost, _ := s.queue.inMemory()
+		if lost += s.lost; lost > 0 {
 			s.stats.dropped("closed", lost)
 			s.logger.Warn("Records were not delivered before the end and are lost", "sink", s.name, "records", lost)
 		}

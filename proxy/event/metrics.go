@@ -9,7 +9,7 @@ import (
 
 var (
 	bySink       = []string{"sink"}
-	queuedDesc   = prometheus.NewDesc("pushguard_events_queued", "Records that wait for the event log.", bySink, nil)
+	queuedDesc   = prometheus.NewDesc("pushguard_events_queued", "Records that wait for the event log, those on their way among them.", bySink, nil)
 	bytesDesc    = prometheus.NewDesc("pushguard_events_queued_bytes", "Bytes of the records that wait, in memory or in the files of the state directory.", bySink, nil)
 	fillDesc     = prometheus.NewDesc("pushguard_events_queue_fill_ratio", "How full the queue of records is: at 1 the oldest are dropped.", bySink, nil)
 	sentDesc     = prometheus.NewDesc("pushguard_events_sent_total", "Records that the event log took.", bySink, nil)
@@ -30,10 +30,11 @@ var reasons = []string{full, "rejected", "closed", "too_large", unreadable}
 type stats struct {
 	sent, sentBytes, batches, halved, errors atomic.Uint64
 
-	drops    map[string]*atomic.Uint64 // by reason; not changed
-	down     atomic.Bool
-	last     atomic.Int64 // Unix nanoseconds
-	inFlight atomic.Int64 // that were given up at the end
+	drops map[string]*atomic.Uint64 // by reason; not changed
+	down  atomic.Bool
+	last  atomic.Int64 // Unix nanoseconds
+
+	inFlight, inFlightBytes atomic.Int64 // taken out of the queue, and neither delivered nor given up
 }
 
 func newStats() *stats {
@@ -49,6 +50,13 @@ func (s *stats) took(records, bytes int) {
 	s.sentBytes.Add(uint64(bytes))
 	s.batches.Add(1)
 	s.last.Store(time.Now().UnixNano())
+}
+
+// onTheWay counts records that are taken out of the queue, with less than 0 those of which
+// it is known what became of them.
+func (s *stats) onTheWay(records, bytes int) {
+	s.inFlight.Add(int64(records))
+	s.inFlightBytes.Add(int64(bytes))
 }
 
 func (s *stats) dropped(reason string, n int) { s.drops[reason].Add(uint64(n)) }
@@ -77,7 +85,10 @@ func (s *shipper) collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v.Load()), append([]string{s.name}, more...)...)
 	}
 	records, bytes := s.queue.size()
-	gauge(queuedDesc, float64(records))
+	if s.queue.spool == nil { // in its files they are still
+		bytes += s.stats.inFlightBytes.Load()
+	}
+	gauge(queuedDesc, float64(records)+float64(s.stats.inFlight.Load()))
 	gauge(bytesDesc, float64(bytes))
 	gauge(fillDesc, s.queue.fill())
 	count(sentDesc, &s.stats.sent)

@@ -25,6 +25,7 @@ type shipper struct {
 	pause  func(context.Context, time.Duration) error // not to be woken
 
 	told time.Time // of records that were rejected
+	lost int       // given up at the end, and nowhere else
 }
 
 // run ships until ctx ends, or until the queue is closed and empty.
@@ -36,8 +37,8 @@ func (s *shipper) run(ctx context.Context) {
 			s.stats.errors.Add(1)
 		}
 		if len(items) > 0 {
+			s.stats.onTheWay(len(items), sizeOf(items))
 			if s.deliver(ctx, items) != nil {
-				s.stats.inFlight.Store(int64(len(items)))
 				return // what is on disk comes again
 			}
 			if err := s.queue.done(items); err != nil {
@@ -69,30 +70,40 @@ func (s *shipper) deliver(ctx context.Context, items []item) error {
 		case errors.As(err, &refused) && len(items) > 1:
 			s.stats.halved.Add(1)
 			if err := s.deliver(ctx, items[:len(items)/2]); err != nil {
+				s.giveUp(items[len(items)/2:])
 				return err
 			}
 			return s.deliver(ctx, items[len(items)/2:])
 		case errors.As(err, &refused):
+			s.stats.onTheWay(-1, -sizeOf(items))
 			s.reject(1, refused)
 			return nil
 		default:
 			s.failed(err)
 		}
 		if err := s.pause(ctx, max(laterOf(err), jitter(wait))); err != nil {
+			s.giveUp(items)
 			return err
 		}
 	}
 	return nil
 }
 
+// giveUp counts what is lost with the process: what is on disk comes again.
+func (s *shipper) giveUp(items []item) {
+	for i := range items {
+		if items[i].end == (place{}) {
+			s.lost++
+		}
+	}
+}
+
 // took counts what became of a batch that was answered.
 func (s *shipper) took(items []item, d delivery) {
-	bytes := 0
-	for i := range items {
-		bytes += len(items[i].json)
-	}
 	lost := len(d.rejected) + d.lost
-	s.stats.took(len(items)-len(d.again)-lost, bytes)
+	done, bytes := len(items)-len(d.again), sizeOf(items)-sizeOf(pick(items, d.again))
+	s.stats.onTheWay(-done, -bytes)
+	s.stats.took(done-lost, bytes-sizeOf(pick(items, d.rejected)))
 	if lost > 0 {
 		s.reject(lost, d.why)
 	}
@@ -123,6 +134,14 @@ func pick(items []item, indices []int) []item {
 		out = append(out, items[i])
 	}
 	return out
+}
+
+// sizeOf is how many bytes the records have.
+func sizeOf(items []item) (n int) {
+	for i := range items {
+		n += len(items[i].json)
+	}
+	return n
 }
 
 // jitter is a time between half of d and d, so that guards do not come together.

@@ -260,13 +260,76 @@ func TestMetricsOfTheLog(t *testing.T) {
 	if err != nil || len(problems) > 0 {
 		t.Error(problems, err)
 	}
-	const want = `# HELP pushguard_events_queued Records that wait for the event log.
+	const want = `# HELP pushguard_events_queued Records that wait for the event log, those on their way among them.
 # TYPE pushguard_events_queued gauge
 pushguard_events_queued{sink="stdout-3f2cd2e4"} 1
 `
 	name := l.shippers[0].name
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(strings.ReplaceAll(want, "stdout-3f2cd2e4", name)), "pushguard_events_queued"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWhatIsOnItsWayWaits has an event log take the first half of a batch and never
+// answer for the second.
+func TestWhatIsOnItsWayWaits(t *testing.T) {
+	t.Parallel()
+	for name, dir := range map[string]string{"memory": "", "disk": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &scripted{do: func(batch []string) (delivery, error) {
+				switch {
+				case len(batch) == 4:
+					return delivery{}, &refusedError{errors.New("status 413")}
+				case strings.Contains(batch[0], `"job":"a"`):
+					return delivery{}, nil
+				}
+				return delivery{}, errors.New("status 500")
+			}}
+			cfg := Config{Targets: []Target{{URL: "stdout:"}}, FlushEvery: time.Hour, FlushAt: 4, Drain: time.Millisecond}
+			if dir != "" {
+				d, err := state.Open(t.Context(), dir, state.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer d.Close()
+				cfg.Dir = d
+			}
+			l, err := Open(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sh := l.shippers[0]
+			sh.sink = s
+			for _, job := range []string{"a", "a", "b", "b"} {
+				l.Add(Record{Time: noon, Kind: Swept, Job: job})
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { defer close(done); _ = l.Run(ctx) }()
+			eventually(t, func() error {
+				if sh.stats.errors.Load() == 0 {
+					return errors.New("nothing has failed")
+				}
+				return nil
+			})
+			const want = `# HELP pushguard_events_queued Records that wait for the event log, those on their way among them.
+# TYPE pushguard_events_queued gauge
+pushguard_events_queued{sink="stdout-457ec994"} 2
+`
+			if err := testutil.CollectAndCompare(l, strings.NewReader(want), "pushguard_events_queued"); err != nil {
+				t.Error(err)
+			}
+			cancel()
+			<-done
+			lost := uint64(0)
+			if dir == "" {
+				lost = 2
+			}
+			if got := sh.stats.drops["closed"].Load(); got != lost || sh.stats.sent.Load() != 2 {
+				t.Errorf("%d sent, %d lost, want 2 and %d", sh.stats.sent.Load(), got, lost)
+			}
+		})
 	}
 }
 
