@@ -79,6 +79,7 @@ func (c Config) withDefaults() Config {
 type Log struct {
 	cfg      Config
 	shippers []*shipper
+	ending   chan struct{} // closed when Run is told to end
 }
 
 var _ prometheus.Collector = (*Log)(nil)
@@ -86,7 +87,7 @@ var _ prometheus.Collector = (*Log)(nil)
 // Open returns the log, or every fault in its configuration. What its queues hold
 // from before is delivered first. It connects to nothing: see Run.
 func Open(cfg Config) (*Log, error) {
-	l := &Log{cfg: cfg.withDefaults()}
+	l := &Log{cfg: cfg.withDefaults(), ending: make(chan struct{})}
 	var errs []error
 	names := map[string]bool{}
 	for _, t := range l.cfg.Targets {
@@ -115,7 +116,7 @@ func (l *Log) open(t Target) (*shipper, error) {
 		return nil, err
 	}
 	s := &shipper{
-		name: t.Name(), sink: to, stats: newStats(), logger: l.cfg.Logger, pause: pause,
+		name: t.Name(), sink: to, stats: newStats(), logger: l.cfg.Logger, pause: pauseUntil(l.ending),
 		limits: batchLimits{
 			records: l.cfg.FlushAt, most: l.cfg.BatchRecords, bytes: l.cfg.BatchBytes, wait: l.cfg.FlushEvery,
 		},
@@ -229,7 +230,7 @@ func (l *Log) Commit(ctx context.Context) error {
 }
 
 // Run delivers until ctx ends, then for as long as Config.Drain what is left, and
-// closes the log: what is added from then on is dropped. It returns ctx's error,
+// closes the log: what is added from then on is dropped. It is to be called once, and returns ctx's error,
 // and what went wrong with the files.
 func (l *Log) Run(ctx context.Context) error {
 	shipping, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -242,6 +243,7 @@ func (l *Log) Run(ctx context.Context) error {
 	for _, s := range l.shippers {
 		s.queue.close()
 	}
+	close(l.ending)
 	timer := time.AfterFunc(l.cfg.Drain, stop)
 	running.Wait()
 	timer.Stop()

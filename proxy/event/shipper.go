@@ -22,7 +22,7 @@ type shipper struct {
 	limits batchLimits
 	stats  *stats
 	logger *slog.Logger
-	pause  func(context.Context, time.Duration) error // not to be woken
+	pause  func(context.Context, time.Duration) error // not to be woken by records
 
 	told time.Time // of records that were rejected
 	lost int       // given up at the end, and nowhere else
@@ -149,14 +149,25 @@ func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
-// pause waits, unless ctx ends before.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// pauseUntil makes a pause that ctx ends, and the end of the log cuts short: what does not
+// get through then may be lost.
+func pauseUntil(ending <-chan struct{}) func(context.Context, time.Duration) error {
+	return func(ctx context.Context, d time.Duration) error {
+		woken := ending
+		select {
+		case <-ending:
+			d, woken = min(d, firstRetry), nil
+		default:
+		}
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			return nil
+		case <-woken:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }

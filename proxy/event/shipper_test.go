@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -200,7 +201,7 @@ func TestSinkThatComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.shippers[0].sink.(loki).header = http.Header{"Process": {process}}
-		l.shippers[0].pause = func(ctx context.Context, _ time.Duration) error { return pause(ctx, time.Millisecond) }
+		l.shippers[0].pause = func(ctx context.Context, _ time.Duration) error { return pauseUntil(nil)(ctx, time.Millisecond) }
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { _ = l.Run(ctx) })
@@ -330,6 +331,42 @@ pushguard_events_queued{sink="stdout-457ec994"} 2
 				t.Errorf("%d sent, %d lost, want 2 and %d", sh.stats.sent.Load(), got, lost)
 			}
 		})
+	}
+}
+
+// TestEventLogThatIsBackAtTheEnd wants not to be asked for an hour, and takes what waits
+// when the guard ends before that.
+func TestEventLogThatIsBackAtTheEnd(t *testing.T) {
+	t.Parallel()
+	var back atomic.Bool
+	s := &scripted{do: func([]string) (delivery, error) {
+		if !back.Load() {
+			return delivery{}, &laterError{errors.New("status 429"), time.Hour}
+		}
+		return delivery{}, nil
+	}}
+	l, err := Open(Config{Targets: []Target{{URL: "stdout:"}}, FlushEvery: time.Millisecond, FlushAt: 1, Drain: within})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh := l.shippers[0]
+	sh.sink = s
+	l.Add(Record{Time: noon, Kind: Swept})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = l.Run(ctx) }()
+	eventually(t, func() error {
+		if sh.stats.errors.Load() == 0 {
+			return errors.New("nothing has failed")
+		}
+		return nil
+	})
+	l.Add(Record{Time: noon, Kind: Swept})
+	back.Store(true)
+	cancel()
+	<-done
+	if sent, lost := sh.stats.sent.Load(), sh.stats.drops["closed"].Load(); sent != 2 || lost != 0 {
+		t.Errorf("%d sent, %d lost", sent, lost)
 	}
 }
 
