@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pushguard/pushguard/proxy/clock/clocktest"
 	"github.com/pushguard/pushguard/proxy/counter"
 )
 
@@ -64,6 +65,33 @@ func TestHeartbeatIsZeroForEverySeries(t *testing.T) {
 	flush()
 	now.add(1)
 	flush("a_total:0|c")
+}
+
+// TestTheClockIsSet sets it back and forward by more than anything here lasts.
+func TestTheClockIsSet(t *testing.T) {
+	for name, by := range map[string]time.Duration{"back": -25 * time.Hour, "forward": 25 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			sock, host := listen(t), clocktest.New(time.Date(2031, 5, 5, 0, 0, 0, 0, time.UTC))
+			s := newSender(t, Config{Address: sock.url, ZeroHold: DefaultZeroHold, Heartbeat: DefaultHeartbeat, Now: host.Now})
+			t.Cleanup(func() { s.link.close() })
+			after := func(d time.Duration, want ...string) {
+				t.Helper()
+				host.Pass(d)
+				s.flush(t.Context())
+				if diff := cmp.Diff(want, sock.lines(t)); diff != "" {
+					t.Error(diff)
+				}
+			}
+			count(s, newCounter("a_total"), 1)
+			after(0, "a_total:0|c")
+			host.Set(by)
+			after(0)
+			after(DefaultZeroHold, "a_total:1|c")
+			host.Set(by)
+			after(DefaultHeartbeat - DefaultZeroHold - 1)
+			after(1, "a_total:0|c")
+		})
+	}
 }
 
 func TestIncrementOfZeroIsABirth(t *testing.T) {

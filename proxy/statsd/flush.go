@@ -22,7 +22,7 @@ func (s *Sender) flush(ctx context.Context) {
 func (s *Sender) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.cfg.Now().Add(-s.cfg.IdleTTL).UnixNano()
+	before := s.age() - int64(s.cfg.IdleTTL)
 	for sr := s.settled.back; sr != nil && sr.seen < before; sr = s.settled.back {
 		s.forget(sr)
 		s.stats.expired.Inc()
@@ -97,7 +97,7 @@ func (s *Sender) probe(ctx context.Context) bool {
 // left for that: amounts must not wait for ever while a great many series are
 // born.
 func (s *Sender) sendZeros(ctx context.Context) bool {
-	now := s.cfg.Now().UnixNano() // the same throughout, or it might never end
+	now := s.age() // the same throughout, or it might never end
 	left := math.MaxInt
 	if s.link.network == "udp" {
 		left = max(1, int(float64(s.cfg.Rate)*s.cfg.FlushEvery.Seconds()/2))
@@ -137,7 +137,7 @@ func (s *Sender) sendAmounts(ctx context.Context, heldToo bool) {
 	for {
 		s.mu.Lock()
 		s.packet.reset()
-		now := s.cfg.Now().UnixNano()
+		now := s.age()
 		for ; left > 0; at, left = at.links[byUse].next, left-1 {
 			if !heldToo && s.held(at, now) {
 				continue
@@ -177,7 +177,7 @@ func (s *Sender) bookAll(n int, err error) {
 	if err != nil && kindOf(err) == kindSize {
 		n = s.tooLong()
 	}
-	now := s.cfg.Now().UnixNano()
+	now := s.age()
 	for i := range s.packet.parts {
 		p := &s.packet.parts[i]
 		if p.end > n {

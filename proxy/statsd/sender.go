@@ -20,6 +20,7 @@ const (
 type Sender struct {
 	cfg   Config
 	stats *stats
+	began time.Time
 
 	mu       sync.Mutex
 	series   map[string]*series
@@ -55,6 +56,7 @@ func New(c Config) (*Sender, error) {
 	s := &Sender{
 		cfg:      cfg,
 		stats:    newStats(),
+		began:    cfg.Now(),
 		series:   map[string]*series{},
 		families: families{},
 		known:    map[*counter.Series]*series{},
@@ -75,11 +77,11 @@ func New(c Config) (*Sender, error) {
 // Add adds to what is pending. It never waits for the network. What it refuses
 // is counted, see Refusal.
 func (s *Sender) Add(increments []counter.Increment) {
-	now := s.cfg.Now()
+	now, age := s.cfg.Now(), s.age()
 	var tell []refused
 	s.mu.Lock()
 	for i := range increments {
-		if why := s.add(&increments[i], now.UnixNano()); why != "" && s.refuse(why, now) {
+		if why := s.add(&increments[i], age); why != "" && s.refuse(why, now) {
 			tell = append(tell, refused{why, increments[i].Series})
 		}
 	}
@@ -92,6 +94,10 @@ func (s *Sender) Add(increments []counter.Increment) {
 		s.cfg.Logger.Warn("increment refused", "reason", r.why, "metric", name[:min(len(name), maxName)])
 	}
 }
+
+// age is how long the sender has been there, in nanoseconds: a time that goes on evenly,
+// also where somebody sets the clock.
+func (s *Sender) age() int64 { return int64(s.cfg.Now().Sub(s.began)) }
 
 // refused is an increment that the log is told of.
 type refused struct {

@@ -26,6 +26,7 @@ type series struct {
 	pending []float64
 	first   [1]float64 // the pending of a counter
 
+	// Times are the sender's age.
 	seen   int64  // when it was last given an increment
 	epoch  uint64 // of the connection over which it was born at zero
 	born   int64  // when that was
