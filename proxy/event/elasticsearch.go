@@ -33,6 +33,9 @@ func (e elasticsearch) send(ctx context.Context, records [][]byte) (delivery, er
 	if err != nil {
 		return delivery{}, err
 	}
+	if len(answer) == maxResponse { // it tells of each record: of fewer it is shorter
+		return delivery{}, &refusedError{fmt.Errorf("the answer is longer than %d bytes", maxResponse)}
+	}
 	err = readBulk(&out, answer, len(records))
 	return out, err
 }

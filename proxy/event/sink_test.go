@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -209,6 +210,25 @@ func FuzzAnswerOfElasticsearch(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLongAnswerOfElasticsearch has it say so much of each record that what it says of four
+// is not read to its end.
+func TestLongAnswerOfElasticsearch(t *testing.T) {
+	t.Parallel()
+	item := `{"create":{"status":409,"error":{"reason":"` + strings.Repeat("x", maxResponse/4) + `"}}}`
+	f := newFake(t, func(r received) (int, map[string]string, string) {
+		items := slices.Repeat([]string{item}, strings.Count(r.body, `{"create":`))
+		return http.StatusOK, nil, `{"errors":true,"items":[` + strings.Join(items, ",") + `]}`
+	})
+	s := opened(t, Target{URL: "elasticsearch+" + f.url + "/s"})
+	var refused *refusedError
+	if _, err := s.send(t.Context(), encoded(t, 4)); !errors.As(err, &refused) {
+		t.Errorf("four records: %v, and not sent again in halves", err)
+	}
+	if d, err := s.send(t.Context(), encoded(t, 2)); err != nil || len(d.again)+len(d.rejected) > 0 {
+		t.Errorf("two records: %v, %v", d, err)
+	}
 }
 
 func TestClickhouse(t *testing.T) {
