@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -82,23 +83,24 @@ type eventWriter struct {
 	read     bool
 }
 
-// name gives the records their ids: those of the push where it has a key of its
-// own, so that a push that is sent again tells the same.
+// name gives the records their ids: those of the push where it has a key of its own, so
+// that a push that is sent again tells the same. One that was refused before, or that
+// brings something else under that key, tells something else.
 func (w *eventWriter) name() {
 	if len(w.records) == 0 {
 		return
 	}
 	push := event.NewID(w.v.started)
 	if key := w.v.request.Header.Get("Idempotency-Key"); key != "" {
-		sum := sha256.Sum256([]byte(w.v.raw.ID() + "\xff" + key))
-		push = event.ID(sum[:16])
+		h := sha256.New()
+		_, _ = fmt.Fprintf(h, "%s\xff%s\xff%s\xff", w.v.raw.ID(), key, w.v.request.Method) // never fails
+		_, _ = h.Write(w.v.decoded)
+		push = event.ID(h.Sum(nil)[:16])
 	}
 	for i := range w.records {
 		w.records[i].PushID = push.String()
-		var salted [len(push) + 8]byte
-		copy(salted[:], push[:])
-		binary.BigEndian.PutUint64(salted[len(push):], uint64(i))
-		sum := sha256.Sum256(salted[:])
+		salted := binary.BigEndian.AppendUint64(push[:len(push):len(push)], uint64(i))
+		sum := sha256.Sum256(append(salted, w.records[i].Kind...))
 		copy(w.records[i].ID[:6], push[:6]) // in the order of time
 		copy(w.records[i].ID[6:], sum[:])
 	}

@@ -202,6 +202,31 @@ func TestEventsOfARetryAreTheSame(t *testing.T) {
 	}
 }
 
+// TestEventsUnderOneKey: an event log that takes each id once has all that pushes under one
+// Idempotency-Key have to tell, also where the first was refused.
+func TestEventsUnderOneKey(t *testing.T) {
+	t.Parallel()
+	change, records := withEvents(t)
+	g := newLiving(t, gatewaytest.Start(t), eventPolicy, change)
+	ids := map[event.ID]bool{}
+	for _, push := range [][2]string{
+		{http.MethodPost, `notes{run_id="6f1c6c1e-0b1f-4c39-9d3a-0e5f6a1b2c3d"} NaNaN`},
+		{http.MethodPost, `notes{run_id="r1"} 1`},
+		{http.MethodPost, `notes{run_id="r1"} 2`},
+		{http.MethodPut, `notes{run_id="r1"} 2`},
+		{http.MethodPost, `notes{run_id="r1"} 2`},
+	} {
+		g.do(push[0], "/metrics/job/airflow", push[1]+"\n", "Idempotency-Key", "load")
+	}
+	told := records()
+	for _, r := range told {
+		ids[r.ID] = true
+	}
+	if len(told) != 5 || len(ids) != 4 {
+		t.Errorf("%d records have %d ids", len(told), len(ids))
+	}
+}
+
 func TestEventOfASweep(t *testing.T) {
 	t.Parallel()
 	change, records := withEvents(t)
