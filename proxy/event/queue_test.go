@@ -426,13 +426,16 @@ func TestWhatIsTornOrCorruptCostsNothingElse(t *testing.T) {
 		harm    func(b []byte) []byte
 		want    []string
 		damaged bool
+		lost    int
 	}{
-		"torn in a frame":       {func(b []byte) []byte { return b[:len(b)-1] }, []string{"a", "b"}, false},
-		"torn in a header":      {func(b []byte) []byte { return b[:len(b)-len("c")-3] }, []string{"a", "b"}, false},
-		"a corrupt record":      {func(b []byte) []byte { b[len(b)-1]++; return b }, []string{"a", "b"}, true},
-		"bytes behind":          {func(b []byte) []byte { return append(b, make([]byte, 100)...) }, []string{"a", "b", "c"}, true},
-		"no segment":            {func([]byte) []byte { return []byte("something else altogether") }, nil, true},
-		"its making was broken": {func(b []byte) []byte { return b[:3] }, nil, false},
+		"torn in a frame":       {func(b []byte) []byte { return b[:len(b)-1] }, []string{"a", "b"}, false, 0},
+		"torn in a header":      {func(b []byte) []byte { return b[:len(b)-len("c")-3] }, []string{"a", "b"}, false, 0},
+		"a corrupt record":      {func(b []byte) []byte { b[len(b)-1]++; return b }, []string{"a", "b"}, true, 1},
+		"corrupt in the middle": {func(b []byte) []byte { b[len(segmentMagic)+2*(frameHeader+1)-1]++; return b }, []string{"a"}, true, 2},
+		"a corrupt length":      {func(b []byte) []byte { b[len(segmentMagic)+frameHeader+1+3]++; return b }, []string{"a"}, true, 1},
+		"bytes behind":          {func(b []byte) []byte { return append(b, make([]byte, 100)...) }, []string{"a", "b", "c"}, true, 1},
+		"no segment":            {func([]byte) []byte { return []byte("something else altogether") }, nil, true, 1},
+		"its making was broken": {func(b []byte) []byte { return b[:3] }, nil, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -460,9 +463,13 @@ func TestWhatIsTornOrCorruptCostsNothingElse(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.close()
-			q = newQueue(Limits{}, s, new(drops).note)
+			var lost drops
+			q = newQueue(Limits{}, s, lost.note)
 			if got := drained(t, q, true); !cmp.Equal(got, tc.want) {
 				t.Errorf("%q come", got)
+			}
+			if n := lost.all()[facts]; n != tc.lost {
+				t.Errorf("%d records are said to be lost, want %d", n, tc.lost)
 			}
 			_, err = os.Stat(path + damagedExt)
 			if (err == nil) != tc.damaged || (told != "") != tc.damaged {

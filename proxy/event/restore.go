@@ -98,9 +98,13 @@ func (c *chain) scan(s *segment, last bool, damaged func(string)) (highest uint6
 		return 0, nil // its making was cut off
 	}
 	if string(b[:len(segmentMagic)]) != segmentMagic {
+		c.lost += frames(b[len(segmentMagic):], 0)
 		return 0, setAside(s.path, "it is no segment", damaged)
 	}
-	at := int64(len(segmentMagic))
+	at, delivered := int64(len(segmentMagic)), int64(0)
+	if s.id == c.cursor.segment {
+		delivered = c.cursor.offset
+	}
 	for {
 		seq, _, n, err := parseFrame(b[at:])
 		if err != nil {
@@ -108,15 +112,35 @@ func (c *chain) scan(s *segment, last bool, damaged func(string)) (highest uint6
 			if errors.Is(err, errShort) && !last {
 				err = errCorrupt
 			}
+			if at < int64(len(b)) && errors.Is(err, errCorrupt) {
+				c.lost += frames(b[at:], delivered-at)
+			}
 			return highest, cutOff(s, b, err, damaged)
 		}
 		at += int64(n)
 		highest = seq
-		if (place{s.id, at - 1}).before(c.cursor) {
-			continue
+		if at > delivered {
+			s.unread++
 		}
-		s.unread++
 	}
+}
+
+// frames is how many frames end behind the first so many bytes of b, as far as their
+// lengths tell where they are not whole. What is no frame counts as one.
+func frames(b []byte, behind int64) (n int) {
+	for at := 0; at < len(b); {
+		end := len(b)
+		if left := b[at:]; len(left) >= frameHeader {
+			size := int64(binary.LittleEndian.Uint32(left))
+			if size > 0 && size <= int64(len(left)-frameHeader) { // no record is empty
+				end = at + frameHeader + int(size)
+			}
+		}
+		if at = end; int64(at) > behind {
+			n++
+		}
+	}
+	return n
 }
 
 // readWhole reads a segment, which is at most a little longer than mostSegment.

@@ -70,6 +70,7 @@ func openSpool(dir string, limit int64, damaged func(string)) (*spool, error) {
 func (s *spool) start(written func(), spill func([]item), drop func(l lane, reason string, n int)) {
 	s.written, s.spill, s.drop, s.started = written, spill, drop, true
 	s.mu.Lock()
+	s.tellLost()
 	s.makeRoom()
 	s.mu.Unlock()
 	go s.write()
