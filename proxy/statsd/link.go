@@ -37,6 +37,7 @@ type link struct {
 	timeout          time.Duration
 
 	conn     net.Conn
+	file     os.FileInfo    // of the socket of conn, over unixgram
 	gone     *atomic.Bool   // a TCP peer closed conn
 	watching sync.WaitGroup // of it
 
@@ -66,18 +67,29 @@ func (l *link) open(ctx context.Context) (fresh bool, err error) {
 		return false, errPeerGone
 	}
 	if l.conn != nil {
-		return l.resolveAgain(ctx), nil
+		return l.follow(ctx), nil
 	}
 	if time.Now().Before(l.retry) {
 		return false, nil
 	}
+	file := l.socket()
 	conn, err := l.dial(ctx)
 	if err != nil {
 		l.wait()
 		return false, err
 	}
 	l.use(conn)
+	l.file = file
 	return true, nil
+}
+
+// socket is the file of a unix socket, nil where there is none.
+func (l *link) socket() os.FileInfo {
+	if l.network != "unixgram" {
+		return nil
+	}
+	file, _ := os.Stat(l.address)
+	return file
 }
 
 func (l *link) dial(ctx context.Context) (net.Conn, error) {
@@ -101,23 +113,29 @@ func (l *link) use(conn net.Conn) {
 	}
 }
 
-// resolveAgain looks up the name of a UDP peer again, which may have moved
-// without a word. It reports whether it has.
-func (l *link) resolveAgain(ctx context.Context) bool {
-	if l.network != "udp" || time.Since(l.resolved) < resolveEvery {
+// follow connects anew where the peer is another one by now, who leaves no sign on the old
+// connection: the name of a UDP peer leads elsewhere, or another socket has taken the place
+// of a unix one, which may stay open, read or not. It reports whether it has.
+func (l *link) follow(ctx context.Context) bool {
+	file := l.socket()
+	switch {
+	case l.network == "udp" && time.Since(l.resolved) >= resolveEvery:
+		l.resolved = time.Now()
+	case file != nil && !os.SameFile(file, l.file):
+	default:
 		return false
 	}
-	l.resolved = time.Now()
 	conn, err := l.dial(ctx)
 	if err != nil {
 		return false
 	}
-	if conn.RemoteAddr().String() == l.conn.RemoteAddr().String() {
+	if l.network == "udp" && conn.RemoteAddr().String() == l.conn.RemoteAddr().String() {
 		_ = conn.Close()
 		return false
 	}
 	l.close()
 	l.use(conn)
+	l.file = file
 	return true
 }
 

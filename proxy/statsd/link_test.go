@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -268,6 +269,33 @@ func TestUDPFollowsAPeerThatMoves(t *testing.T) {
 	l.resolved = time.Now().Add(-resolveEvery)
 	if fresh, err := l.open(t.Context()); !fresh || err != nil || l.conn.RemoteAddr().String() != l.address {
 		t.Fatal("does not follow", err)
+	}
+}
+
+// TestSocketIsReplaced has another take the place of a socket that stays open and is not
+// read. While there is none in its place the old one is as good as any.
+func TestSocketIsReplaced(t *testing.T) {
+	old := listen(t)
+	s := newSender(t, Config{Address: old.url})
+	t.Cleanup(func() { s.link.close() })
+	sent := func(to *socket, want ...string) {
+		t.Helper()
+		count(s, newCounter("a_total"), 5)
+		s.flush(t.Context())
+		if got := to.lines(t); !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	sent(old, "a_total:5|c")
+	if err := os.Remove(old.url.Path); err != nil {
+		t.Fatal(err)
+	}
+	sent(old, "a_total:5|c")
+	next := listenAt(t, old.url.Path)
+	sent(next, "a_total:5|c")
+	sent(next, "a_total:5|c")
+	if got := old.lines(t); len(got) > 0 || metric(t, s, "connects_total") != 2 {
+		t.Errorf("the old socket has %q", got)
 	}
 }
 
