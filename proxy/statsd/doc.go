@@ -64,5 +64,7 @@
 //     not noticed: hence the pace, see Config.Rate.
 //
 // A guard that is killed loses what was pending. One that is stopped sends it,
-// held increments too, if the exporter is there to take it.
+// held increments too, as far as the exporter takes it, and Config.Rate lets it
+// leave, within Config.ShutdownFlush. The log says of how many series something is
+// lost then.
 package statsd
