@@ -32,10 +32,20 @@ func (f *eventFlags) add(cmd *kingpin.CmdClause) {
 		PlaceHolder("FILE").StringVar(&f.configFile)
 	cmd.Flag("events.instance", "What this guard is called in the records. The host's name by default.").
 		PlaceHolder("NAME").StringVar(&f.instance)
-	flag(cmd, "events.queue-size", "How much may wait for one event log in --state.dir. Without that directory 10,000 records may wait, in memory.", &f.queueSize, parseSize).
+	flag(cmd, "events.queue-size", "How much may wait for one event log in --state.dir, from 1MiB on. Without that directory 10,000 records may wait, in memory.", &f.queueSize, parseQueueSize).
 		Default("256MiB")
 	flag(cmd, "events.flush-interval", "How long a record waits for others to go with it.", &f.flushEvery, parseTimeout).
 		Default("1s")
+}
+
+// parseQueueSize wants room for a few files of records: of less a queue that is full would
+// drop all that it has, and of one file each record.
+func parseQueueSize(s string) (int64, error) {
+	n, err := parseSize(s)
+	if err != nil || n < 1<<20 {
+		return 0, errors.New("want a size from 1MiB to 2047MiB, such as 256MiB")
+	}
+	return n, nil
 }
 
 // open returns the log of events, nil without an event log.

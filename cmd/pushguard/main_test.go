@@ -162,6 +162,10 @@ func TestWrongFlags(t *testing.T) {
 			`--limits.decoded-bytes="9EiB": want a size from 1B to 2047MiB, such as 500KiB or 16MiB`,
 		},
 		{
+			"a queue without room for a file", append(good, "--events.queue-size=1023KiB"),
+			`--events.queue-size="1023KiB": want a size from 1MiB to 2047MiB, such as 256MiB`,
+		},
+		{
 			"a value of any length", append(good, "--limits.labels="+strings.Repeat("x", 101)),
 			`--limits.labels="` + strings.Repeat("x", 100) + `...": want a whole number from 1 to 2147483647`,
 		},
