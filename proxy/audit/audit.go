@@ -97,7 +97,6 @@ type Log struct {
 	file     *File    // that w is; nil if it is another writer's
 	folding  *folding // nil folds nothing
 	recent   recent
-	torn     bool  // the last line is there in part, without its end
 	failed   error // of the last record; nil if it was written
 	lost     uint64
 	reported uint64 // of the lost
@@ -272,13 +271,9 @@ func (l *Log) reportable(err error) error {
 	return nil
 }
 
-// put keeps a record in memory and writes its line. A line that was written in part
-// is ended before the next, so that no record ever continues another.
+// put keeps a record in memory and writes its line.
 func (l *Log) put(r Record) error {
 	l.line.Reset()
-	if l.torn {
-		l.line.WriteByte('\n')
-	}
 	if err := l.encoder.Encode(r); err != nil {
 		return err
 	}
@@ -290,14 +285,7 @@ func (l *Log) put(r Record) error {
 		return nil
 	}
 	n, err := l.w.Write(line)
-	switch {
-	case n == len(line):
-		l.torn = false
-		return nil
-	case n > 0:
-		l.torn = line[n-1] != '\n'
-	}
-	if err == nil {
+	if err == nil && n < len(line) {
 		err = io.ErrShortWrite
 	}
 	return err

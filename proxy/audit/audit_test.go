@@ -159,7 +159,7 @@ func TestAFailingDisk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := &disk{take: c.take, err: c.err}
-			l := New(d, func(err error) {
+			l := New(&lineWriter{w: d}, func(err error) {
 				if c.err != nil && !errors.Is(err, c.err) || c.err == nil && !errors.Is(err, io.ErrShortWrite) {
 					t.Errorf("reported %v", err)
 				}

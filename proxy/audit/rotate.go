@@ -44,6 +44,7 @@ type File struct {
 
 	mu    sync.Mutex
 	file  *os.File
+	lines lineWriter // to file
 	size  int64
 	born  time.Time // when its first line was written; zero if it has none
 	stuck error     // why it could not be rotated; nil, or tried again at the next Tend
@@ -77,7 +78,7 @@ func (f *File) open() error {
 	if f.file != nil {
 		_ = f.file.Close() // it was written to unbuffered: there is nothing to lose
 	}
-	f.file, f.size, f.born = file, info.Size(), birth(file, info)
+	f.file, f.lines, f.size, f.born = file, lineWriter{w: file}, info.Size(), birth(file, info)
 	return nil
 }
 
@@ -104,11 +105,30 @@ func (f *File) Write(line []byte) (int, error) {
 		f.stuck = f.rotate()
 	}
 	if f.size == 0 {
-		f.born = f.now()
+		f.born, f.lines.torn = f.now(), false
 	}
-	n, err := f.file.Write(line)
+	n, err := f.lines.Write(line)
 	f.size += int64(n)
 	return n, err
+}
+
+// lineWriter writes lines. One that was written in part is ended before the next, so that
+// none ever continues another.
+type lineWriter struct {
+	w    io.Writer
+	torn bool // the last line lacks its end
+}
+
+func (l *lineWriter) Write(line []byte) (int, error) {
+	end := 0
+	if l.torn {
+		line, end = append([]byte{'\n'}, line...), 1
+	}
+	n, err := l.w.Write(line)
+	if n > 0 {
+		l.torn = line[n-1] != '\n'
+	}
+	return max(n-end, 0), err
 }
 
 // due reports whether a line of n bytes belongs into a new file.
