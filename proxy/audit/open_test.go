@@ -11,7 +11,7 @@ import (
 func TestOpenAppends(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	for i, job := range []string{"a", "b", "c"} {
-		f, err := openToAppend(path)
+		f, _, err := openToAppend(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,17 +33,20 @@ func TestOpenAppends(t *testing.T) {
 	}
 }
 
-func TestOpenEndsTheLastLine(t *testing.T) {
-	for before, want := range map[string]string{"": "", "{}\n": "{}\n", `{"job":"a`: "{\"job\":\"a\n"} {
+func TestTheLastLineIsEnded(t *testing.T) {
+	for before, want := range map[string]string{"": "{}\n", "{}\n": "{}\n{}\n", `{"job":"a`: "{\"job\":\"a\n{}\n"} {
 		path := filepath.Join(t.TempDir(), "audit.jsonl")
 		if err := os.WriteFile(path, []byte(before), 0o640); err != nil {
 			t.Fatal(err)
 		}
-		f, err := openToAppend(path)
+		f, err := OpenFile(path, Rotation{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
+		put(t, f, "{}")
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
 		if got, _ := os.ReadFile(path); string(got) != want {
 			t.Errorf("%q became %q, want %q", before, got, want)
 		}
@@ -65,7 +68,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{at("link"), at("dangling"), at("pipe"), dir, os.DevNull, at("missing/audit.jsonl")} {
-		f, err := openToAppend(path)
+		f, _, err := openToAppend(path)
 		if err == nil {
 			_ = f.Close()
 			t.Errorf("%s was opened", path)

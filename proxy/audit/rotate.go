@@ -67,7 +67,7 @@ func OpenFile(path string, r Rotation) (*File, error) {
 
 // open opens the path in place of what is open, which stays if that fails.
 func (f *File) open() error {
-	file, err := openToAppend(f.path)
+	file, torn, err := openToAppend(f.path)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (f *File) open() error {
 	if f.file != nil {
 		_ = f.file.Close() // it was written to unbuffered: there is nothing to lose
 	}
-	f.file, f.lines, f.size, f.born = file, lineWriter{w: file}, info.Size(), birth(file, info)
+	f.file, f.lines, f.size, f.born = file, lineWriter{file, torn}, info.Size(), birth(file, info)
 	return nil
 }
 
