@@ -155,7 +155,7 @@ func (f *File) rotate() error {
 		return fmt.Errorf("rotate the audit log: %w", err)
 	}
 	if err := f.open(); err != nil {
-		return err
+		return errors.Join(err, os.Rename(aside, f.path)) // where it is looked for, and written to
 	}
 	return f.prune()
 }
@@ -213,7 +213,7 @@ func (f *File) tend() error {
 		return errors.Join(err, moved)
 	}
 	if f.due(0) {
-		return errors.Join(err, f.rotate())
+		err = errors.Join(err, f.rotate())
 	}
 	return errors.Join(err, f.prune())
 }
