@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -48,6 +49,7 @@ type File struct {
 	size  int64
 	born  time.Time // when its first line was written; zero if it has none
 	stuck error     // why it could not be rotated; nil, or tried again at the next Tend
+	gone  error     // why there is no file in place of the one that was deleted; nil if there is
 
 	compressing sync.Mutex // by one Tend at a time, while lines are written
 }
@@ -97,12 +99,16 @@ func birth(file *os.File, info os.FileInfo) time.Time {
 }
 
 // Write appends one line, to a new file if it is time for one. That the file
-// could not be rotated is no reason not to write: Tend tells of it.
+// could not be rotated is no reason not to write: Tend tells of it. That it was deleted
+// and there can be no other, as without its directory, is one.
 func (f *File) Write(line []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.due(len(line)) && f.stuck == nil {
 		f.stuck = f.rotate()
+	}
+	if f.gone != nil {
+		return 0, f.gone
 	}
 	if f.size == 0 {
 		f.born, f.lines.torn = f.now(), false
@@ -185,10 +191,21 @@ func (f *File) moved() (bool, error) {
 	}
 	f.size = open.Size() // which a truncation may have changed
 	there, err := os.Lstat(f.path)
+	f.gone = nil
 	if err == nil && os.SameFile(open, there) {
 		return false, nil
 	}
-	return true, f.open()
+	err = f.open()
+	if deleted(open) {
+		f.gone = err // else it was moved, and is read where it is now
+	}
+	return true, err
+}
+
+// deleted reports whether nobody can find what is written to an open file any more.
+func deleted(open os.FileInfo) bool {
+	s, ok := open.Sys().(*syscall.Stat_t)
+	return ok && s.Nlink == 0
 }
 
 // Tend does what is due without a line to write: it follows the file that others

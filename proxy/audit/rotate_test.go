@@ -3,6 +3,7 @@ package audit
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -235,7 +236,7 @@ func TestStuck(t *testing.T) {
 	now := time.Now()
 	f, path := at(t, Rotation{MaxSize: 10}, &now)
 	put(t, f, "line 0001")
-	if err := os.Remove(path); err != nil {
+	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink("elsewhere", path); err != nil {
@@ -252,8 +253,46 @@ func TestStuck(t *testing.T) {
 		t.Error(err)
 	}
 	put(t, f, "line 0003")
-	if got, _ := os.ReadFile(path); !bytes.Equal(got, []byte("line 0003\n")) {
-		t.Errorf("%q", got)
+	for name, want := range map[string]string{path + ".1": "line 0001\nline 0002\n", path: "line 0003\n"} {
+		if got, _ := os.ReadFile(name); string(got) != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// What would go to a file that nobody can find is lost, and is said to be, until the
+// directory is there again.
+func TestTheDirectoryIsRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	path := filepath.Join(dir, "audit.jsonl")
+	mkdir := func() {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mkdir()
+	l, err := Start(path, Rotation{MaxSize: 1000}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Record{Job: "a", Outcome: "passed", Time: time.Now()}
+	l.Write(r)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	l.Reopen()
+	l.Write(r)
+	if n, err := l.Lost(), l.Err(); n != 1 || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%d lost, %v", n, err)
+	}
+	mkdir()
+	l.Reopen()
+	l.Write(r)
+	if lines, _ := content(t, path); len(lines) != 1 || l.Lost() != 1 || l.Err() != nil {
+		t.Errorf("%d lines, %d lost, %v", len(lines), l.Lost(), l.Err())
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
