@@ -94,6 +94,55 @@ func TestCompressed(t *testing.T) {
 	}
 }
 
+// TestADamagedFile damages a compressed file in the midst of a log. All others are read.
+func TestADamagedFile(t *testing.T) {
+	for _, by := range compressions {
+		f, path := rotatedLog(t, by, 60)
+		tendAll(t, f, 20)
+		names, err := Rotated(path)
+		if err != nil || len(names) < 5 {
+			t.Fatal(names, err)
+		}
+		good, err := os.ReadFile(names[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		flipped := bytes.Clone(good)
+		flipped[len(good)/2] ^= 0x55
+		for how, content := range map[string][]byte{"a bit": flipped, "the end": good[:len(good)/2], "all but the head": good[:4]} {
+			if err := os.WriteFile(names[1], content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var skipped Skipped
+			last, n := Line{}, 0
+			for line, err := range Read([]string{path}, &skipped) {
+				if err != nil {
+					t.Fatalf("%s, %s: %v", by, how, err)
+				}
+				last, n = line, n+1
+			}
+			if n < 45 || last.Job != "59" || len(skipped.Damaged) != 1 || !strings.Contains(skipped.String(), names[1]) {
+				t.Errorf("%s, %s: %d records, the last is %q; %s", by, how, n, last.Job, skipped.String())
+			}
+			page, err := readPage(t.Context(), path, &Filter{}, "", 1000)
+			if err != nil || len(page.Records) != n || page.Skipped == 0 {
+				t.Errorf("%s, %s: a page of %d, %d skipped, %v", by, how, len(page.Records), page.Skipped, err)
+			}
+			followed, told := 0, Skipped{}
+			ctx, stop := context.WithCancel(t.Context())
+			if err := Follow(ctx, path, time.Millisecond, &told, func(Line) error {
+				if followed++; followed == n {
+					stop()
+				}
+				return nil
+			}); err != nil || len(told.Damaged) != 1 {
+				t.Errorf("%s, %s: followed %d, %v, %s", by, how, followed, err, told.String())
+			}
+			stop()
+		}
+	}
+}
+
 // TestACrashWhileCompressing leaves what a guard that was killed can leave: a file in
 // part, and one beside its original. Nothing is read twice, or lost, and the next guard
 // finishes it.

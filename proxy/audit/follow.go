@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -100,7 +101,7 @@ func (f *follower) newer() ([]*os.File, error) {
 func (f *follower) first(ctx context.Context) error {
 	if f.reader == nil {
 		if err := f.open(); err != nil {
-			return err
+			return f.damaged(err)
 		}
 	}
 	for ctx.Err() == nil {
@@ -112,7 +113,7 @@ func (f *follower) first(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return f.damaged(fmt.Errorf("%s: %w", f.files[0].Name(), err))
 		}
 		if err := f.tell(); err != nil {
 			return err
@@ -129,9 +130,19 @@ func (f *follower) open() error {
 	}
 	plain, err := Decompress(f.files[0])
 	if err != nil {
-		return fmt.Errorf("follow the audit log: %s: %w", f.files[0].Name(), err)
+		return fmt.Errorf("%s: %w", f.files[0].Name(), err)
 	}
 	f.plain, f.reader = plain, bufio.NewReaderSize(plain, 64<<10)
+	return nil
+}
+
+// damaged notes that no more can be read of the first file, if it was set aside.
+func (f *follower) damaged(err error) error {
+	if f.files[0].Name() == f.path {
+		return err
+	}
+	f.skipped.Damaged = append(f.skipped.Damaged, err.Error())
+	f.reader, f.line = bufio.NewReader(strings.NewReader("")), f.line[:0]
 	return nil
 }
 

@@ -24,7 +24,8 @@ type Page struct {
 	Records []json.RawMessage `json:"records"`
 	// Next is the cursor of the page behind; empty if there is none.
 	Next string `json:"next,omitempty"`
-	// Skipped is how many lines were met that are no records.
+	// Skipped is how many lines were met that are no records, and files that cannot be
+	// read to their end.
 	Skipped int `json:"skipped,omitempty"`
 	// Kept is where the records are: in a file, or in memory, where the oldest go soon.
 	Kept string `json:"kept,omitempty"`
@@ -55,7 +56,7 @@ func readPage(ctx context.Context, path string, f *Filter, cursor string, n int)
 	var skipped Skipped
 	for i := len(files) - 1; i >= 0 && !s.beyond(rotatedTime(path, files[i].Name())); i-- {
 		line := 0
-		for record, err := range Scan(files[i], files[i].Name(), &skipped) {
+		for record, err := range scanFile(files[i], path, &skipped) {
 			if err = cmp.Or(err, ctx.Err()); err != nil {
 				return Page{}, err
 			}
@@ -65,7 +66,7 @@ func readPage(ctx context.Context, path string, f *Filter, cursor string, n int)
 		}
 	}
 	page := s.page(from)
-	page.Skipped = skipped.Lines
+	page.Skipped = skipped.Lines + len(skipped.Damaged)
 	return page, nil
 }
 

@@ -29,6 +29,9 @@ type Skipped struct {
 	// FILE:LINE.
 	Lines  int
 	Places []string
+	// Damaged are the files that were set aside and cannot be read to their end, each
+	// with the reason: what is before that was read.
+	Damaged []string
 }
 
 // maxPlaces is how many places are named of what was skipped.
@@ -42,14 +45,18 @@ func (s *Skipped) add(name string, line int) {
 
 // String is one line for people; empty if nothing was skipped.
 func (s *Skipped) String() string {
-	if s.Lines == 0 {
-		return ""
+	var parts []string
+	if s.Lines > 0 {
+		more := ""
+		if s.Lines > len(s.Places) {
+			more = ", …"
+		}
+		parts = append(parts, fmt.Sprintf("lines skipped that are no records: %d (%s%s)", s.Lines, strings.Join(s.Places, ", "), more))
 	}
-	more := ""
-	if s.Lines > len(s.Places) {
-		more = ", …"
+	if len(s.Damaged) > 0 {
+		parts = append(parts, "files that cannot be read to their end: "+strings.Join(s.Damaged, ", "))
 	}
-	return fmt.Sprintf("lines skipped that are no records: %d (%s%s)", s.Lines, strings.Join(s.Places, ", "), more)
+	return strings.Join(parts, "; ")
 }
 
 // Scan yields the records that r holds, compressed or not, named in places as name. It holds one line in
@@ -69,7 +76,7 @@ func Scan(r io.Reader, name string, skipped *Skipped) iter.Seq2[Line, error] {
 			var err error
 			line, err = readLine(in, line[:0])
 			if err != nil && !errors.Is(err, io.EOF) {
-				yield(Line{}, err)
+				yield(Line{}, fmt.Errorf("%s: %w", name, err))
 				return
 			}
 			if text := bytes.TrimSpace(line); len(text) > 0 {
@@ -161,10 +168,26 @@ func readLog(path string, skipped *Skipped) iter.Seq2[Line, error] {
 		}
 		defer closeAll(files)
 		for _, f := range files {
-			for line, err := range Scan(f, f.Name(), skipped) {
+			for line, err := range scanFile(f, path, skipped) {
 				if !yield(line, err) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// scanFile is Scan of one file of the log at path. One that was set aside and is damaged
+// costs what cannot be read of it, and none of the others.
+func scanFile(f *os.File, path string, skipped *Skipped) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		for line, err := range Scan(f, f.Name(), skipped) {
+			if err != nil && f.Name() != path {
+				skipped.Damaged = append(skipped.Damaged, err.Error())
+				return
+			}
+			if !yield(line, err) {
+				return
 			}
 		}
 	}
