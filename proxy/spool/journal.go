@@ -95,7 +95,11 @@ func (s *Spool) restore(record []byte) error {
 
 // record appends what waits of a group. The lock is held.
 func (s *Spool) record(e *entry) state.Position {
-	return s.log.Append(appendGroup(nil, e.key.ID(), e.parts))
+	at := s.log.Append(appendGroup(nil, e.key.ID(), e.parts))
+	if len(e.parts) == 0 {
+		s.gone = at
+	}
+	return at
 }
 
 // compact writes the spool anew whenever that is due, until its directory is closed.

@@ -81,6 +81,7 @@ type Spool struct {
 	mu      sync.Mutex
 	entries map[string]*entry // by the ID of the group
 	bytes   int64
+	gone    state.Position // behind the last record of a group of which nothing waits any more
 
 	stats stats
 }
@@ -138,6 +139,7 @@ func (s *Spool) Do(ctx context.Context, r gateway.Request) (gateway.Answer, erro
 		}
 		return accepted(), nil
 	}
+	s.forget(ctx)
 	answer, err := s.try(ctx, r)
 	if !away(answer, err) {
 		return answer, err
@@ -148,6 +150,15 @@ func (s *Spool) Do(ctx context.Context, r gateway.Request) (gateway.Answer, erro
 		return answer, err // it fails as without a spool
 	}
 	return accepted(), nil
+}
+
+// forget waits until what was delivered does not wait on disk either: it would come
+// again if the process ended, over what is written now.
+func (s *Spool) forget(ctx context.Context) {
+	s.mu.Lock()
+	gone := s.gone
+	s.mu.Unlock()
+	_ = s.log.Commit(ctx, gone) // a disk that takes nothing is no reason not to send
 }
 
 func accepted() gateway.Answer {
@@ -322,7 +333,7 @@ func (s *Spool) Forward(ctx context.Context, escapedPath string, r gateway.Reque
 			e.parts, e.size = nil, 0
 		}
 		s.entries, s.bytes = map[string]*entry{}, 0
-		s.log.Append([]byte{recordWipe})
+		s.gone = s.log.Append([]byte{recordWipe})
 	}
 	return answer, err
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -217,6 +219,50 @@ func TestNoOvertaking(t *testing.T) {
 }
 
 // A disk that takes nothing has the write fail, and nothing is kept of it.
+// TestDeliveredIsForgotten has a group be delivered and then pushed to, and looks what
+// there is in the directory at the moment of that answer: nothing that waits, or it would
+// come again over the newer push.
+func TestDeliveredIsForgotten(t *testing.T) {
+	// On one processor nobody writes while a push is answered but who answers it.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	path := t.TempDir()
+	m := &model{groups: map[string]map[string]string{}}
+	s, closes := waiting(t, path, m)
+	defer closes()
+	for i := range 20 {
+		job := fmt.Sprint("a", i)
+		m.set(true, false)
+		push(t, s, "PUT", job, "x 1\n")
+		m.set(false, false)
+		s.deliver(t.Context(), s.entries[key(job).ID()], &wire.Push{})
+		s.lanes[0].down = false
+		push(t, s, "PUT", job, "x 2\n")
+		there := t.TempDir()
+		if err := os.CopyFS(there, os.DirFS(path)); err != nil {
+			t.Fatal(err)
+		}
+		later, closes := waiting(t, there, m)
+		if n := later.Status().Groups; n != 0 {
+			t.Errorf("after %s was delivered and pushed to %d groups wait for who starts then", job, n)
+		}
+		closes()
+	}
+}
+
+// waiting is a spool that delivers nothing by itself.
+func waiting(t *testing.T, path string, m *model) (s *Spool, closes func()) {
+	t.Helper()
+	d, err := state.Open(t.Context(), path, state.Options{Sync: state.SyncNever})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(Config{Upstream: m, Dir: d, MaxGroups: 100, MaxBytes: 1 << 20, Limits: Limits{Decoded: 1 << 20}}); err != nil {
+		t.Fatal(err)
+	}
+	s.listed.Store(true)
+	return s, func() { _ = d.Close() }
+}
+
 func TestDiskGone(t *testing.T) {
 	m := &model{groups: map[string]map[string]string{}, away: true}
 	s, stop := opened(t, t.TempDir(), m)
