@@ -99,27 +99,56 @@ func (s *Spool) record(e *entry) state.Position {
 	if len(e.parts) == 0 {
 		s.gone = at
 	}
+	if len(s.entries) == 0 && s.log.Err() != nil {
+		select {
+		case s.emptied <- struct{}{}:
+		default:
+		}
+	}
 	return at
 }
 
 // compact writes the spool anew whenever that is due, until its directory is closed.
 func (s *Spool) compact() {
-	for range s.log.Due() {
-		err := s.log.Compact(func(write func([]byte) error) error {
-			for _, e := range s.all() {
-				s.mu.Lock()
-				record := appendGroup(nil, e.key.ID(), e.parts)
-				s.mu.Unlock()
-				if err := write(record); err != nil {
-					return err
-				}
+	due := s.log.Due()
+	for {
+		select {
+		case _, open := <-due:
+			if !open {
+				return
 			}
-			return nil
-		})
+		case <-s.emptied:
+		}
+		err := errors.Join(s.discard(), s.log.Compact(s.transcript))
 		if err != nil && !errors.Is(err, state.ErrClosed) {
 			s.cfg.Logger.Error("The spool cannot be written: pushes are refused while the Pushgateway is away", "err", err)
 		}
 	}
+}
+
+// discard takes from a disk that is full what was delivered since it is: it would come
+// again if the process ended, over what is pushed until then. All or nothing can be taken,
+// and while nothing waits nobody is told that something was kept.
+func (s *Spool) discard() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.entries) > 0 {
+		return nil
+	}
+	return s.log.Discard()
+}
+
+// transcript writes down what waits.
+func (s *Spool) transcript(write func([]byte) error) error {
+	for _, e := range s.all() {
+		s.mu.Lock()
+		record := appendGroup(nil, e.key.ID(), e.parts)
+		s.mu.Unlock()
+		if err := write(record); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Spool) all() []*entry {

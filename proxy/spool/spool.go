@@ -82,6 +82,7 @@ type Spool struct {
 	entries map[string]*entry // by the ID of the group
 	bytes   int64
 	gone    state.Position // behind the last record of a group of which nothing waits any more
+	emptied chan struct{}  // holds one: nothing waits, and the log has failed to say so
 
 	stats stats
 }
@@ -101,7 +102,7 @@ func Open(cfg Config) (*Spool, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Spool{Upstream: cfg.Upstream, cfg: cfg, settles: settles, entries: map[string]*entry{}}
+	s := &Spool{Upstream: cfg.Upstream, cfg: cfg, settles: settles, entries: map[string]*entry{}, emptied: make(chan struct{}, 1)}
 	var err error
 	if s.log, err = cfg.Dir.Log(logName, state.LogOptions{}, s.restore); err != nil {
 		return nil, err

@@ -74,6 +74,38 @@ func (l *Log) compact(emit func(write func(record []byte) error) error) error {
 	return err
 }
 
+// Discard removes the files of a log that has failed, for a caller who has nothing to
+// keep: else what is in them would be restored, though Compact has no room to say that it
+// is gone. The log has failed until Compact makes it whole. One that has not is left alone.
+func (l *Log) Discard() error {
+	l.compacting.Lock()
+	defer l.compacting.Unlock()
+	if err := l.mayCompact(); err != nil {
+		return err
+	}
+	if l.Err() == nil {
+		return nil
+	}
+	l.io.Lock()
+	l.mu.Lock()
+	file, files := l.file, l.files
+	l.file, l.files, l.base, l.damaged = nil, nil, 0, false
+	l.mu.Unlock()
+	l.io.Unlock()
+	if file != nil {
+		_ = file.Close()
+	}
+	for i, each := range files { // the oldest first: nothing is to be restored that later ones replace
+		if err := l.dir.drop(each); err != nil && !errors.Is(err, os.ErrNotExist) {
+			l.mu.Lock()
+			l.files = files[i:]
+			l.mu.Unlock()
+			return fmt.Errorf("state: log %s is not discarded: %w", l.name, err)
+		}
+	}
+	return syncDir(l.dir.path)
+}
+
 func (l *Log) mayCompact() error {
 	l.mu.Lock()
 	closed := l.closed

@@ -109,3 +109,47 @@ func commitAfterRestart(t *testing.T, d *Dir, dir, ballast string) {
 		t.Error(damage)
 	}
 }
+
+// TestDiscardOnAFullDisk has nothing to keep any more when the disk is full: nothing of
+// before is restored, and the room that its files took is enough to go on.
+func TestDiscardOnAFullDisk(t *testing.T) {
+	if !statetest.OwnMounts(t) {
+		return
+	}
+	disk := statetest.SmallDisk(t, "1m")
+	dir, ballast := in(disk, "state"), in(disk, "ballast")
+	d := open(t, dir, Options{})
+	l, _ := openLog(t, d, "spool", LogOptions{})
+	commit(t, l, "before")
+	if err := l.Compact(emits("before")); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, l, "behind")
+	if err := l.Discard(); err != nil { // it has not failed
+		t.Fatal(err)
+	}
+	commit(t, l, "further behind")
+	statetest.Fill(t, ballast)
+	big := string(make([]byte, 8<<10)) // more than the last page of the log has room for
+	wantError(t, l.Commit(t.Context(), l.Append([]byte(big))), syscall.ENOSPC)
+	if err := l.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, l.Err(), syscall.ENOSPC)
+	if left := files(t, dir, ""); len(left) != 2 { // LOCK and VERSION
+		t.Errorf("left are %q", left)
+	}
+	if err := l.Compact(emits()); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, l, "after")
+	_ = d.Close()
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	got, damage := restored(t, dir, "spool")
+	want(t, got, "after")
+	if len(damage) > 0 {
+		t.Error(damage)
+	}
+}

@@ -183,6 +183,54 @@ func TestFullDiskOfTheSpool(t *testing.T) {
 	}
 }
 
+// TestDeliveredOnAFullDisk delivers what the spool kept while its disk is full, and pushes to
+// the same group. A guard that is killed then and started again does not put the old push
+// over the newer one.
+func TestDeliveredOnAFullDisk(t *testing.T) {
+	if !statetest.OwnMounts(t, "PUSHGUARD_BINARY="+world.Binary(t)) {
+		return
+	}
+	disk := statetest.SmallDisk(t, "1m")
+	behind := world.Pushgateway(t)
+	options := world.GuardOptions{Upstream: behind, Flags: []string{
+		"--pushgateway.spool", "--state.dir=" + filepath.Join(disk, "state"), "--state.sync-interval=50ms",
+		"--pushgateway.breaker-pause=100ms", "--pushgateway.watch-interval=100ms",
+	}}
+	guard := world.Guard(t, options)
+	options.Addr = guard.Addr
+	behind.Kill()
+	for n := range 20 {
+		if a := guard.Push(t, fmt.Sprintf("/metrics/job/disk/n/%d/pad/%s", n, long), "rows 1\n"); a.Status != http.StatusAccepted {
+			t.Fatal(a.Status, a.Body)
+		}
+	}
+	statetest.Fill(t, filepath.Join(disk, "ballast"))
+	world.Eventually(t, func() error {
+		if a := guard.Push(t, "/metrics/job/full/pad/"+long, "rows 1\n"); a.Status != http.StatusBadGateway {
+			return fmt.Errorf("with a full disk a push is answered %d", a.Status)
+		}
+		return nil
+	})
+	behind = behind.Again(t)
+	awaitOwn(t, guard, "pushguard_spool_groups", 0)
+	world.Eventually(t, func() error {
+		left, err := filepath.Glob(filepath.Join(disk, "state", "spool.1.*"))
+		if err != nil || len(left) > 0 {
+			return fmt.Errorf("of what was delivered there are %q, %v", left, err)
+		}
+		return nil
+	})
+	mustPush(t, guard, "/metrics/job/disk/n/7/pad/"+long, "rows 2\n")
+	guard.Kill()
+	guard = world.Guard(t, options)
+	awaitOwn(t, guard, "pushguard_spool_groups", 0)
+	series := fmt.Sprintf(`rows{job="disk", n="7", pad=%q}`, long)
+	if got := behind.Scrape(t, "")[series]; got != 2 {
+		t.Errorf("after the kill the Pushgateway has %v, want what came last, 2", got)
+	}
+	guard.Kill() // told to end, it says that its disk is full
+}
+
 // TestFilesRemoved takes files of the state from under a guard, and then all of them. What
 // is missing is written anew from memory; a directory that is gone is not taken again, since
 // another guard might have it, and the guard goes on in memory and says so.
