@@ -203,7 +203,7 @@ func (l *Log) apply(e *entry, version string, commands []byte, whole bool) error
 		return err
 	}
 	l.place.seq, l.place.mark = e.seq, e.mark
-	l.unsaved += len(e.body)
+	l.unsaved += len(e.body) + entryBytes
 	l.counts.applied(len(e.body))
 	if err := l.reunite(at); err != nil {
 		return err

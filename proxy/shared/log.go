@@ -74,8 +74,8 @@ type Config struct {
 	// OutageBytes bounds what a guard keeps that goes on by itself, in bytes of
 	// commands. Beyond that it does so no more. 0 is 64 MiB.
 	OutageBytes int
-	// SnapshotAfter is after how many bytes of commands the rooms are written down. 0
-	// is 32 MiB.
+	// SnapshotAfter is after how many bytes of commands, as they are in Redis, the rooms
+	// are written down. 0 is 32 MiB.
 	SnapshotAfter int
 	// Version is that of this guard's program: one that says what guards of another
 	// version cannot read ends their part, see ErrVersion. Empty is "unknown".
@@ -120,7 +120,7 @@ type Log struct {
 	nudged    time.Time  // when this guard last looked whether that is over
 	flying    []*command // of the batch that was sent last, until it is applied
 	batch     uint64     // its number
-	unsaved   int        // bytes of commands since the snapshot
+	unsaved   int        // bytes in Redis since the snapshot
 	saveAgain time.Time  // not before this, after one that could not be written
 	buried    []string   // guards that have left since
 

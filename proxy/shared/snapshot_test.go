@@ -82,6 +82,24 @@ func TestSnapshotFails(t *testing.T) {
 	}
 }
 
+// TestShortCommandsTakeNoMore has a guard say little, over and over, as one without pushes
+// does: what stands in the Redis is bounded by what that takes there, not by what was said.
+func TestShortCommandsTakeNoMore(t *testing.T) {
+	r := redistest.Start(t)
+	const after = 100_000
+	g := join(t, shared.Config{URL: r.URL(), SnapshotAfter: after, Lease: time.Hour})
+	c := client(t, r)
+	for n := range 6000 {
+		g.do(t, "x")
+		if n%100 != 0 {
+			continue
+		}
+		if size, err := c.MemoryUsage(t.Context(), "{pushguard}:log", 0).Result(); err != nil || size > 2*after+20_000 {
+			t.Fatalf("after %d commands they take %d bytes, with a snapshot each %d, %v", n, size, after, err)
+		}
+	}
+}
+
 // TestJoinBesideSnapshots has guards join while one snapshot takes the place of another,
 // over and over: each finds one that is whole.
 func TestJoinBesideSnapshots(t *testing.T) {

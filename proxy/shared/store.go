@@ -29,6 +29,9 @@ const (
 	chunk = 1 << 20
 	// most is how many entries one reply has.
 	most = 500
+	// entryBytes is what an entry takes in Redis besides its commands: its mark, its time
+	// and what the stream needs.
+	entryBytes = 64
 )
 
 // store is the Redis of a fleet. All keys are of one slot of a cluster.
