@@ -122,6 +122,7 @@ type Log struct {
 	batch     uint64     // its number
 	unsaved   int        // bytes in Redis since the snapshot
 	saveAgain time.Time  // not before this, after one that could not be written
+	lookAgain time.Time  // not before this whether the snapshot is there
 	buried    []string   // guards that have left since
 
 	doubted    uint64 // the place of an entry that was asked for once more

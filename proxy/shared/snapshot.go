@@ -135,10 +135,11 @@ func (l *Log) settleBatch() {
 	l.landed()
 }
 
-// saveIfDue has the guard that leads write the rooms down once much has come since.
+// saveIfDue has the guard that leads write the rooms down once much has come since, or
+// the snapshot is gone.
 func (l *Log) saveIfDue(ctx context.Context) {
 	begun := time.Now()
-	if !l.leads.Load() || l.unsaved < l.cfg.SnapshotAfter || begun.Before(l.saveAgain) {
+	if !l.leads.Load() || begun.Before(l.saveAgain) || l.unsaved < l.cfg.SnapshotAfter && !l.lostSnapshot(ctx, begun) {
 		return
 	}
 	if err := l.publish(ctx); err != nil {
@@ -147,6 +148,29 @@ func (l *Log) saveIfDue(ctx context.Context) {
 		return
 	}
 	l.counts.saved(time.Since(begun))
+}
+
+// lostSnapshot looks now and then whether the snapshot is there, and reports whether a
+// part of it is not: nobody could join any more.
+func (l *Log) lostSnapshot(ctx context.Context, now time.Time) bool {
+	if now.Before(l.lookAgain) {
+		return false
+	}
+	l.lookAgain = now.Add(l.cfg.Lease / beats)
+	h, ok, err := l.store.head(ctx)
+	if err != nil || !ok || h.epoch != l.place.epoch || h.chunks == 0 {
+		return false // what that means the next round trip finds out
+	}
+	keys := make([]string, h.chunks)
+	for i := range keys {
+		keys[i] = l.store.chunkKey(h.epoch, h.snap, i)
+	}
+	there, err := l.store.client.Exists(ctx, keys...).Result()
+	if err != nil || there == int64(h.chunks) {
+		return false
+	}
+	l.logger.Warn("The Redis has lost what the guards wrote down there: it is written again", "of", h.chunks, "there", there)
+	return true
 }
 
 func (l *Log) publish(ctx context.Context) error {

@@ -129,6 +129,42 @@ func TestJoinBesideSnapshots(t *testing.T) {
 	<-ended
 }
 
+// TestSnapshotIsWrittenAgain has a Redis lose the snapshot alone, as one that evicts: the
+// guard that leads writes it again before there is anything new to write down, nobody who
+// is there notices, and who comes later knows all.
+func TestSnapshotIsWrittenAgain(t *testing.T) {
+	r := redistest.Start(t)
+	c := client(t, r)
+	cfg := shared.Config{URL: r.URL(), Lease: 3 * time.Second}
+	a, b := join(t, cfg), join(t, cfg)
+	a.do(t, "one")
+	b.do(t, "two")
+	if err := c.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	epochs := func() float64 { return a.epochs() + b.epochs() }
+	eventually(t, "both are back", func() bool { return epochs() > 0 && !a.log.Away() && !b.log.Away() })
+	snapshot := func() []string {
+		keys, err := c.Keys(t.Context(), "{pushguard}:snap:*").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keys
+	}
+	before := epochs()
+	if n, err := c.Del(t.Context(), snapshot()...).Result(); err != nil || n != 1 {
+		t.Fatalf("%d keys were a snapshot, %v", n, err)
+	}
+	eventually(t, "it is written again", func() bool { return len(snapshot()) == 1 })
+	if epochs() != before {
+		t.Error("the guards gave the Redis all that they know")
+	}
+	a.do(t, "three")
+	if got := join(t, cfg).sync(t); !slices.Equal(got, []string{"one", "two", "three"}) {
+		t.Errorf("who comes later knows %q", got)
+	}
+}
+
 // TestSnapshotGone has somebody delete a snapshot: who comes then is told what it is.
 func TestSnapshotGone(t *testing.T) {
 	r := redistest.Start(t)
