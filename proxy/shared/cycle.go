@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/pushguard/pushguard/proxy/state"
 )
 
@@ -312,11 +314,16 @@ func (l *Log) recover(ctx context.Context, err error) error {
 		return err
 	}
 	l.goAway(err)
+	said := err.Error()
 	for wait := firstAgain; ctx.Err() == nil; wait = min(2*wait, lastAgain) {
 		l.abandon(ErrAway)
 		l.giveUp()
 		if err = l.rejoin(ctx, err); err == nil || isFinal(err) {
 			return err
+		}
+		if reply := redis.Error(nil); errors.As(err, &reply) && err.Error() != said {
+			said = err.Error()
+			l.logger.Error("The Redis that the guards share refuses what they ask", "err", err)
 		}
 		sleep(ctx, wait)
 	}

@@ -2,6 +2,7 @@ package shared_test
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -133,6 +134,34 @@ func TestRedisEvicts(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRedisRefuses has guards come back to a Redis that does not take what they know, as of
+// a user with too few rights: the log says why, once, and once it takes it they go on.
+func TestRedisRefuses(t *testing.T) {
+	r := redistest.Start(t)
+	var log said
+	g := join(t, shared.Config{URL: r.URL(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	g.do(t, "before")
+	c := client(t, r)
+	if err := c.Do(t.Context(), "ACL", "SETUSER", "default", "-set").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has tried twice", func() bool { return log.count("is given what this one knows") >= 3 })
+	if n := log.count("no permissions to run the 'set' command"); n != 1 {
+		t.Errorf("the reason was said %d times", n)
+	}
+	if err := c.Do(t.Context(), "ACL", "SETUSER", "default", "+set").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is back", func() bool { return !g.log.Away() })
+	g.do(t, "after")
+	if got := g.sync(t); !slices.Equal(got, []string{"before", "after"}) {
+		t.Errorf("%q", got)
 	}
 }
 
