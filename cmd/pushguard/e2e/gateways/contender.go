@@ -126,6 +126,19 @@ func (s *stage) embedded(ctx context.Context, policy string, flags ...string) (*
 	return s.guard(ctx, "the embedded store", policy, flags)
 }
 
+// rivals starts an embedded store, the unchecked Pushgateway it is compared with, and a
+// server of net/http that does nothing.
+func (s *stage) rivals(ctx context.Context) (own, peer, bare *contender, err error) {
+	if own, err = s.embedded(ctx, permits); err != nil {
+		return nil, nil, nil, err
+	}
+	if peer, err = s.pushgateway(ctx, true); err != nil {
+		return nil, nil, nil, err
+	}
+	bare, err = s.bare(ctx)
+	return own, peer, bare, err
+}
+
 // before starts a guard in front of a contender.
 func (s *stage) before(ctx context.Context, policy string, upstream *contender, flags ...string) (*contender, error) {
 	return s.guard(ctx, "the guard", policy, append(flags, "--pushgateway.url="+upstream.front().URL), upstream)

@@ -45,7 +45,13 @@ func TestFront(t *testing.T) {
 	if len(guard.shots) != 1 || guard.shots[0].pushes == 0 || guard.shots[0].p50 <= 0 || guard.shots[0].p99 < guard.shots[0].p50 {
 		t.Errorf("shots %+v", guard.shots)
 	}
-	page, err := http.Get(guard.front().URL + "/metrics")
+	holds(t, guard, 10*perGroup)
+}
+
+// holds looks how many series of the first family are on a contender's page.
+func holds(t *testing.T, c *contender, want int) {
+	t.Helper()
+	page, err := http.Get(c.front().URL + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,8 +60,8 @@ func TestFront(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := bytes.Count(text, []byte("\nstep_000_rows{")); n != 10*perGroup {
-		t.Errorf("%d series on the page, want %d", n, 10*perGroup)
+	if n := bytes.Count(text, []byte("\nstep_000_rows{")); n != want {
+		t.Errorf("%d series on the page, want %d", n, want)
 	}
 }
 
@@ -81,18 +87,7 @@ func TestBare(t *testing.T) {
 	if err := s.fill(t.Context(), shape{groups: 30, series: perGroup}.pushes(), alone); err != nil {
 		t.Fatal(err)
 	}
-	page, err := http.Get(direct.front().URL + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer page.Body.Close()
-	text, err := io.ReadAll(page.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := bytes.Count(text, []byte("\nstep_000_rows{")); n != 20*perGroup {
-		t.Errorf("%d series on the page, want %d", n, 20*perGroup)
-	}
+	holds(t, direct, 20*perGroup)
 }
 
 // TestFilled has a checked Pushgateway hold what it never was pushed.

@@ -47,19 +47,11 @@ func works(o options) []work {
 // hundred compares the embedded store with an unchecked Pushgateway at ten groups of a
 // hundred series.
 func hundred(ctx context.Context, s *stage) ([]line, error) {
-	own, err := s.embedded(ctx, permits)
+	own, peer, bare, err := s.rivals(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ruled, err := s.embedded(ctx, dropsOne)
-	if err != nil {
-		return nil, err
-	}
-	peer, err := s.pushgateway(ctx, true)
-	if err != nil {
-		return nil, err
-	}
-	bare, err := s.bare(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -88,19 +80,11 @@ func hundred(ctx context.Context, s *stage) ([]line, error) {
 // groups compares them with many groups, beside a checked Pushgateway that holds as many.
 func groups(ctx context.Context, s *stage, many int) ([]line, error) {
 	few, full := shape{groups: 10, series: perGroup}.pushes(), shape{groups: many, series: perGroup}.pushes()
-	own, err := s.embedded(ctx, permits)
+	own, peer, bare, err := s.rivals(ctx)
 	if err != nil {
 		return nil, err
 	}
 	small, err := s.embedded(ctx, permits)
-	if err != nil {
-		return nil, err
-	}
-	peer, err := s.pushgateway(ctx, true)
-	if err != nil {
-		return nil, err
-	}
-	bare, err := s.bare(ctx)
 	if err != nil {
 		return nil, err
 	}
