@@ -63,7 +63,7 @@ bench: ## the speed of the push path
 bench-explosion: ## 100,000 new run_ids, bare and guarded: the plot in docs, in about an hour
 	go run ./cmd/pushguard/e2e/explosion
 
-bench-gateway: ## pushguard beside the Pushgateway and haproxy, a table in a quarter of an hour
+bench-gateway: ## pushguard beside the Pushgateway, haproxy and net/http alone, a table in a quarter of an hour
 	@testdata/install.sh haproxy
 	go run ./cmd/pushguard/e2e/gateways
 
