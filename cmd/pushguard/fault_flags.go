@@ -82,6 +82,21 @@ func (s *serveCommand) spooled(upstream proxy.Upstream, all *fleet.Fleet, dir *s
 	return sp, sp, nil
 }
 
+// sayLeft says what waits of pushes that were answered 202 where nothing delivers them.
+func (f *faultFlags) sayLeft(dir *state.Dir, logger *slog.Logger) error {
+	if f.spool || dir == nil {
+		return nil
+	}
+	n, err := spool.Left(dir, logger)
+	if err != nil {
+		return fmt.Errorf("--state.dir: %w", err)
+	}
+	if n > 0 {
+		logger.Error("Pushes that were answered 202 wait in --state.dir: without --pushgateway.spool they are not delivered", "groups", n)
+	}
+	return nil
+}
+
 func (f *faultFlags) breaker() gateway.Breaker {
 	return gateway.Breaker{Failures: f.failures, Pause: f.pause}
 }

@@ -62,6 +62,9 @@ func (s *serveCommand) several() bool { return len(s.gatewayURLs)+len(s.leavingU
 
 // openBehind opens what is behind; quit ends the process.
 func (s *serveCommand) openBehind(metrics *proxy.Metrics, dir *state.Dir, flags map[string]string, quit func(), logger *slog.Logger) (*behind, error) {
+	if err := s.faults.sayLeft(dir, logger); err != nil {
+		return nil, err
+	}
 	if !s.embedded() {
 		return s.openGateways(metrics, dir, logger)
 	}

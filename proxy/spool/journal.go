@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -91,6 +92,17 @@ func (s *Spool) restore(record []byte) error {
 	}
 	s.entries[id] = &entry{key: wire.KeyOf(id), parts: parts, size: sizeOf(parts)}
 	return nil
+}
+
+// Left returns of how many groups something waits in a directory that no spool is opened
+// in. It stays there.
+func Left(dir *state.Dir, logger *slog.Logger) (groups int, err error) {
+	if !dir.Has(logName) {
+		return 0, nil
+	}
+	s := &Spool{cfg: Config{Logger: logger}, entries: map[string]*entry{}}
+	_, err = dir.Log(logName, state.LogOptions{}, s.restore)
+	return len(s.entries), err
 }
 
 // record appends what waits of a group. The lock is held.

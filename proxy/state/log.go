@@ -110,6 +110,12 @@ func (d *Dir) Log(name string, o LogOptions, restore func(record []byte) error) 
 	return l, nil
 }
 
+// Has reports whether there is anything of a log of that name, which is not opened.
+func (d *Dir) Has(name string) bool {
+	sources, _, _, err := (&Log{dir: d, name: name}).find()
+	return err == nil && len(sources) > 0
+}
+
 // reserve keeps a name for one log.
 func (d *Dir) reserve(name string) error {
 	if err := checkName(name); err != nil {

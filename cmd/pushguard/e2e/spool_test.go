@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -281,4 +282,39 @@ func answered(t *testing.T, guard *world.Process, method, job string, families m
 		t.Errorf("%s %s: %d", method, job, response.StatusCode)
 	}
 	return true
+}
+
+// TestSpoolTakenAway starts a guard without its spool while something waits in it: it says
+// so, as long as that is so.
+func TestSpoolTakenAway(t *testing.T) {
+	t.Parallel()
+	behind := world.Pushgateway(t)
+	with := spooling(t, behind, time.Second)
+	without := with
+	without.Flags = slices.DeleteFunc(slices.Clone(with.Flags), func(flag string) bool { return flag == "--pushgateway.spool" })
+	guard := listed(t, with)
+	with.Addr, without.Addr = guard.Addr, guard.Addr
+	behind.Kill()
+	if a := guard.Push(t, "/metrics/job/a", "a 1\n"); a.Status != http.StatusAccepted {
+		t.Fatal(a.Status, a.Body)
+	}
+	guard.Stop(t)
+	behind = behind.Again(t)
+	const words = "without --pushgateway.spool they are not delivered"
+	for range 2 {
+		guard = listed(t, without)
+		if !strings.Contains(guard.Logs(), words) {
+			t.Errorf("nobody is told that a push waits:\n%s", guard.Logs())
+		}
+		guard.Stop(t)
+	}
+	guard = listed(t, with)
+	drained(t, guard)
+	if got := behind.Scrape(t, "")[`a{job="a"}`]; got != 1 {
+		t.Errorf("what waited is %v, want 1", got)
+	}
+	guard.Stop(t)
+	if guard = listed(t, without); strings.Contains(guard.Logs(), words) {
+		t.Errorf("nothing waits:\n%s", guard.Logs())
+	}
 }
