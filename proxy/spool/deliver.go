@@ -38,7 +38,7 @@ type lane struct {
 }
 
 func newLane(number int) *lane {
-	return &lane{number: number, queue: list.New(), wake: make(chan struct{}, workers)}
+	return &lane{number: number, queue: list.New(), wait: firstProbe, wake: make(chan struct{}, workers)}
 }
 
 // lost notes that an upstream did not answer.

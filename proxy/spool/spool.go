@@ -112,6 +112,7 @@ func Open(cfg Config) (*Spool, error) {
 	}
 	for _, e := range s.entries {
 		e.lane = s.lanes[cfg.Lane(e.key)]
+		e.lane.down, e.lane.unsure = true, true // for who kept this: it may still carry out what that sent
 		s.bytes += int64(e.size)
 		s.enqueue(e)
 	}

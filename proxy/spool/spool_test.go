@@ -249,6 +249,33 @@ func TestDeliveredIsForgotten(t *testing.T) {
 	}
 }
 
+// TestStartedAgain opens a spool in which something waits: what the process before had sent
+// may be on its way, and what waits is not delivered before the upstream had its time for it.
+func TestStartedAgain(t *testing.T) {
+	path := t.TempDir()
+	m := &model{groups: map[string]map[string]string{}, away: true}
+	s, closes := waiting(t, path, m)
+	push(t, s, "PUT", "a", "x 1\n")
+	closes()
+	m.set(false, false)
+	s, closes = waiting(t, path, m)
+	defer closes()
+	l := s.lanes[0]
+	e, probe, _ := s.next(l)
+	if e != nil || !probe || !l.unsure {
+		t.Errorf("to be delivered at once is %v, asked is %v, waited for %v", e, probe, l.unsure)
+	}
+	push(t, s, "PUT", "b", "x 1\n")
+	if n := s.Status().Groups; n != 2 {
+		t.Errorf("%d groups wait, want 2", n)
+	}
+	s.settles = time.Millisecond
+	s.look(t.Context(), l)
+	if e, _, _ := s.next(l); e == nil {
+		t.Error("nothing is delivered after that")
+	}
+}
+
 // waiting is a spool that delivers nothing by itself.
 func waiting(t *testing.T, path string, m *model) (s *Spool, closes func()) {
 	t.Helper()
