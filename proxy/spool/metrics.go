@@ -23,7 +23,8 @@ func (s *stats) refused(err error) {
 
 // Status is how a spool is at a moment.
 type Status struct {
-	// Away says that an upstream does not answer, Full that nothing more can be kept.
+	// Away says that an upstream does not answer, Full that nothing more can be kept, or
+	// of bytes all but a fiftieth are taken: what is pushed seldom fits to the last one.
 	Away, Full bool
 	Groups     int
 	Bytes      int64
@@ -44,7 +45,7 @@ func (s *Spool) Status() Status {
 			out.Oldest = came
 		}
 	}
-	out.Full = out.Groups >= s.cfg.MaxGroups || out.Bytes >= s.cfg.MaxBytes || s.log.Err() != nil
+	out.Full = out.Groups >= s.cfg.MaxGroups || out.Bytes >= s.cfg.MaxBytes-s.cfg.MaxBytes/50 || s.log.Err() != nil
 	return out
 }
 

@@ -352,6 +352,24 @@ func FuzzReadGroup(f *testing.F) {
 }
 
 // TestFullSaysOfWhat: a write that a full spool does not take says what there is too much of.
+// TestNotReadyOnceFull keeps pushes until there is no room for one more: whoever asks is
+// told by then, and not as long as half of it is free.
+func TestNotReadyOnceFull(t *testing.T) {
+	s, stop := opened(t, t.TempDir(), &model{groups: map[string]map[string]string{}, away: true})
+	defer stop()
+	s.cfg.MaxGroups, s.cfg.MaxBytes = 10_000, 50_000
+	var err error
+	for n := 0; err == nil; n++ {
+		if now := s.Status(); now.Full && now.Bytes < s.cfg.MaxBytes/2 {
+			t.Fatalf("it is full with %d bytes of %d", now.Bytes, s.cfg.MaxBytes)
+		}
+		_, err = s.Do(t.Context(), gateway.Request{Method: "PUT", Key: key(fmt.Sprint(n)), Body: []byte(strings.Repeat("x", 500))})
+	}
+	if now := s.Status(); !now.Full || now.Bytes == s.cfg.MaxBytes {
+		t.Errorf("%d bytes of %d are taken, and it is full: %v; %v", now.Bytes, s.cfg.MaxBytes, now.Full, err)
+	}
+}
+
 func TestFullSaysOfWhat(t *testing.T) {
 	for want, bound := range map[string]func(*Config){
 		"the spool is full, groups: 1, limit: 1":                 func(c *Config) { c.MaxGroups = 1 },
