@@ -1,22 +1,24 @@
 // Package audit is the decision log: one JSON line for each push that was
 // decided, written where operators can search it.
 //
-// The log never stands in the way of a push. A record that cannot be written is
-// counted, reported and gone. And a client cannot write anything into it but
-// the values of its own record: what came from outside is bounded in length,
-// is valid UTF-8, and holds no control character unescaped, so that a record is
-// always exactly one line.
+// The log never stands in the way of a push, but of the one whose record a disk that
+// hangs is taking. A record that cannot be written is counted, reported and gone.
+// And a client cannot write anything into it but the values of its own record: what
+// came from outside is bounded in length, is valid UTF-8, and holds no control
+// character unescaped, so that a record is always exactly one line.
 package audit
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -28,6 +30,7 @@ const (
 	maxFindings = 20  // of a record
 	reportEvery = time.Minute
 	tendEvery   = time.Second
+	patience    = time.Second // with a record that is being written before another
 	// longestLine is more than any record takes.
 	longestLine = 1 << 20
 )
@@ -89,11 +92,11 @@ type Record struct {
 type Log struct {
 	onError func(error)
 	now     func() time.Time
+	w       io.Writer    // nil keeps the records in memory alone
+	writing turn         // held while a record is written
+	line    bytes.Buffer // of who has the turn
 
 	mu       sync.Mutex
-	w        io.Writer
-	line     bytes.Buffer
-	encoder  *json.Encoder
 	file     *File    // that w is; nil if it is another writer's
 	folding  *folding // nil folds nothing
 	recent   recent
@@ -109,10 +112,7 @@ type Log struct {
 // records are lost, onError is told of it: of the first at once, then at most
 // once a minute, with how many were lost since. It may be nil.
 func New(w io.Writer, onError func(error)) *Log {
-	l := &Log{w: w, onError: onError, now: time.Now}
-	l.encoder = json.NewEncoder(&l.line)
-	l.encoder.SetEscapeHTML(false)
-	return l
+	return &Log{w: w, onError: onError, now: time.Now, writing: turn{held: make(chan struct{}, 1), made: time.Now()}}
 }
 
 // Start returns the log of a file that rotates. Rejections that one client repeats
@@ -249,14 +249,48 @@ func (l *Log) Err() error {
 
 // write returns the error that is due to be reported.
 func (l *Log) write(r Record) error {
+	err := errStalled
+	if l.writing.take() {
+		err = l.put(r)
+		l.writing.give()
+	} else if _, failed := l.keep(r, new(bytes.Buffer)); failed != nil {
+		err = failed
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failed = l.put(r); l.failed == nil {
+	if l.failed = err; err == nil {
 		return nil
 	}
 	l.lost++
-	return l.reportable(l.failed)
+	return l.reportable(err)
 }
+
+var errStalled = errors.New("the disk does not keep up")
+
+// turn is held by one at a time. Who waits for it gives up where one has it for long.
+type turn struct {
+	held  chan struct{} // holds one
+	made  time.Time     // by whose monotonic reading it goes: clocks are set
+	since atomic.Int64  // for how long it had been made when it was taken last
+}
+
+func (t *turn) take() bool {
+	select {
+	case t.held <- struct{}{}:
+	default:
+		left := time.NewTimer(patience - time.Since(t.made) + time.Duration(t.since.Load()))
+		defer left.Stop()
+		select {
+		case t.held <- struct{}{}:
+		case <-left.C:
+			return false
+		}
+	}
+	t.since.Store(int64(time.Since(t.made)))
+	return true
+}
+
+func (t *turn) give() { <-t.held }
 
 // reportable is the error as it is told: not more often than once a minute.
 func (l *Log) reportable(err error) error {
@@ -273,22 +307,32 @@ func (l *Log) reportable(err error) error {
 
 // put keeps a record in memory and writes its line.
 func (l *Log) put(r Record) error {
-	l.line.Reset()
-	if err := l.encoder.Encode(r); err != nil {
+	line, err := l.keep(r, &l.line)
+	if err != nil || l.w == nil {
 		return err
-	}
-	line := escapeControls(l.line.Bytes())
-	text := bytes.TrimSpace(line)
-	l.recent.add(text)
-	l.tellSubscribers(&r, text)
-	if l.w == nil {
-		return nil
 	}
 	n, err := l.w.Write(line)
 	if err == nil && n < len(line) {
 		err = io.ErrShortWrite
 	}
 	return err
+}
+
+// keep keeps a record in memory and returns its line, which may be of the buffer.
+func (l *Log) keep(r Record, in *bytes.Buffer) ([]byte, error) {
+	in.Reset()
+	encoder := json.NewEncoder(in)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(r); err != nil {
+		return nil, err
+	}
+	line := escapeControls(in.Bytes())
+	text := bytes.TrimSpace(line)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.recent.add(text)
+	l.tellSubscribers(&r, text)
+	return line, nil
 }
 
 // bounded returns the record with everything in it cut to its bounds.

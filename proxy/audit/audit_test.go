@@ -184,6 +184,44 @@ func TestAFailingDisk(t *testing.T) {
 	}
 }
 
+// hanging is a writer that takes nothing until it is let go.
+type hanging struct {
+	began chan struct{}
+	goes  chan struct{}
+}
+
+func (h hanging) Write(p []byte) (int, error) {
+	h.began <- struct{}{}
+	<-h.goes
+	return len(p), nil
+}
+
+// TestADiskThatHangs holds up one record. The others are lost and counted, stay in memory,
+// and nobody waits who only asks.
+func TestADiskThatHangs(t *testing.T) {
+	h := hanging{make(chan struct{}, 9), make(chan struct{})}
+	l := New(h, nil)
+	record := func(job string) Record { return Record{Time: full.Time, Job: job, Outcome: "passed"} }
+	done := make(chan struct{})
+	go func() { defer close(done); l.Write(record("held up")) }()
+	<-h.began
+	for range 20 {
+		l.Write(record("lost"))
+	}
+	if n, err := l.Lost(), l.Err(); n != 20 || !errors.Is(err, errStalled) {
+		t.Errorf("%d lost, %v", n, err)
+	}
+	close(h.goes)
+	<-done
+	l.Write(record("after"))
+	if n, err := l.Lost(), l.Err(); n != 20 || err != nil {
+		t.Errorf("afterwards: %d lost, %v", n, err)
+	}
+	if got := jobsOf(l.recent.newest(30), func(line []byte) []byte { return line }); strings.Count(got, "lost") != 20 || !strings.HasSuffix(got, "after") {
+		t.Errorf("in memory are %s", got)
+	}
+}
+
 func TestReportsAreRare(t *testing.T) {
 	var reports []string
 	now := time.Unix(1e9, 0)
