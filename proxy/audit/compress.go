@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -28,6 +29,10 @@ var suffixes = map[Compression]string{Gzip: ".gz", Zstd: ".zst"}
 
 // unfinished ends the name of a file that is being compressed.
 const unfinished = ".tmp"
+
+// compressAgain is how long to wait after a file could not be compressed: on a full disk
+// all work was in vain.
+const compressAgain = time.Minute
 
 // zstdWindow bounds the memory that reading a file may take.
 const zstdWindow = 64 << 20

@@ -180,6 +180,35 @@ func TestACrashWhileCompressing(t *testing.T) {
 	}
 }
 
+// TestCompressionThatFails is tried again, but not with every Tend.
+func TestCompressionThatFails(t *testing.T) {
+	f, path := rotatedLog(t, Zstd, 60)
+	names, err := Rotated(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inTheWay := names[0] + suffixes[Zstd] + unfinished
+	if err := os.MkdirAll(inTheWay+"/full", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Tend(); err == nil {
+		t.Error("it was compressed")
+	}
+	if err := os.RemoveAll(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		ago  time.Duration
+		done bool
+	}{{0, false}, {compressAgain / 2, false}, {compressAgain, true}} {
+		f.failed = f.failed.Add(-c.ago)
+		tendAll(t, f, 1)
+		if _, err := os.Stat(names[0] + suffixes[Zstd]); (err == nil) != c.done {
+			t.Errorf("%v after it failed: %v", c.ago, err)
+		}
+	}
+}
+
 // TestRetentionCountsCompressed keeps as many bytes as compressed files have.
 func TestRetentionCountsCompressed(t *testing.T) {
 	f, path := rotatedLog(t, Gzip, 60)

@@ -52,6 +52,7 @@ type File struct {
 	gone  error     // why there is no file in place of the one that was deleted; nil if there is
 
 	compressing sync.Mutex // by one Tend at a time, while lines are written
+	failed      time.Time  // when that went wrong last
 }
 
 // OpenFile opens the log's file, as Open does, and deletes the rotated ones that
@@ -210,15 +211,23 @@ func deleted(open os.FileInfo) bool {
 
 // Tend does what is due without a line to write: it follows the file that others
 // have moved or truncated, sets aside the one that is old, deletes those that are kept
-// no longer and compresses one that is not yet, while lines are written. Its error is
-// also that of a rotation that failed before.
+// no longer and compresses one that is not yet, while lines are written; where that goes
+// wrong, not for a minute. Its error is also that of a rotation that failed before.
 func (f *File) Tend() error {
 	err := f.tend()
-	if f.compressing.TryLock() {
-		defer f.compressing.Unlock()
-		err = errors.Join(err, f.compressOne())
+	if !f.compressing.TryLock() {
+		return err
 	}
-	return err
+	defer f.compressing.Unlock()
+	if !f.failed.IsZero() && time.Since(f.failed) < compressAgain {
+		return err
+	}
+	f.failed = time.Time{}
+	failed := f.compressOne()
+	if failed != nil {
+		f.failed = time.Now()
+	}
+	return errors.Join(err, failed)
 }
 
 func (f *File) tend() error {
