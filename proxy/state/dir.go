@@ -170,7 +170,11 @@ func (g Damage) String() string {
 // owned returns an error if the lock file is no longer the one that was
 // locked, so that somebody else may own what is there now.
 func (d *Dir) owned() error {
-	if !isStill(d.lock, filepath.Join(d.path, lockName)) {
+	still, err := isStill(d.lock, filepath.Join(d.path, lockName))
+	if err != nil {
+		return fmt.Errorf("state directory %s: its lock file cannot be looked at: %w", d.path, err)
+	}
+	if !still {
 		return fmt.Errorf("state directory %s: its lock file was removed or replaced", d.path)
 	}
 	return nil

@@ -97,11 +97,14 @@ func writeFile(path string, content []byte) error {
 }
 
 // isStill reports whether the path leads to the file that f is.
-func isStill(f *os.File, path string) bool {
+func isStill(f *os.File, path string) (bool, error) {
 	mine, err := f.Stat()
 	if err != nil {
-		return false
+		return false, err
 	}
 	there, err := os.Lstat(path)
-	return err == nil && os.SameFile(mine, there)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(mine, there), err
 }

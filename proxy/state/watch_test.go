@@ -2,6 +2,7 @@ package state
 
 import (
 	"os"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -111,4 +112,29 @@ func TestADirectoryThatIsGone(t *testing.T) {
 	wantError(t, l.Compact(emits("x")), nil, dir)
 	p := l.Append([]byte("a"))
 	wantError(t, l.Commit(t.Context(), p), nil, "not written")
+}
+
+// TestADirectoryOutOfReach cannot be looked at for a while, as one whose permissions are
+// taken away: the log says why, and is whole again afterwards.
+func TestADirectoryOutOfReach(t *testing.T) {
+	dir := in(t.TempDir(), "state")
+	d := open(t, dir, Options{Interval: time.Hour})
+	l, _ := openLog(t, d, "ledger", LogOptions{})
+	commit(t, l, "a")
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, nil)
+	l.check()
+	wantError(t, l.Err(), syscall.ENOTDIR, "lock file cannot be looked at")
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Compact(emits("a")); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, l, "b")
 }
