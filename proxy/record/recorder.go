@@ -43,6 +43,7 @@ type Config struct {
 type Recorder struct {
 	cfg      Config
 	file     *audit.File
+	tend     func() error // of the file
 	redactor *redactor
 	waiting  chan *Push
 	bytes    atomic.Int64 // that wait
@@ -52,7 +53,9 @@ type Recorder struct {
 	written, lost atomic.Uint64
 	failing       atomic.Bool // the last push could not be written
 	dropped       [reasons]atomic.Uint64
-	reported      time.Time // Run's own
+
+	reporting sync.Mutex
+	reported  time.Time
 }
 
 // Why a push is not recorded.
@@ -74,7 +77,7 @@ func Open(cfg Config) (*Recorder, error) {
 		return nil, err
 	}
 	return &Recorder{
-		cfg: cfg, file: file, redactor: newRedactor(cfg.Secret), waiting: make(chan *Push, maxWaiting),
+		cfg: cfg, file: file, tend: file.Tend, redactor: newRedactor(cfg.Secret), waiting: make(chan *Push, maxWaiting),
 		rate: bucket{rate: float64(cfg.Rate), now: time.Now},
 	}, nil
 }
@@ -117,19 +120,32 @@ func (r *Recorder) drop(reason int) bool {
 	return false
 }
 
-// Run writes what comes, and tends the file, until ctx ends; then what waits.
+// Run writes what comes, and tends the file, until ctx ends; then what waits. Who writes
+// does not wait for a file that is compressed.
 func (r *Recorder) Run(ctx context.Context) error {
-	tick := time.NewTicker(tendEvery)
-	defer tick.Stop()
+	var tending sync.WaitGroup
+	defer tending.Wait()
+	tending.Go(func() { r.runTend(ctx) })
 	for {
 		select {
 		case p := <-r.waiting:
 			r.write(p)
-		case <-tick.C:
-			r.report(r.file.Tend())
 		case <-ctx.Done():
 			r.drain()
 			return ctx.Err()
+		}
+	}
+}
+
+func (r *Recorder) runTend(ctx context.Context) {
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			r.report(r.tend())
+		case <-ctx.Done():
+			return
 		}
 	}
 }
@@ -169,6 +185,8 @@ func (r *Recorder) write(p *Push) {
 
 // report tells of an error, not more often than once a minute.
 func (r *Recorder) report(err error) {
+	r.reporting.Lock()
+	defer r.reporting.Unlock()
 	if err == nil || r.cfg.OnError == nil || time.Since(r.reported) < reportEvery {
 		return
 	}

@@ -295,6 +295,32 @@ func TestRunWritesWhatWaits(t *testing.T) {
 	}
 }
 
+// TestWritesWhileItTends has the file be tended for as long as it takes until a push that
+// came meanwhile is written, as compressing it takes.
+func TestWritesWhileItTends(t *testing.T) {
+	r := open(t, Config{})
+	tending, written := make(chan struct{}, 9), make(chan struct{})
+	r.tend = func() error {
+		tending <- struct{}{}
+		<-written
+		return nil
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	<-tending
+	r.Keep(pushed(t, "/metrics/job/a", "a 1\n"))
+	for deadline := time.Now().Add(time.Minute); r.written.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Error("nothing is written while the file is tended")
+			break
+		}
+	}
+	stop()
+	close(written)
+	<-done
+}
+
 func TestATornFile(t *testing.T) {
 	const good = `{"time":"2026-03-04T05:06:07Z","request":{"method":"PUT","target":"/metrics/job/a","body_base64":"YSAxCg=="},"happened":{"job":"a","outcome":"passed"}}`
 	for name, tc := range map[string]struct {
