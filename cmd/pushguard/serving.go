@@ -167,7 +167,7 @@ func (w *serving) config(rules *policy.Policy, metrics *proxy.Metrics) proxy.Con
 		Caps:            w.limits.caps(),
 		Rhythm:          w.rhythms.rhythm(),
 		Pressure:        w.pressure.look,
-		Troubles:        w.known.troubles,
+		Troubles:        w.troubles,
 		Product:         product(),
 		// As long as the push ahead of it may take.
 		GroupWait: w.gatewayTimeout,
@@ -183,6 +183,15 @@ func (w *serving) config(rules *policy.Policy, metrics *proxy.Metrics) proxy.Con
 		cfg.StatsD = w.sender
 	}
 	return cfg
+}
+
+// troubles says what is not kept, or not shared.
+func (w *serving) troubles() []string {
+	out := w.known.troubles()
+	if err := w.eventLog.Err(); err != nil {
+		out = append(out, "events that wait are kept in memory alone: "+err.Error())
+	}
+	return out
 }
 
 // knowsUpstream reports whether what is behind need not be read before the first push.

@@ -109,7 +109,7 @@ func events(m counts) health {
 		h.State = "bad"
 	}
 	if !m.every("pushguard_events_spool_written") {
-		h.State, h.Text = "bad", h.Text+" in memory alone: the disk takes nothing"
+		h.State, h.Text = "bad", h.Text+", new ones in memory alone: the disk takes nothing"
 	}
 	if lost := m.sum("pushguard_events_dropped_total", nil); lost > 0 {
 		h.State, h.Text = "bad", h.Text+", "+number(lost)+" dropped"

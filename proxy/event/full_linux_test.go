@@ -13,7 +13,7 @@ import (
 )
 
 // TestAFullDisk is full in the midst of a write. Once there is room again, nothing of that
-// write is found behind what comes later.
+// write is found behind what comes later, and what it was to write is there.
 func TestAFullDisk(t *testing.T) {
 	if !statetest.OwnMounts(t) {
 		return
@@ -41,7 +41,7 @@ func TestAFullDisk(t *testing.T) {
 	s, err := openSpool(dir, 1<<20, func(what string) { t.Errorf("damaged: %s", what) })
 	must(t, err)
 	defer s.close()
-	if got := drained(t, newQueue(Limits{}, s, new(drops).note), false); !cmp.Equal(got, []string{"before", "after"}) {
-		t.Errorf("%q come", got)
+	if got := drained(t, newQueue(Limits{}, s, new(drops).note), false); !cmp.Equal(got, []string{"before", string(large), "after"}) {
+		t.Errorf("%.100q come", got)
 	}
 }

@@ -1,5 +1,10 @@
 package event
 
+import (
+	"cmp"
+	"slices"
+)
+
 // lane is what records of a queue are worth. A full queue drops from the first
 // lane that has any.
 type lane uint8
@@ -38,6 +43,11 @@ type item struct {
 const itemOverhead = 64
 
 func (i *item) size() int64 { return int64(len(i.json)) + itemOverhead }
+
+// inOrder sorts items as they were added.
+func inOrder(items []item) {
+	slices.SortFunc(items, func(a, b item) int { return cmp.Compare(a.seq, b.seq) })
+}
 
 // fifo is a queue of items in memory. The zero value is empty.
 type fifo struct {

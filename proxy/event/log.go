@@ -142,9 +142,20 @@ func (l *Log) openSpool(name string) (*spool, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}
-	return openSpool(dir, l.cfg.Limits.withDefaults().Disk, func(what string) {
+	s, err := openSpool(dir, l.cfg.Limits.withDefaults().Disk, func(what string) {
 		l.cfg.Logger.Error("A part of the events could not be read and was set aside; the rest is delivered", "damage", what)
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.tell = func(err error) {
+		if err != nil {
+			l.cfg.Logger.Error("The events cannot be written: what is new is kept in memory alone", "sink", name, "err", err)
+			return
+		}
+		l.cfg.Logger.Info("The events are written again", "sink", name)
+	}
+	return s, nil
 }
 
 // tellOrphans says that records wait for a target that is no longer one.
@@ -229,6 +240,19 @@ func (l *Log) Commit(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Err is why records are kept in memory alone, nil if they are not.
+func (l *Log) Err() error {
+	if l == nil {
+		return nil
+	}
+	for _, s := range l.shippers {
+		if s.queue.spool != nil && s.queue.spool.err() != nil {
+			return s.queue.spool.err()
+		}
+	}
+	return nil
+}
+
 // Run delivers until ctx ends, then for as long as Config.Drain what is left, and
 // closes the log: what is added from then on is dropped. It is to be called once, and returns ctx's error,
 // and what went wrong with the files.
@@ -257,8 +281,7 @@ func (l *Log) close() error {
 		if s.queue.spool != nil {
 			errs = append(errs, s.queue.spool.close())
 		}
-		lost, _ := s.queue.inMemory()
-		if lost += s.lost; lost > 0 {
+		if lost := s.queue.lost(s.left); lost > 0 {
 			s.stats.dropped("closed", lost)
 			s.logger.Warn("Records were not delivered before the end and are lost", "sink", s.name, "records", lost)
 		}

@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -51,6 +52,7 @@ type queue struct {
 	lanes   [laneCount]fifo // in memory
 	records int
 	bytes   int64
+	onWay   []item // that next took, and that are not on the disk that there is
 	closed  bool
 }
 
@@ -59,7 +61,7 @@ func newQueue(limits Limits, s *spool, drop func(l lane, reason string, n int)) 
 	q := &queue{limits: limits.withDefaults(), spool: s, drop: drop, ready: make(chan struct{}, 1)}
 	if s != nil {
 		q.seq = s.lastSeq
-		s.start(q.signal, q.spill, drop)
+		s.start(q)
 		q.signal()
 	}
 	return q
@@ -79,24 +81,77 @@ func (q *queue) add(l lane, json []byte) {
 		return
 	}
 	q.keep(i)
+	q.makeRoom()
 	q.signal()
 }
 
-// spill takes what the disk did not.
+// spill takes what the disk did not, in the order of what came meanwhile.
 func (q *queue) spill(items []item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, i := range items {
 		q.keep(i)
 	}
+	for l := range q.lanes {
+		inOrder(q.lanes[l].items[q.lanes[l].head:])
+	}
+	q.makeRoom()
 	q.signal()
 }
 
-// keep keeps an item in memory and makes room for it. q.mu is held.
+// unload takes all that is in memory, for the disk.
+func (q *queue) unload() (out [laneCount][]item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for l := range lane(laneCount) {
+		for q.lanes[l].len() > 0 {
+			out[l] = append(out[l], q.take(l))
+		}
+	}
+	return out
+}
+
+// unsecured takes what is on its way and not on disk.
+func (q *queue) unsecured() (out [laneCount][]item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, i := range q.onWay {
+		out[i.lane] = append(out[i.lane], i)
+	}
+	q.onWay = nil
+	return out
+}
+
+// unsecure notes that items are on their way and not on disk.
+func (q *queue) unsecure(items []item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.onWay = append(q.onWay, items...)
+}
+
+// lost is how many records go with the process, of those on their way among them that were
+// given up.
+func (q *queue) lost(givenUp []item) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := q.records
+	for _, i := range givenUp {
+		if q.spool == nil || slices.ContainsFunc(q.onWay, func(o item) bool { return o.seq == i.seq }) {
+			n++
+		}
+	}
+	return n
+}
+
+// keep keeps an item in memory. q.mu is held.
 func (q *queue) keep(i item) {
 	q.lanes[i.lane].push(i)
 	q.records++
 	q.bytes += i.size()
+}
+
+// makeRoom drops what memory has no room for. q.mu is held.
+func (q *queue) makeRoom() {
 	for l := lane(0); l < laneCount; l++ {
 		for q.lanes[l].len() > 0 && (q.records > q.limits.Records || q.bytes > q.limits.Memory) {
 			q.take(l)
@@ -253,7 +308,11 @@ func (q *queue) oldest(room int) (item, bool) {
 	case first == nil || len(first.json) > room:
 		return item{}, false
 	case inMemory:
-		return q.take(first.lane), true
+		i := q.take(first.lane)
+		if q.spool != nil {
+			q.onWay = append(q.onWay, i)
+		}
+		return i, true
 	default:
 		return q.spool.pop(first.lane), true
 	}
@@ -264,5 +323,8 @@ func (q *queue) done(items []item) error {
 	if q.spool == nil {
 		return nil
 	}
+	q.mu.Lock()
+	q.onWay = nil
+	q.mu.Unlock()
 	return q.spool.done(items)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -271,6 +272,97 @@ func TestSpoolWithoutADiskKeepsRecordsInMemory(t *testing.T) {
 	}
 	if got := drained(t, q, false); !cmp.Equal(got, []string{"a", "b"}) || len(d.all()) != 0 {
 		t.Errorf("%q come, dropped are %v", got, d.all())
+	}
+}
+
+// TestSpoolWithADiskAgain: what could not be written is in memory until it can be, and then
+// on disk in its order, though nothing comes that would have it written.
+func TestSpoolWithADiskAgain(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "spool")
+	must(t, os.Mkdir(dir, 0o700))
+	s := openedSpool(t, dir, 1<<20)
+	var d drops
+	var told []bool
+	s.tell = func(err error) { told = append(told, err == nil) }
+	q := newQueue(Limits{}, s, d.note)
+	must(t, os.Rename(dir, dir+".away"))
+	for _, r := range []string{"a", "b"} {
+		q.add(facts, []byte(r))
+		if err := s.commit(t.Context(), s.position()); !errors.Is(err, errSpool) {
+			t.Errorf("committed: %v", err)
+		}
+	}
+	must(t, os.Rename(dir+".away", dir))
+	eventually(t, s.err)
+	if n, _ := q.inMemory(); n != 0 {
+		t.Errorf("%d records are in memory", n)
+	}
+	q.add(facts, []byte("c"))
+	settle(t, s)
+	must(t, s.close()) // as a kill would, by now
+	if !slices.Equal(told, []bool{false, true}) {
+		t.Errorf("told %v", told)
+	}
+	s = openedSpool(t, dir, 1<<20)
+	defer s.close()
+	if got := drained(t, newQueue(Limits{}, s, d.note), true); !cmp.Equal(got, []string{"a", "b", "c"}) || len(d.all()) != 0 {
+		t.Errorf("%q come, dropped are %v", got, d.all())
+	}
+}
+
+// TestWhatIsOnItsWayIsWritten once the disk takes it, for it may be killed on its way.
+func TestWhatIsOnItsWayIsWritten(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "spool")
+	must(t, os.Mkdir(dir, 0o700))
+	s := openedSpool(t, dir, 1<<20)
+	q := newQueue(Limits{}, s, new(drops).note)
+	must(t, os.Rename(dir, dir+".away"))
+	q.add(facts, []byte("a"))
+	if err := s.commit(t.Context(), s.position()); !errors.Is(err, errSpool) {
+		t.Errorf("committed: %v", err)
+	}
+	items, err := q.next(t.Context(), batchLimits{records: 1, most: 1, bytes: 1 << 20})
+	if must(t, err); len(items) != 1 || q.lost(items) != 1 {
+		t.Errorf("%d records are on their way, %d of them would be lost", len(items), q.lost(items))
+	}
+	must(t, os.Rename(dir+".away", dir))
+	eventually(t, s.err)
+	if n := q.lost(items); n != 0 {
+		t.Errorf("%d records would be lost", n)
+	}
+	must(t, s.close())
+	s = openedSpool(t, dir, 1<<20)
+	defer s.close()
+	if got := drained(t, newQueue(Limits{}, s, new(drops).note), true); !cmp.Equal(got, []string{"a"}) {
+		t.Errorf("%q come", got)
+	}
+}
+
+// TestADiskIsTriedAgain though nothing waits for it.
+func TestADiskIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "spool")
+	must(t, os.Mkdir(dir, 0o700))
+	s := openedSpool(t, dir, 1<<20)
+	q := newQueue(Limits{}, s, new(drops).note)
+	defer s.close()
+	must(t, os.Rename(dir, dir+".away"))
+	q.add(facts, []byte("a"))
+	if err := s.commit(t.Context(), s.position()); !errors.Is(err, errSpool) {
+		t.Errorf("committed: %v", err)
+	}
+	if got := drained(t, q, true); !cmp.Equal(got, []string{"a"}) {
+		t.Errorf("%q come", got)
+	}
+	if s.probe() == nil {
+		t.Error("without a directory the disk is said to take records")
+	}
+	must(t, os.Rename(dir+".away", dir))
+	eventually(t, s.err)
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v are left, %v", left, err)
 	}
 }
 

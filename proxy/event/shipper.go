@@ -25,7 +25,7 @@ type shipper struct {
 	pause  func(context.Context, time.Duration) error // not to be woken by records
 
 	told time.Time // of records that were rejected
-	lost int       // given up at the end, and nowhere else
+	left []item    // given up at the end
 }
 
 // run ships until ctx ends, or until the queue is closed and empty.
@@ -70,7 +70,7 @@ func (s *shipper) deliver(ctx context.Context, items []item) error {
 		case errors.As(err, &refused) && len(items) > 1:
 			s.stats.halved.Add(1)
 			if err := s.deliver(ctx, items[:len(items)/2]); err != nil {
-				s.giveUp(items[len(items)/2:])
+				s.left = append(s.left, items[len(items)/2:]...)
 				return err
 			}
 			return s.deliver(ctx, items[len(items)/2:])
@@ -82,20 +82,11 @@ func (s *shipper) deliver(ctx context.Context, items []item) error {
 			s.failed(err)
 		}
 		if err := s.pause(ctx, max(laterOf(err), jitter(wait))); err != nil {
-			s.giveUp(items)
+			s.left = append(s.left, items...)
 			return err
 		}
 	}
 	return nil
-}
-
-// giveUp counts what is lost with the process: what is on disk comes again.
-func (s *shipper) giveUp(items []item) {
-	for i := range items {
-		if items[i].end == (place{}) {
-			s.lost++
-		}
-	}
 }
 
 // took counts what became of a batch that was answered.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -14,6 +16,7 @@ const (
 	mostSegment  = 4 << 20
 	maxPending   = 8 << 20 // bytes that wait for the disk
 	spoolRetry   = 5 * time.Second
+	probeName    = "probe" // of a file that is there for a moment
 )
 
 var errSpool = errors.New("the spool does not take records: they are kept in memory")
@@ -27,11 +30,10 @@ type spool struct {
 	segment int64 // bytes after which a segment is full
 	lastSeq uint64
 
-	wake    chan struct{} // the writer's; holds one
-	ended   chan struct{}
-	written func()                             // tells that records can be read
-	spill   func([]item)                       // takes what cannot be written
-	drop    func(l lane, reason string, n int) // is told what was dropped
+	wake  chan struct{} // the writer's; holds one
+	ended chan struct{}
+	queue *queue      // has what is not written; nil before start
+	tell  func(error) // is told when the disk takes nothing, and with nil that it does again
 
 	mu      sync.Mutex
 	chains  [laneCount]chain
@@ -44,7 +46,6 @@ type spool struct {
 	failed  error
 	retry   time.Time
 	closed  bool
-	started bool
 }
 
 // openSpool opens the directory, which must be there and is the spool's alone.
@@ -66,9 +67,9 @@ func openSpool(dir string, limit int64, damaged func(string)) (*spool, error) {
 	return s, nil
 }
 
-// start begins to write.
-func (s *spool) start(written func(), spill func([]item), drop func(l lane, reason string, n int)) {
-	s.written, s.spill, s.drop, s.started = written, spill, drop, true
+// start begins to write for a queue.
+func (s *spool) start(q *queue) {
+	s.queue = q
 	s.mu.Lock()
 	s.tellLost()
 	s.makeRoom()
@@ -101,39 +102,60 @@ func (s *spool) position() uint64 {
 	return s.added
 }
 
-// write is the writer: what was appended since its last write goes together.
+// write is the writer: what was appended since its last write goes together. Where the
+// disk takes nothing it is tried again by and by.
 func (s *spool) write() {
 	defer close(s.ended)
-	for range s.wake {
+	for open := true; open; {
+		var again <-chan time.Time
+		if s.err() != nil {
+			again = time.After(spoolRetry)
+		}
+		select {
+		case _, open = <-s.wake:
+		case <-again:
+		}
 		s.flush()
 	}
-	s.flush()
 }
 
+// flush writes what was appended, and what is in memory because the disk did not take it.
 func (s *spool) flush() {
+	failure := s.secure()
+	unwritten := s.queue.unload()
 	s.mu.Lock()
-	pending, upto := s.pending, s.added
+	pending, upto, size, failed := s.pending, s.added, s.waiting, s.failed
 	s.pending = [laneCount][]item{}
 	s.mu.Unlock()
 	var spilled []item
-	var failure error
-	n := int64(0)
-	for l, items := range pending {
-		for i := range items {
-			n += items[i].size()
-		}
+	n := 0
+	for l := range pending {
+		items := append(unwritten[l], pending[l]...)
+		inOrder(items)
+		n += len(items)
 		rest, err := s.chains[l].write(&s.mu, items, s.segment)
 		if err != nil {
 			failure = err
 			spilled = append(spilled, rest...)
 		}
 	}
-	if len(spilled) > 0 {
-		s.spill(spilled)
+	if n == 0 && failed != nil && failure == nil {
+		failure = s.probe()
 	}
+	if len(spilled) > 0 {
+		s.queue.spill(spilled)
+	}
+	s.settle(size, upto, failure)
+	if s.tell != nil && (failed == nil) != (failure == nil) {
+		s.tell(failure)
+	}
+}
+
+// settle notes what became of a flush: of so many bytes, up to a position.
+func (s *spool) settle(size int64, upto uint64, failure error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waiting -= n
+	s.waiting -= size
 	s.settled = upto
 	if s.failed = failure; failure != nil {
 		s.spilled, s.retry = upto, time.Now().Add(spoolRetry)
@@ -144,7 +166,34 @@ func (s *spool) flush() {
 		close(s.changed)
 		s.changed = nil
 	}
-	s.written()
+	s.queue.signal()
+}
+
+// secure writes what is on its way and nowhere but in memory. It comes once more then,
+// unless a kill comes first.
+func (s *spool) secure() (failure error) {
+	for l, items := range s.queue.unsecured() {
+		rest, err := s.chains[l].write(&s.mu, items, s.segment)
+		if err != nil {
+			failure = err
+			s.queue.unsecure(rest)
+		}
+	}
+	return failure
+}
+
+// probe writes something that nobody needs, to see whether the disk takes it.
+func (s *spool) probe() error {
+	path := filepath.Join(s.dir, probeName)
+	if err := removeFile(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, fileMode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, 4<<10))
+	return errors.Join(err, f.Close(), removeFile(path))
 }
 
 // commit waits until what was appended up to the position will be there after the
@@ -181,7 +230,7 @@ func (s *spool) makeRoom() {
 		c := &s.chains[l]
 		for s.used() > s.limit && len(c.segments) > 0 {
 			if lost := c.dropOldest(); lost > 0 {
-				s.drop(c.lane, full, lost)
+				s.queue.drop(c.lane, full, lost)
 			}
 		}
 	}
@@ -191,7 +240,7 @@ func (s *spool) makeRoom() {
 func (s *spool) tellLost() {
 	for l := range s.chains {
 		if c := &s.chains[l]; c.lost > 0 {
-			s.drop(c.lane, unreadable, c.lost)
+			s.queue.drop(c.lane, unreadable, c.lost)
 			c.lost = 0
 		}
 	}
@@ -281,7 +330,7 @@ func (s *spool) close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	if s.started {
+	if s.queue != nil {
 		close(s.wake)
 		<-s.ended
 	}

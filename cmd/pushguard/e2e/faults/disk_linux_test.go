@@ -105,7 +105,7 @@ func TestFullDisk(t *testing.T) {
 	statetest.Fill(t, ballast)
 	await(0)
 	awaitPage(t, guard, true, "the disk takes nothing: changes are in memory alone", "records could not be written", "in memory alone: the disk takes nothing")
-	if a := guard.Get(t, "/-/healthy"); a.Status != http.StatusOK || !strings.Contains(a.Body, "in memory alone") {
+	if a := guard.Get(t, "/-/healthy"); a.Status != http.StatusOK || strings.Count(a.Body, "kept in memory alone") < 2 || !strings.Contains(a.Body, "events") {
 		t.Errorf("/-/healthy: %d %s", a.Status, a.Body)
 	}
 	if err := os.Remove(ballast); err != nil {
@@ -130,6 +130,14 @@ func TestFullDisk(t *testing.T) {
 	if got := held(t, guard, "disk"); got != stands(samples, "disk") {
 		t.Errorf("%d series are booked, %d stand", got, stands(samples, "disk"))
 	}
+	world.Eventually(t, func() error {
+		for series, waiting := range guard.Scrape(t, "/guard") {
+			if strings.HasPrefix(series, "pushguard_events_queued{") && waiting != float64(pushes) {
+				return fmt.Errorf("%v events wait after a kill, want %d", waiting, pushes)
+			}
+		}
+		return nil
+	})
 }
 
 // TestFullDiskOfTheSpool has no disk to keep pushes on while the Pushgateway is away: a
