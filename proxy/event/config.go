@@ -77,8 +77,7 @@ func over(kind string, e *endpoint, instance string) (sink, error) {
 	path := strings.Trim(e.url.Path, "/")
 	switch kind {
 	case "loki":
-		e.url = e.url.JoinPath("loki/api/v1/push")
-		return loki{e}, nil
+		return newLoki(e), nil
 	case "otlp":
 		e.url = e.url.JoinPath("v1/logs")
 		return newOTLP(e, instance), nil

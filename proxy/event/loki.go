@@ -3,14 +3,59 @@ package event
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strconv"
+	"strings"
+	"time"
 )
 
 // loki sends to Loki's push API. A record is a line of a stream with the labels
-// source, kind, job and state, which are bounded; what names a run, a task or an
-// owner is structured metadata. An entry that Loki has already, by its stream, time
-// and line, it takes once.
-type loki struct{ *endpoint }
+// source, kind, job and state; what names a run, a task or an owner is structured
+// metadata. So is a job or a state beyond as many as may be labels, since whoever pushes
+// can make up any number of them, and Loki takes no more of anybody once it has too many
+// streams. An entry that Loki has already, by its stream, time and line, it takes once.
+type loki struct {
+	*endpoint
+	jobs, states *few
+}
+
+const (
+	fewJobs   = 1000 // that are labels
+	fewStates = 100  // likewise, besides those that OpenLineage has a word for
+	fewUnused = time.Hour
+)
+
+func newLoki(e *endpoint) loki {
+	e.url = e.url.JoinPath("loki/api/v1/push")
+	return loki{e, &few{most: fewJobs}, &few{most: fewStates}}
+}
+
+// few are values of which there are not too many. One that nobody uses for a while makes
+// room for another.
+type few struct {
+	most int
+	used map[string]time.Time
+	full time.Time // when it was last looked for such
+}
+
+// has reports whether the value is one of them, or can be.
+func (f *few) has(value string, now time.Time) bool {
+	if _, is := f.used[value]; !is && len(f.used) >= f.most {
+		if now.Sub(f.full) < time.Minute {
+			return false
+		}
+		f.full = now
+		maps.DeleteFunc(f.used, func(_ string, at time.Time) bool { return now.Sub(at) >= fewUnused })
+		if len(f.used) >= f.most {
+			return false
+		}
+	}
+	if f.used == nil {
+		f.used = map[string]time.Time{}
+	}
+	f.used[value] = now
+	return true
+}
 
 type (
 	lokiPush struct {
@@ -35,7 +80,7 @@ func (l loki) close() error { return nil }
 // send implements sink. Of a batch with bad entries Loki takes the good ones and
 // answers 400; they are sent again in halves, and taken once.
 func (l loki) send(ctx context.Context, records [][]byte) (delivery, error) {
-	body, bad, err := encodeLoki(records)
+	body, bad, err := l.encode(records, time.Now())
 	if err != nil {
 		return delivery{}, err
 	}
@@ -45,7 +90,7 @@ func (l loki) send(ctx context.Context, records [][]byte) (delivery, error) {
 	return bad, err
 }
 
-func encodeLoki(records [][]byte) ([]byte, delivery, error) {
+func (l loki) encode(records [][]byte, now time.Time) ([]byte, delivery, error) {
 	var push lokiPush
 	var bad delivery
 	streams := map[lokiLabels]*lokiStream{}
@@ -55,17 +100,30 @@ func encodeLoki(records [][]byte) ([]byte, delivery, error) {
 			bad.rejected, bad.why = append(bad.rejected, i), err
 			continue
 		}
-		labels := lokiLabels{Source: "pushguard", Kind: r.Kind, Job: r.Job, State: r.State}
+		labels, more := l.labels(&r, now)
 		s := streams[labels]
 		if s == nil {
 			s = &lokiStream{Stream: labels}
 			streams[labels] = s
 			push.Streams = append(push.Streams, s)
 		}
-		s.Values = append(s.Values, lokiEntry{strconv.FormatInt(r.Time.UnixNano(), 10), string(line), metadata(&r)})
+		s.Values = append(s.Values, lokiEntry{strconv.FormatInt(r.Time.UnixNano(), 10), string(line), more})
 	}
 	body, err := json.Marshal(push)
 	return body, bad, err
+}
+
+// labels are those of the record's stream, and what is metadata.
+func (l loki) labels(r *Record, now time.Time) (lokiLabels, map[string]string) {
+	labels, more := lokiLabels{Source: "pushguard", Kind: r.Kind, Job: r.Job, State: r.State}, metadata(r)
+	if !l.jobs.has(r.Job, now) {
+		labels.Job, more["job"] = "", r.Job
+	}
+	isUsual := r.OpenLineage != "OTHER" && r.State == strings.ToLower(r.State)
+	if !isUsual && !l.states.has(r.State, now) {
+		labels.State, more["state"] = "", r.State
+	}
+	return labels, more
 }
 
 // metadata is what people look for, as Loki's structured metadata and as

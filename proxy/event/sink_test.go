@@ -146,6 +146,37 @@ func TestLoki(t *testing.T) {
 	}
 }
 
+// TestStreamsOfLokiAreBounded: jobs and states are labels up to a number, and beyond that
+// metadata, by which the same query finds them, until others are not used any more.
+func TestStreamsOfLokiAreBounded(t *testing.T) {
+	t.Parallel()
+	l := opened(t, Target{URL: "loki+http://127.0.0.1:1"}).(loki)
+	streams := map[lokiLabels]bool{}
+	label := func(r Record, now time.Time) lokiLabels {
+		t.Helper()
+		r.OpenLineage = lineage(r.State)
+		labels, more := l.labels(&r, now)
+		if labels.Job+more["job"] != r.Job || labels.State+more["state"] != r.State {
+			t.Errorf("%+v is found by %+v and %q", r, labels, more)
+		}
+		streams[labels] = true
+		return labels
+	}
+	for i := range 3 * fewJobs {
+		label(Record{Kind: Rejected, Job: fmt.Sprint("load", i)}, noon)
+		label(Record{Kind: TaskState, Job: "load0", State: fmt.Sprint("failed: ", i)}, noon)
+	}
+	if most := fewJobs + 1 + fewStates + 1; len(streams) != most {
+		t.Errorf("%d streams, want %d", len(streams), most)
+	}
+	if got := label(Record{Kind: TaskState, Job: "load0", State: "failed"}, noon.Add(time.Minute)); got.Job != "load0" || got.State != "failed" {
+		t.Errorf("a usual state of a known job: %+v", got)
+	}
+	if got := label(Record{Kind: TaskState, Job: "new", State: "deferred"}, noon.Add(fewUnused)); got.Job != "new" || got.State != "deferred" {
+		t.Errorf("an hour later: %+v", got)
+	}
+}
+
 func TestElasticsearch(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, always(http.StatusOK, `{"took":1,"errors":false,"items":[]}`))

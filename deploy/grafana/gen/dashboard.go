@@ -221,6 +221,6 @@ func (p panel) links() []any {
 
 // explore is Grafana's page of a query to Loki, for the time that is looked at.
 func explore(job string) string {
-	const left, right = `/explore?schemaVersion=1&panes={"a":{"datasource":"${loki}","queries":[{"refId":"A","expr":"{source=\"pushguard\", job=\"`, `\"}"}],"range":{"from":"${__from}","to":"${__to}"}}}`
+	const left, right = `/explore?schemaVersion=1&panes={"a":{"datasource":"${loki}","queries":[{"refId":"A","expr":"{source=\"pushguard\"} | job=\"`, `\""}],"range":{"from":"${__from}","to":"${__to}"}}}`
 	return fmt.Sprint(escaped(left), job, escaped(right))
 }

@@ -173,7 +173,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 					t.Errorf("no job's page: %s", u)
 				}
 			case "/explore":
-				const want = `{"a":{"datasource":"loki","queries":[{"refId":"A","expr":"{source=\"pushguard\", job=\"nightly\"}"}],"range":{"from":"1","to":"2"}}}`
+				const want = `{"a":{"datasource":"loki","queries":[{"refId":"A","expr":"{source=\"pushguard\"} | job=\"nightly\""}],"range":{"from":"1","to":"2"}}}`
 				if got := u.Query().Get("panes"); got != want {
 					t.Errorf("panes are\n%s, want\n%s", got, want)
 				}
