@@ -88,13 +88,13 @@ func readBulk(out *delivery, answer []byte, sent int) error {
 		}
 		item := a.Items[next]["create"]
 		next++
+		said := func() error { return errors.New(words(fmt.Appendf(nil, "status %d: %s", item.Status, item.Error))) }
 		switch status := item.Status; {
 		case status/100 == 2, status == http.StatusConflict:
-		case status == http.StatusTooManyRequests, status >= 500, status == 0:
-			out.again = append(out.again, i)
-		default:
-			out.rejected = append(out.rejected, i)
-			out.why = errors.New(words(fmt.Appendf(nil, "status %d: %s", status, item.Error)))
+		case isAtFault(status):
+			out.rejected, out.why = append(out.rejected, i), said()
+		default: // such as a disk that is full, or a role that lacks something
+			out.again, out.waits = append(out.again, i), said()
 		}
 	}
 	return nil

@@ -84,14 +84,19 @@ func statusError(resp *http.Response, answer []byte) error {
 		return nil
 	}
 	err := fmt.Errorf("status %d: %s", resp.StatusCode, words(answer))
-	switch resp.StatusCode {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+	if isAtFault(resp.StatusCode) {
 		return &refusedError{err}
 	}
 	if after := retryAfter(resp.Header.Get("Retry-After"), time.Now()); after > 0 {
 		return &laterError{err, min(after, mostLater)}
 	}
 	return err
+}
+
+// isAtFault reports whether a status tells of what was sent: anything else goes by, or
+// somebody mends it.
+func isAtFault(status int) bool {
+	return status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge || status == http.StatusUnprocessableEntity
 }
 
 // words is what an answer says, short and in one line.

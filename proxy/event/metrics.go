@@ -46,6 +46,9 @@ func newStats() *stats {
 }
 
 func (s *stats) took(records, bytes int) {
+	if records == 0 {
+		return
+	}
 	s.sent.Add(uint64(records))
 	s.sentBytes.Add(uint64(bytes))
 	s.batches.Add(1)

@@ -67,6 +67,7 @@ func (s *shipper) deliver(ctx context.Context, items []item) error {
 			if items = pick(items, d.again); len(items) == 0 {
 				return nil
 			}
+			s.failed(d.waits)
 		case errors.As(err, &refused) && len(items) > 1:
 			s.stats.halved.Add(1)
 			if err := s.deliver(ctx, items[:len(items)/2]); err != nil {
@@ -98,7 +99,7 @@ func (s *shipper) took(items []item, d delivery) {
 	if lost > 0 {
 		s.reject(lost, d.why)
 	}
-	if s.stats.down.Swap(false) {
+	if len(d.again) == 0 && s.stats.down.Swap(false) {
 		s.logger.Info("The event log takes records again", "sink", s.name)
 	}
 }

@@ -86,7 +86,7 @@ func TestOnlyWhatWasNotTakenComesAgain(t *testing.T) {
 	tries := 0
 	s := &scripted{do: func([]string) (delivery, error) {
 		if tries++; tries == 1 {
-			return delivery{again: []int{1, 3}, rejected: []int{0}, why: errors.New("no")}, nil
+			return delivery{again: []int{1, 3}, waits: errors.New("busy"), rejected: []int{0}, why: errors.New("no")}, nil
 		}
 		return delivery{}, nil
 	}}
@@ -96,6 +96,37 @@ func TestOnlyWhatWasNotTakenComesAgain(t *testing.T) {
 	}
 	if st.sent.Load() != 3 || st.drops["rejected"].Load() != 1 || len(pauses) != 1 {
 		t.Errorf("sent %d, rejected %d, pauses %v", st.sent.Load(), st.drops["rejected"].Load(), pauses)
+	}
+}
+
+// TestTakingNoneIsNoSuccess has an event log answer well, and take none of a batch.
+func TestTakingNoneIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	tries := 0
+	st := newStats()
+	s := &scripted{do: func([]string) (delivery, error) {
+		if tries++; tries <= 2 {
+			return delivery{again: []int{0}, waits: errors.New("status 503")}, nil
+		}
+		return delivery{}, nil
+	}}
+	ups := []bool{}
+	q := newQueue(Limits{}, nil, func(lane, string, int) {})
+	q.add(facts, []byte("a"))
+	q.close()
+	sh := &shipper{
+		sink: s, queue: q, stats: st, logger: Config{}.withDefaults().Logger, limits: batchLimits{records: 1, most: 1, bytes: 1 << 20},
+		pause: func(context.Context, time.Duration) error {
+			ups = append(ups, !st.down.Load() || st.last.Load() != 0)
+			return nil
+		},
+	}
+	sh.run(t.Context())
+	if diff := cmp.Diff([]bool{false, false}, ups); diff != "" {
+		t.Error(diff)
+	}
+	if st.down.Load() || st.sent.Load() != 1 || st.batches.Load() != 1 || st.errors.Load() != 2 {
+		t.Errorf("down %v, %d sent in %d batches, %d errors", st.down.Load(), st.sent.Load(), st.batches.Load(), st.errors.Load())
 	}
 }
 

@@ -21,6 +21,7 @@ type sink interface {
 // delivery names the records of a batch that were not taken.
 type delivery struct {
 	again    []int // by their index: to be sent again
+	waits    error // why one of them is
 	rejected []int // not wanted, however often they come
 	why      error // of one of them
 	// lost counts those that were not wanted and that the sink does not name.

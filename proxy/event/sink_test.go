@@ -208,6 +208,7 @@ func TestAnswersOfElasticsearch(t *testing.T) {
 		"there already":             {body: `{"errors":true,"items":[` + item(409) + `,` + item(201) + `,` + item(201) + `]}`},
 		"one is at fault":           {body: `{"errors":true,"items":[` + item(201) + `,` + item(400) + `,` + item(409) + `]}`, rejected: []int{1}},
 		"too many, and a bad shard": {body: `{"errors":true,"items":[` + item(429) + `,` + item(201) + `,` + item(503) + `]}`, again: []int{0, 2}},
+		"nobody may write":          {body: `{"errors":true,"items":[` + item(403) + `,` + item(401) + `,` + item(404) + `]}`, again: []int{0, 1, 2}},
 		"too few items":             {body: `{"errors":true,"items":[` + item(201) + `]}`, fails: true},
 		"another action":            {body: `{"errors":true,"items":[{"index":{"status":201}},` + item(201) + `,` + item(201) + `]}`, again: []int{0}},
 		"no JSON":                   {body: `<html>`, fails: true},
