@@ -2,8 +2,9 @@
 -- with --events.url=clickhouse+http://HOST:8123/pushguard/events.
 --
 -- A record that had to be sent twice is there once: the table keeps one row of an
--- event_id, and FINAL shows it before ClickHouse has merged the parts. The window
--- has the server know a batch that it took already.
+-- event_id and its time, and FINAL shows it before ClickHouse has merged the parts. The
+-- window has the server know a batch that it took already. A push that came twice under
+-- one Idempotency-Key has the same event_ids at two times: LIMIT 1 BY event_id has each once.
 CREATE DATABASE IF NOT EXISTS pushguard;
 
 CREATE TABLE IF NOT EXISTS pushguard.events
