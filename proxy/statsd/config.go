@@ -74,8 +74,9 @@ const maxPacket = 60_000
 // Config says where increments go and how. Address and Tags must be set.
 type Config struct {
 	// Address is udp://host:port, tcp://host:port or unixgram:///path. A host
-	// name is looked up again on each reconnect, for UDP also once a minute; a
-	// socket that takes the place of another is sent to from the next flush on.
+	// name is looked up again on each reconnect, for UDP also once a minute,
+	// and its addresses are tried in turn until one is not refused; a socket
+	// that takes the place of another is sent to from the next flush on.
 	Address *url.URL
 	// Tags is how labels are written.
 	Tags TagStyle

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,6 +36,8 @@ var errPeerGone = errors.New("closed by the peer")
 type link struct {
 	network, address string
 	timeout          time.Duration
+	lookUp           func(ctx context.Context, host string) ([]string, error)
+	turn             int // of the addresses that a UDP peer's name has, the one that is tried
 
 	conn     net.Conn
 	file     os.FileInfo    // of the socket of conn, over unixgram
@@ -49,7 +52,7 @@ type link struct {
 }
 
 func newLink(u *url.URL, timeout time.Duration) *link {
-	l := &link{network: u.Scheme, address: u.Host, timeout: timeout}
+	l := &link{network: u.Scheme, address: u.Host, timeout: timeout, lookUp: net.DefaultResolver.LookupHost}
 	if u.Scheme == "unixgram" {
 		l.address = u.Path
 	}
@@ -76,6 +79,7 @@ func (l *link) open(ctx context.Context) (fresh bool, err error) {
 	conn, err := l.dial(ctx)
 	if err != nil {
 		l.wait()
+		l.turn++
 		return false, err
 	}
 	l.use(conn)
@@ -93,8 +97,39 @@ func (l *link) socket() os.FileInfo {
 }
 
 func (l *link) dial(ctx context.Context) (net.Conn, error) {
+	address := l.address
+	if l.network == "udp" {
+		hosts, port, err := l.resolve(ctx)
+		if err != nil {
+			return nil, err
+		}
+		address = net.JoinHostPort(hosts[l.turn%len(hosts)], port)
+	}
 	d := net.Dialer{Timeout: l.timeout}
-	return d.DialContext(ctx, l.network, l.address)
+	return d.DialContext(ctx, l.network, address)
+}
+
+// resolve looks up a UDP peer. Unlike TCP nobody else tries all of its addresses.
+func (l *link) resolve(ctx context.Context) (hosts []string, port string, err error) {
+	host, port, err := net.SplitHostPort(l.address)
+	if err != nil {
+		return nil, "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	hosts, err = l.lookUp(ctx, host)
+	if err == nil && len(hosts) == 0 {
+		err = &net.DNSError{Err: "no address", Name: host}
+	}
+	return hosts, port, err
+}
+
+// isStill reports whether the address of a UDP peer is one of those that its name has.
+func (l *link) isStill(ctx context.Context) bool {
+	hosts, port, err := l.resolve(ctx)
+	return err != nil || slices.ContainsFunc(hosts, func(host string) bool {
+		return net.JoinHostPort(host, port) == l.conn.RemoteAddr().String()
+	})
 }
 
 func (l *link) use(conn net.Conn) {
@@ -120,7 +155,9 @@ func (l *link) follow(ctx context.Context) bool {
 	file := l.socket()
 	switch {
 	case l.network == "udp" && time.Since(l.resolved) >= resolveEvery:
-		l.resolved = time.Now()
+		if l.resolved = time.Now(); l.isStill(ctx) {
+			return false
+		}
 	case file != nil && !os.SameFile(file, l.file):
 	default:
 		return false
@@ -130,7 +167,7 @@ func (l *link) follow(ctx context.Context) bool {
 		return false
 	}
 	if l.network == "udp" && conn.RemoteAddr().String() == l.conn.RemoteAddr().String() {
-		_ = conn.Close()
+		_ = conn.Close() // by another spelling
 		return false
 	}
 	l.close()
@@ -150,6 +187,7 @@ func (l *link) refused(wait time.Duration) error {
 	}
 	l.close()
 	l.wait()
+	l.turn++
 	return err
 }
 
@@ -178,6 +216,7 @@ func (l *link) write(ctx context.Context, p []byte) (int, error) {
 		if k := kindOf(err); k != kindTimeout && k != kindBuffer && k != kindSize {
 			l.close()
 			l.wait()
+			l.turn++
 		}
 		return 0, err
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -242,33 +243,76 @@ func TestNothingIsSentWhereNobodyListens(t *testing.T) {
 	}
 }
 
-func TestUDPFollowsAPeerThatMoves(t *testing.T) {
-	peer := func() net.PacketConn {
-		p, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = p.Close() })
-		return p
+// peerAt is a UDP socket of a port that is the same on each address.
+func peerAt(t *testing.T, address string) net.PacketConn {
+	t.Helper()
+	p, err := net.ListenPacket("udp", address)
+	if err != nil {
+		t.Fatal(err)
 	}
-	a, b := peer(), peer()
-	l := newLink(&url.URL{Scheme: "udp", Host: a.LocalAddr().String()}, time.Second)
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// named is a link to a name that has the addresses there are.
+func named(t *testing.T, port int, hosts *[]string) *link {
+	t.Helper()
+	l := newLink(&url.URL{Scheme: "udp", Host: net.JoinHostPort("statsd", strconv.Itoa(port))}, time.Second)
+	l.lookUp = func(context.Context, string) ([]string, error) { return *hosts, nil }
 	t.Cleanup(l.close)
+	return l
+}
+
+func TestUDPFollowsAPeerThatMoves(t *testing.T) {
+	p := peerAt(t, "127.0.0.1:0")
+	hosts := []string{"127.0.0.1"}
+	l := named(t, p.LocalAddr().(*net.UDPAddr).Port, &hosts)
 	if fresh, err := l.open(t.Context()); !fresh || err != nil {
 		t.Fatal(fresh, err)
 	}
 	first := l.conn
+	hosts = []string{"127.0.0.2", "127.0.0.1"} // in turn, as of several there are
 	l.resolved = time.Now().Add(-resolveEvery)
 	if fresh, err := l.open(t.Context()); fresh || err != nil || l.conn != first {
 		t.Fatal("another connection to the same peer", err)
 	}
-	l.address = b.LocalAddr().String() // as if its name led there now
+	hosts = []string{"127.0.0.2"}
 	if fresh, err := l.open(t.Context()); fresh || err != nil {
 		t.Fatal("looked up again too soon", err)
 	}
 	l.resolved = time.Now().Add(-resolveEvery)
-	if fresh, err := l.open(t.Context()); !fresh || err != nil || l.conn.RemoteAddr().String() != l.address {
+	if fresh, err := l.open(t.Context()); !fresh || err != nil || !strings.HasPrefix(l.conn.RemoteAddr().String(), "127.0.0.2:") {
 		t.Fatal("does not follow", err)
+	}
+}
+
+func TestUDPStaysWhereAnAddressIsSpelledOtherwise(t *testing.T) {
+	hosts := []string{"0.0.0.0"}
+	l := named(t, peerAt(t, "127.0.0.1:0").LocalAddr().(*net.UDPAddr).Port, &hosts)
+	if fresh, err := l.open(t.Context()); !fresh || err != nil {
+		t.Fatal(fresh, err)
+	}
+	l.resolved = time.Now().Add(-resolveEvery)
+	if fresh, err := l.open(t.Context()); fresh || err != nil {
+		t.Fatal("another connection to the same peer", err)
+	}
+}
+
+// TestUDPTriesEachAddress of a name: nobody listens on the first, as where localhost is ::1
+// before it is 127.0.0.1.
+func TestUDPTriesEachAddress(t *testing.T) {
+	p := peerAt(t, "127.0.0.1:0")
+	hosts := []string{"127.0.0.2", "127.0.0.1"}
+	s := newSender(t, Config{Address: &url.URL{Scheme: "udp", Host: "statsd:1"}})
+	s.link = named(t, p.LocalAddr().(*net.UDPAddr).Port, &hosts)
+	count(s, newCounter("a_total"), 5)
+	eventually(t, "it to be sent", func() bool {
+		s.link.retry = time.Time{}
+		s.flush(t.Context())
+		return pending(s) == 0
+	})
+	if to := s.link.conn.RemoteAddr().String(); to != p.LocalAddr().String() {
+		t.Errorf("sent to %s", to)
 	}
 }
 
