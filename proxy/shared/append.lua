@@ -4,7 +4,7 @@
 -- KEYS: head, log, guards
 -- ARGV: epoch, the guard's place, the mark there, guard, number of its batch, the
 --       batch (empty: only read), how many entries at most, lifetime of the keys in ms
-local head = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'time', 'mark', 'first', 'firstmark')
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'time', 'mark', 'first', 'firstmark', 'clock')
 if not head[1] or head[1] ~= ARGV[1] then return {'lost', head[1] or '', head[2] or ''} end
 local seq, first, at = tonumber(head[2]), tonumber(head[5]), tonumber(ARGV[2])
 -- A Redis that evicts a key has forgotten, too: who went on would know less than others.
@@ -25,12 +25,17 @@ end
 -- Somebody whose past is not this one's must not go on in it.
 if mark ~= ARGV[3] then return {'lost', head[1], head[2]} end
 local now = redis.call('TIME')
-local time = math.max(tonumber(now[1]) * 1000000 + tonumber(now[2]), tonumber(head[3]))
+local clock = tonumber(now[1]) * 1000000 + tonumber(now[2])
+-- Where the clock was set back, or is that of another Redis, the time of the order goes on
+-- from where it is, a little slower, until the clock has caught up.
+local passed = math.max(0, clock - tonumber(head[7] or clock))
+local time = math.max(clock, tonumber(head[3]) + math.floor(passed * 7 / 8))
 if ARGV[6] ~= '' and tonumber(ARGV[5]) > tonumber(redis.call('HGET', KEYS[3], ARGV[4]) or '0') then
   seq = seq + 1
   local mine = ARGV[4] .. ':' .. ARGV[5]
   redis.call('XADD', KEYS[2], string.format('0-%.0f', seq), 'm', mine, 't', string.format('%.0f', time), 'b', ARGV[6])
-  redis.call('HSET', KEYS[1], 'seq', string.format('%.0f', seq), 'time', string.format('%.0f', time), 'mark', mine)
+  redis.call('HSET', KEYS[1], 'seq', string.format('%.0f', seq), 'time', string.format('%.0f', time),
+    'clock', string.format('%.0f', clock), 'mark', mine)
   redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])
   if seq % 64 == 1 then
     for i = 1, 3 do redis.call('PEXPIRE', KEYS[i], ARGV[8]) end

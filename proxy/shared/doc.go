@@ -17,7 +17,7 @@
 //
 // # What Redis keeps
 //
-// A head (epoch, last place, time, secret), a stream of commands, and now and then
+// A head (epoch, last place, time, what its clock showed then, secret), a stream of commands, and now and then
 // what the rooms have come to, written by the guard that leads; what is older than
 // the snapshot before goes. All keys of one fleet have one hash tag, and end a week
 // after the last guard has.

@@ -178,6 +178,28 @@ func TestGuardLeaves(t *testing.T) {
 	}
 }
 
+// TestClockOfRedisIsBehind has the order be an hour ahead of the clock of its Redis, as when
+// that was set back: its time goes on nonetheless, and a guard that falls silent leaves.
+func TestClockOfRedisIsBehind(t *testing.T) {
+	r := redistest.Start(t)
+	cfg := shared.Config{URL: r.URL(), Lease: 3 * time.Second}
+	silent, stays := join(t, cfg), join(t, cfg)
+	before := stays.log.Now()
+	r.Forward(time.Hour)
+	stays.do(t, "an hour later")
+	if got := stays.log.Now().Sub(before); got < time.Hour || got > time.Hour+patience {
+		t.Errorf("the order went on by %v", got)
+	}
+	eventually(t, "both are heard of again", func() bool { stays.sync(t); return stays.log.Guards() == 2 })
+	silent.stop()
+	eventually(t, "the other one leads", func() bool { return stays.log.Guards() == 1 && stays.log.Leads() })
+	last := stays.log.Now()
+	stays.do(t, "more")
+	if now := stays.log.Now(); now.Before(last) || now.Sub(before) > time.Hour+2*patience {
+		t.Errorf("the time of the order is %v, after %v", now, last)
+	}
+}
+
 // TestRedisForgets kills the Redis, which keeps nothing, under guards that know
 // something: each goes on with all that was ever acknowledged.
 func TestRedisForgets(t *testing.T) {

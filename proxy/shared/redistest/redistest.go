@@ -3,6 +3,7 @@ package redistest
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/pushguard/pushguard/proxy/freezetest"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
@@ -54,6 +57,17 @@ func Start(t testing.TB, flags ...string) *Redis {
 
 // URL is where it is.
 func (r *Redis) URL() string { return "redis://" + r.address + "/0" }
+
+// Forward has the time that guards of the default fleet go by be ahead, as it is where the
+// clock of the Redis was set forward, or was and is set back.
+func (r *Redis) Forward(by time.Duration) {
+	r.t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: r.address})
+	defer func() { _ = c.Close() }()
+	if err := c.HIncrBy(context.Background(), "{pushguard}:head", "time", by.Microseconds()).Err(); err != nil {
+		r.t.Fatal(err)
+	}
+}
 
 // Restart starts it anew at the same address, after Kill: empty.
 func (r *Redis) Restart() {
