@@ -34,7 +34,7 @@ var layers = []layer{
 	{"proxy/state", nil},
 	{"proxy/clock", nil},
 	{"proxy/quiet", nil},
-	{"proxy/shared", []string{"proxy/state"}},
+	{"proxy/shared", []string{"proxy/clock", "proxy/state"}},
 	{"proxy/ledger", []string{"proxy/clock", "proxy/wire", "proxy/state", "proxy/shared", "rules/finding"}},
 	{"proxy/demand", []string{"rules/finding"}},
 	{"proxy/admission", nil},

@@ -22,43 +22,55 @@ const (
 
 // Watch watches a clock. It is safe for concurrent use.
 type Watch struct {
-	now   func() time.Time
-	first time.Time
+	read   func() (shows time.Time, passed time.Duration)
+	first  time.Time
+	before time.Duration // what had passed when it showed that
 
 	mu     sync.Mutex
 	offset time.Duration // of what the clock shows from what it would, had nobody set it
 	jumps  []jump        // forward, oldest first
 }
 
-// jump is that the clock was set forward, at or before a time.
+// jump is that the clock was set forward, by when so much had passed.
 type jump struct {
-	at time.Time
-	by time.Duration
+	at, by time.Duration
 }
 
 // New watches a clock, which is time.Now or something that a test or another clock gives.
 // One whose times have no reading that nobody sets is never seen to be set.
-func New(now func() time.Time) *Watch { return &Watch{now: now, first: now()} }
+func New(now func() time.Time) *Watch {
+	first := now()
+	return Beside(func() (time.Time, time.Duration) {
+		t := now()
+		return t, t.Sub(first)
+	})
+}
+
+// Beside watches a clock of elsewhere, given how much time has passed here.
+func Beside(read func() (shows time.Time, passed time.Duration)) *Watch {
+	first, before := read()
+	return &Watch{read: read, first: first, before: before}
+}
 
 // Ahead returns by how much the clock was set forward within the last d: what it showed at
 // that time, or seemed to, is older than now by d and that much. Where the clock was set
 // back is no matter, since nothing looks older by that.
 func (w *Watch) Ahead(d time.Duration) time.Duration {
-	now := w.now()
+	shows, passed := w.read()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.look(now)
+	w.look(shows, passed)
 	var ahead time.Duration
 	for _, j := range w.jumps {
-		if now.Sub(j.at) < d {
+		if passed-j.at < d {
 			ahead += j.by
 		}
 	}
 	return ahead
 }
 
-func (w *Watch) look(now time.Time) {
-	offset := now.Round(0).Sub(w.first.Round(0)) - now.Sub(w.first)
+func (w *Watch) look(shows time.Time, passed time.Duration) {
+	offset := shows.Round(0).Sub(w.first.Round(0)) - (passed - w.before)
 	by := offset - w.offset
 	if by.Abs() < step {
 		return
@@ -67,7 +79,7 @@ func (w *Watch) look(now time.Time) {
 	if by < 0 {
 		return
 	}
-	w.jumps = append(w.jumps, jump{now, by})
+	w.jumps = append(w.jumps, jump{passed, by})
 	if len(w.jumps) > most {
 		w.jumps[1].by += w.jumps[0].by
 		w.jumps = w.jumps[1:]

@@ -5,7 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/pushguard/pushguard/proxy/clock/clocktest"
+	"github.com/pushguard/pushguard/proxy/shared"
+	"github.com/pushguard/pushguard/proxy/shared/redistest"
 )
 
 // TestTheClockIsSet has an administrator set the clock forward and back. What was pushed
@@ -53,5 +57,26 @@ func TestTheClockIsSet(t *testing.T) {
 				t.Errorf("a push is taken for a retry of one from before the clock was set back: %v", got)
 			}
 		})
+	}
+}
+
+// TestTheClockOfTheRedisIsSet: a total that guards share is not forgotten because the clock
+// of their Redis was set forward.
+func TestTheClockOfTheRedisIsSet(t *testing.T) {
+	r := redistest.Start(t)
+	s := newSharer(t, shared.Config{URL: r.URL()})
+	push := func(name string) {
+		out := &Series{Name: name, Kind: Counter, Labels: []labels.Label{{Name: "job", Value: "j"}}}
+		commitOf(t, s.book, s.totals, Push{Group: Identity{1, 1}}, []Reading{{Identity: Identity{1, 1}, Source: Anonymous, Output: out, Value: 5}})
+	}
+	push("before_total")
+	s.saved(t)
+	r.Forward(2 * time.Hour)
+	s.saved(t)
+	push("after_total")
+	s.totals.Expire(func(string) time.Duration { return time.Hour })
+	s.saved(t)
+	if got := values(s.totals.Page(t.Context(), "")); len(got) != 2 {
+		t.Errorf("there are %v", got)
 	}
 }

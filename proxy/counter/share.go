@@ -151,7 +151,7 @@ func (s *sharing) expire(idle func(job string) time.Duration) (gone int) {
 			empty++
 		}
 		for _, to := range f.totals {
-			if most := idle(jobOf(to.labels)); most > 0 && now.Sub(time.Unix(to.used, 0)) >= most {
+			if most := idle(jobOf(to.labels)); most > 0 && now.Sub(time.Unix(to.used, 0)) >= most+s.door.Ahead(most) {
 				body = binary.AppendVarint(binary.AppendUvarint(body, to.born), to.used)
 				gone++
 			}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/proxy/clock/clocktest"
+	"github.com/pushguard/pushguard/proxy/shared"
+	"github.com/pushguard/pushguard/proxy/shared/redistest"
 )
 
 // TestTheClockIsSet: a group that was pushed to a minute ago is not stale because an
@@ -41,5 +43,28 @@ func TestTheClockIsSet(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTheClockOfTheRedisIsSet: a group that guards share is not stale because the clock of
+// their Redis was set forward, and is to a guard that knows no other time.
+func TestTheClockOfTheRedisIsSet(t *testing.T) {
+	r := redistest.Start(t)
+	s := newSharer(t, shared.Config{URL: r.URL()}, time.Second)
+	admit(t, s.book, put(key("job", "a")).under(Budget{StaleAfter: time.Hour})).Settle(Applied)
+	s.sync(t) // else it may be dated afterwards
+	r.Forward(2 * time.Hour)
+	s.sync(t)
+	admit(t, s.book, put(key("job", "b")).under(Budget{StaleAfter: time.Hour})).Settle(Applied)
+	s.sync(t)
+	if a, _ := s.book.Group(key("job", "a")); s.book.shared.door.Now().Sub(a.Pushed) < time.Hour {
+		t.Fatal("the clock was not set")
+	}
+	if got := s.book.Stale(time.Now(), 10); len(got) != 0 {
+		t.Errorf("a group of a moment ago is stale: %v", got)
+	}
+	later := newSharer(t, shared.Config{URL: r.URL()}, time.Second)
+	if got := later.book.Stale(time.Now(), 10); len(got) != 1 || !got[0].Key.Equal(key("job", "a")) {
+		t.Errorf("stale to one that came later: %v", got)
 	}
 }

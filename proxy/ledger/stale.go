@@ -19,14 +19,16 @@ type StaleGroup struct {
 // now, oldest first over all jobs. Groups that are pinned or taken, or about to
 // be evicted, are left out. Where the clock was set forward, nobody had that time to
 // push: it is not counted. In a book that guards share, groups are dated by the clock of
-// the log, and old by that one, whatever now is. Its cost grows with the number of jobs,
+// the log, and old by that one, whatever now is, but for what it was ahead since this guard
+// is there. Its cost grows with the number of jobs,
 // and of the groups it returns.
 func (b *Book) Stale(now time.Time, n int) []StaleGroup {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	ahead := b.watch.Ahead
 	if b.shared != nil {
 		b.tell([]byte{cmdTurnTotals})
-		now = b.shared.door.Now()
+		now, ahead = b.shared.door.Now(), b.shared.door.Ahead
 	} else {
 		b.turnTotals(toSecond(b.clock.read()))
 	}
@@ -36,7 +38,7 @@ func (b *Book) Stale(now time.Time, n int) []StaleGroup {
 			continue
 		}
 		life := j.terms.StaleAfter
-		s := staleJob{job: j, at: b.clock.at, before: now.Add(-life - b.watch.Ahead(life)), next: j.ages.first(), pinned: j.pinned()}
+		s := staleJob{job: j, at: b.clock.at, before: now.Add(-life - ahead(life)), next: j.ages.first(), pinned: j.pinned()}
 		if s.skip() {
 			q = append(q, s)
 		}

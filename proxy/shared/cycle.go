@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/pushguard/pushguard/proxy/clock"
 	"github.com/pushguard/pushguard/proxy/state"
 )
 
@@ -43,6 +44,7 @@ func (l *Log) Join(ctx context.Context, joined func()) error {
 	if err := l.cycle(ctx); err != nil {
 		return l.leave(err)
 	}
+	l.watch.Store(clock.Beside(func() (time.Time, time.Duration) { return l.clock(), time.Since(l.started) }))
 	l.joined.Store(true)
 	joined()
 	next := time.Now().Add(l.cfg.Lease / beats)

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/clock"
 )
 
 // ErrAway says that Redis does not answer, so that nobody can tell what the other
@@ -98,6 +100,7 @@ type Log struct {
 	away   atomic.Bool
 	heard  atomic.Int64 // when Redis answered last, since started
 	ticked atomic.Pointer[tick]
+	watch  atomic.Pointer[clock.Watch] // of the time of the order, since this guard has joined
 	leads  atomic.Bool
 	guards atomic.Int32
 	rank   atomic.Int32 // among the guards, from 0
@@ -219,6 +222,15 @@ func (d *Door) Guard() Guard { return d.log.guard }
 
 // Now is Log.Now.
 func (d *Door) Now() time.Time { return d.log.Now() }
+
+// Ahead returns by how much the time of the order went forward of itself within a time,
+// as where the clock of the Redis was set: what looks old by that may not be.
+func (d *Door) Ahead(last time.Duration) time.Duration {
+	if w := d.log.watch.Load(); w != nil {
+		return w.Ahead(last)
+	}
+	return 0
+}
 
 // Do puts a command into the order and returns once this guard has applied it. An
 // error, which is ErrAway or that of ctx, says that it was not by now; it may be yet.

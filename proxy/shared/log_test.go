@@ -190,6 +190,9 @@ func TestClockOfRedisIsBehind(t *testing.T) {
 	if got := stays.log.Now().Sub(before); got < time.Hour || got > time.Hour+patience {
 		t.Errorf("the order went on by %v", got)
 	}
+	if got := stays.door.Ahead(time.Hour); got < time.Hour-patience || got > time.Hour+patience {
+		t.Errorf("that is said to be ahead by %v", got)
+	}
 	eventually(t, "both are heard of again", func() bool { stays.sync(t); return stays.log.Guards() == 2 })
 	silent.stop()
 	eventually(t, "the other one leads", func() bool { return stays.log.Guards() == 1 && stays.log.Leads() })
