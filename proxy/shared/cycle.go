@@ -46,6 +46,9 @@ func (l *Log) Join(ctx context.Context, joined func()) error {
 	}
 	l.watch.Store(clock.Beside(func() (time.Time, time.Duration) { return l.clock(), time.Since(l.started) }))
 	l.joined.Store(true)
+	for _, m := range l.members.list {
+		l.meet(m.guard, m.version)
+	}
 	joined()
 	next := time.Now().Add(l.cfg.Lease / beats)
 	for ctx.Err() == nil {
@@ -280,7 +283,9 @@ func (l *Log) left(guard Guard, at time.Time) {
 	}
 	if guard != l.guard {
 		l.buried = append(l.buried, string(guard))
-		l.logger.Warn("A guard has left the fleet", "guard", string(guard))
+		if l.joined.Load() {
+			l.logger.Warn("A guard has left the fleet", "guard", string(guard))
+		}
 	}
 }
 

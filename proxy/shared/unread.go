@@ -104,9 +104,10 @@ func (l *Log) complain(text string, args ...any) {
 	}
 }
 
-// meet says once of a guard that it is of another version.
+// meet says once of a guard that it is of another version. Of those that were there before
+// this one it says so once it has joined: they may have left meanwhile.
 func (l *Log) meet(guard Guard, version string) {
-	if version != l.cfg.Version {
+	if l.joined.Load() && version != "" && version != l.cfg.Version {
 		l.logger.Warn("A guard of the fleet is of another version", "guard", string(guard), "version", version, "own", l.cfg.Version)
 	}
 }

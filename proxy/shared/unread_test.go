@@ -207,6 +207,39 @@ func (g *guard) versions() float64 {
 	return -1
 }
 
+// TestHistoryIsNoNews has a guard come when others have left, of which one was of another
+// version: its log names none of them, and that of another version which is there, once.
+func TestHistoryIsNoNews(t *testing.T) {
+	r := redistest.Start(t)
+	cfg := shared.Config{URL: r.URL(), Version: "1.0", Lease: time.Hour}
+	stays := join(t, cfg)
+	for _, version := range []string{"0.9", "1.0"} {
+		cfg.Version = version
+		gone := join(t, cfg)
+		gone.do(t, version)
+		gone.stop()
+		if err := gone.log.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "they have left", func() bool { stays.sync(t); return stays.log.Guards() == 1 })
+	var log said
+	cfg.Version, cfg.Logger = "1.1", slog.New(slog.NewTextHandler(&log, nil))
+	late := join(t, cfg)
+	late.sync(t)
+	if left, other := log.count("has left the fleet"), log.count("is of another version"); left != 0 || other != 1 {
+		t.Errorf("%d have left and %d are of another version: %q", left, other, log.lines)
+	}
+	stays.stop()
+	if err := stays.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is alone", func() bool { late.sync(t); return late.log.Guards() == 1 })
+	if n := log.count("has left the fleet"); n != 1 {
+		t.Errorf("%d have left: %q", n, log.lines)
+	}
+}
+
 // TestNewerVersion upgrades guards one after another: both versions share what both
 // know, and once the newer one says what the older cannot read, the older one's part
 // ends, also that of one that comes later, and the newer goes on with all there is.
