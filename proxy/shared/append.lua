@@ -3,7 +3,8 @@
 --
 -- KEYS: head, log, guards
 -- ARGV: epoch, the guard's place, the mark there, guard, number of its batch, the
---       batch (empty: only read), how many entries at most, lifetime of the keys in ms
+--       batch (empty: only read), about how many entries at most, lifetime of the keys
+--       in ms, of how many bytes together
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'time', 'mark', 'first', 'firstmark', 'clock')
 if not head[1] or head[1] ~= ARGV[1] then return {'lost', head[1] or '', head[2] or ''} end
 local seq, first, at = tonumber(head[2]), tonumber(head[5]), tonumber(ARGV[2])
@@ -45,4 +46,13 @@ if ARGV[6] ~= '' and tonumber(ARGV[5]) > tonumber(redis.call('HGET', KEYS[3], AR
     for i = 0, tonumber(snap[2]) - 1 do redis.call('PEXPIRE', chunk .. i, ARGV[8]) end
   end
 end
-return {'ok', string.format('%.0f', seq), redis.call('XRANGE', KEYS[2], string.format('(0-%.0f', at), '+', 'COUNT', ARGV[7]), string.format('%.0f', time)}
+-- No more than comes through within the time of a round trip: the guard asks for the rest.
+local news, bytes, from = {}, 0, string.format('(0-%.0f', at)
+repeat
+  local part = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 4)
+  for _, entry in ipairs(part) do
+    table.insert(news, entry)
+    bytes, from = bytes + #(entry[2][6] or ''), '(' .. entry[1]
+  end
+until #part < 4 or #news >= tonumber(ARGV[7]) or bytes >= tonumber(ARGV[9])
+return {'ok', string.format('%.0f', seq), news, string.format('%.0f', time)}

@@ -178,6 +178,30 @@ func TestGuardLeaves(t *testing.T) {
 	}
 }
 
+// TestMuchIsToldInParts has guards say much at once, as when they hand in what they did:
+// one reply of the Redis has as much of it as a slow network brings in the time of a round
+// trip, and who comes later knows all.
+func TestMuchIsToldInParts(t *testing.T) {
+	r := redistest.Start(t)
+	cfg := shared.Config{URL: r.URL(), SnapshotAfter: 1 << 30, Lease: time.Hour}
+	g := join(t, cfg)
+	for n := range 20 {
+		g.do(t, strings.Repeat(fmt.Sprint(n%10), 1_000_000))
+	}
+	told := call(t, client(t, r), "first", "firstmark", "reader", "")
+	bytes := 0
+	for _, one := range told[2].([]any) {
+		bytes += len(one.([]any)[1].([]any)[5].(string))
+	}
+	if bytes < 1<<20 || bytes > 5<<20 {
+		t.Errorf("one reply has %d bytes of commands", bytes)
+	}
+	want := g.sync(t)
+	if got := join(t, cfg).sync(t); len(got) != 20 || !slices.Equal(got, want) {
+		t.Errorf("who comes later knows %d commands", len(got))
+	}
+}
+
 // TestClockOfRedisIsBehind has the order be an hour ahead of the clock of its Redis, as when
 // that was set back: its time goes on nonetheless, and a guard that falls silent leaves.
 func TestClockOfRedisIsBehind(t *testing.T) {

@@ -27,8 +27,9 @@ const (
 	lifetime = 7 * 24 * time.Hour
 	// chunk is how much of a snapshot is in one key.
 	chunk = 1 << 20
-	// most is how many entries one reply has.
-	most = 500
+	// most is how many entries one reply has, about, and mostBytes how much they are: a
+	// few more are in it that came with the one that reached that.
+	most, mostBytes = 500, 1 << 20
 	// entryBytes is what an entry takes in Redis besides its commands: its mark, its time
 	// and what the stream needs.
 	entryBytes = 64
@@ -205,7 +206,7 @@ type entry struct {
 // append puts a batch into the order, unless it is empty or there already, and
 // returns what came since the place.
 func (s *store) append(ctx context.Context, at place, guard Guard, batch uint64, body []byte) (news, error) {
-	reply, err := s.append_.Run(ctx, s.client, s.keys(), at.epoch, at.seq, at.mark, string(guard), batch, body, most, lifetime.Milliseconds()).Slice()
+	reply, err := s.append_.Run(ctx, s.client, s.keys(), at.epoch, at.seq, at.mark, string(guard), batch, body, most, lifetime.Milliseconds(), mostBytes).Slice()
 	if err != nil {
 		return news{}, err
 	}

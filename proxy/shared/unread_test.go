@@ -55,19 +55,26 @@ func client(t *testing.T, r *redistest.Redis) *redis.Client {
 // use.
 func write(t *testing.T, c *redis.Client, name string, body string) {
 	t.Helper()
+	call(t, c, "seq", "mark", name, body)
+}
+
+// call calls that script for a guard that has come to a place, and returns what it says.
+func call(t *testing.T, c *redis.Client, place, mark, name, body string) []any {
+	t.Helper()
 	script, err := os.ReadFile("append.lua")
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := []string{"{pushguard}:head", "{pushguard}:log", "{pushguard}:guards"}
-	head, err := c.HMGet(t.Context(), keys[0], "epoch", "seq", "mark").Result()
+	head, err := c.HMGet(t.Context(), keys[0], "epoch", place, mark).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.Eval(t.Context(), string(script), keys, head[0], head[1], head[2], name, 1, body, 1, 60_000).Slice()
+	got, err := c.Eval(t.Context(), string(script), keys, head[0], head[1], head[2], name, 1, body, 500, 60_000, 1<<20).Slice()
 	if err != nil || got[0] != "ok" {
 		t.Fatalf("%v, %v", got, err)
 	}
+	return got
 }
 
 // said is a log that a test reads.
