@@ -3,6 +3,7 @@ package shared
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,18 @@ const (
 	farewell = 'f'
 	handIn   = 'h' // {room did body}: what a guard did by itself; nothing: that is all
 )
+
+// remembered is for how long the Redis keeps the number of the last batch of a guard that
+// has left unless it said so: it may come back, and say once more what it does not know to
+// have its place.
+const remembered = 24 * time.Hour
+
+// buried is a guard that has left.
+type buried struct {
+	guard Guard
+	batch uint64
+	until time.Time // is remembered; zero: it said farewell
+}
 
 var errState = errors.New("what the guards share is damaged, or of a newer version")
 
@@ -193,12 +206,14 @@ func (l *Log) apply(e *entry, version string, commands []byte, whole bool) error
 	batch, _ := strconv.ParseUint(number, 10, 64)
 	at := time.UnixMicro(e.time)
 	l.now.Store(e.time)
-	for _, left := range l.members.gone(at.Add(-l.cfg.Lease)) {
-		l.left(left, at)
-		l.reunion.miss(left, at)
+	for _, m := range l.members.gone(at.Add(-l.cfg.Lease)) {
+		l.left(m.guard, at)
+		l.buried = append(l.buried, buried{guard: m.guard, batch: m.batch, until: at.Add(remembered)})
+		l.reunion.miss(m.guard, at)
 	}
 	if l.members.hear(guard, batch, at, version) {
 		l.meet(guard, version)
+		l.buried = slices.DeleteFunc(l.buried, func(b buried) bool { return b.guard == guard })
 	}
 	mine, err := guard == l.guard && batch == l.batch, error(nil)
 	if whole {
@@ -263,6 +278,7 @@ func (l *Log) carryOut(guard Guard, at time.Time, room byte, body []byte, mine *
 	case room == 0 && len(body) == 1 && body[0] == farewell:
 		l.members.remove(guard)
 		l.left(guard, at)
+		l.buried = append(l.buried, buried{guard: guard})
 	case room == 0 && len(body) > 0 && body[0] == handIn:
 		return l.takeIn(guard, at, body[1:], mine)
 	case room > 0 && int(room) <= len(l.rooms):
@@ -281,11 +297,8 @@ func (l *Log) left(guard Guard, at time.Time) {
 	for _, r := range l.rooms {
 		r.Leave(guard, at)
 	}
-	if guard != l.guard {
-		l.buried = append(l.buried, string(guard))
-		if l.joined.Load() {
-			l.logger.Warn("A guard has left the fleet", "guard", string(guard))
-		}
+	if guard != l.guard && l.joined.Load() {
+		l.logger.Warn("A guard has left the fleet", "guard", string(guard))
 	}
 }
 

@@ -79,6 +79,11 @@ func (l *Log) crown(ctx context.Context, seen head, saved []byte) error {
 	if seen.epoch != "" {
 		args[1] = strconv.FormatUint(seen.seq, 10)
 	}
+	for _, b := range l.buried {
+		if b.until.After(l.Now()) {
+			args = append(args, string(b.guard), b.batch)
+		}
+	}
 	for _, m := range l.members.list {
 		args = append(args, string(m.guard), m.batch)
 	}

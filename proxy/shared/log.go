@@ -126,7 +126,7 @@ type Log struct {
 	unsaved   int        // bytes in Redis since the snapshot
 	saveAgain time.Time  // not before this, after one that could not be written
 	lookAgain time.Time  // not before this whether the snapshot is there
-	buried    []string   // guards that have left since
+	buried    []buried   // guards that have left, and the Redis has yet to forget
 
 	doubted    uint64 // the place of an entry that was asked for once more
 	resent     int    // how often in turn the Redis had a batch of this guard otherwise

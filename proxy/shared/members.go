@@ -61,12 +61,12 @@ func (m *members) versions() int {
 }
 
 // gone takes out those that were not heard of since a time, and returns them.
-func (m *members) gone(since time.Time) []Guard {
-	var left []Guard
+func (m *members) gone(since time.Time) []member {
+	var left []member
 	kept := m.list[:0]
 	for _, one := range m.list {
 		if one.heard.Before(since) {
-			left = append(left, one.guard)
+			left = append(left, one)
 		} else {
 			kept = append(kept, one)
 		}
@@ -85,14 +85,14 @@ func (m *members) remove(guard Guard) {
 	}
 }
 
-// batchOf is the number of the last batch of a guard.
-func (m *members) batchOf(guard Guard) uint64 {
+// batchOf is the number of the last batch of a guard, if it is there.
+func (m *members) batchOf(guard Guard) (batch uint64, there bool) {
 	for _, one := range m.list {
 		if one.guard == guard {
-			return one.batch
+			return one.batch, true
 		}
 	}
-	return 0
+	return 0, false
 }
 
 func (m *members) save(dst []byte) []byte {

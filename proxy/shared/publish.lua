@@ -1,7 +1,8 @@
 -- Publishes a snapshot and lets go of what the one before it made superfluous.
 --
 -- KEYS: head, log, guards
--- ARGV: epoch, place of the snapshot, mark there, chunks, then the guards that have left
+-- ARGV: epoch, place of the snapshot, mark there, chunks, then the guards of which
+--       nothing need be known any more
 -- Returns the place of the snapshot before and its chunks, or nothing.
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'snap', 'snapmark', 'chunks')
 if head[1] ~= ARGV[1] or tonumber(ARGV[2]) <= tonumber(head[2]) then return {} end

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -121,18 +122,28 @@ func (l *Log) load(ctx context.Context) error {
 	}
 	l.place = place{epoch: h.epoch, mark: h.snapmark, seq: h.snap}
 	l.unsaved = 0
-	l.settleBatch()
-	return nil
+	return l.settleBatch(ctx)
 }
 
 // settleBatch ends the batch under way if what was restored has it already: what
-// became of it nobody can tell any more.
-func (l *Log) settleBatch() {
-	if len(l.flying) == 0 || l.members.batchOf(l.guard) < l.batch {
-		return
+// became of it nobody can tell any more. Of a guard that was thought to have left, the
+// Redis knows.
+func (l *Log) settleBatch(ctx context.Context) error {
+	if len(l.flying) == 0 {
+		return nil
 	}
-	l.giveUp()
-	l.landed()
+	last, there := l.members.batchOf(l.guard)
+	if !there {
+		var err error
+		if last, err = l.store.client.HGet(ctx, l.store.keys()[2], string(l.guard)).Uint64(); err != nil && !errors.Is(err, redis.Nil) {
+			return err
+		}
+	}
+	if last >= l.batch {
+		l.giveUp()
+		l.landed()
+	}
+	return nil
 }
 
 // saveIfDue has the guard that leads write the rooms down once much has come since, or
@@ -180,14 +191,18 @@ func (l *Log) publish(ctx context.Context) error {
 		return err
 	}
 	args := []any{at.epoch, at.seq, at.mark, chunks}
-	for _, g := range l.buried {
-		args = append(args, g)
+	now := l.Now()
+	for _, b := range l.buried {
+		if !b.until.After(now) {
+			args = append(args, string(b.guard))
+		}
 	}
 	before, err := l.store.publish.Run(ctx, l.store.client, l.store.keys(), args...).StringSlice()
 	if err != nil {
 		return err
 	}
-	l.unsaved, l.buried = 0, nil
+	l.unsaved = 0
+	l.buried = slices.DeleteFunc(l.buried, func(b buried) bool { return !b.until.After(now) })
 	if len(before) != 2 {
 		return l.store.remove(ctx, at.epoch, at.seq, chunks) // somebody was faster
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/pushguard/pushguard/proxy/shared"
 	"github.com/pushguard/pushguard/proxy/shared/redistest"
 )
@@ -127,6 +129,67 @@ func TestJoinBesideSnapshots(t *testing.T) {
 	}
 	close(busy)
 	<-ended
+}
+
+// TestSaidOnceThroughSnapshots has what a guard said take its place and the answer get lost,
+// and the guard stay away until it is thought to have left and its fleet has gone on: with
+// one snapshot since, with so many that it begins with one itself, or in another epoch. What
+// it said is there once.
+func TestSaidOnceThroughSnapshots(t *testing.T) {
+	for name, pass := range map[string]func(t *testing.T, g *guard, c *redis.Client){
+		"one snapshot": func(t *testing.T, g *guard, c *redis.Client) { snapshots(t, g, c, 1) },
+		"several":      func(t *testing.T, g *guard, c *redis.Client) { snapshots(t, g, c, 3) },
+		"an epoch": func(t *testing.T, g *guard, c *redis.Client) {
+			if err := c.FlushAll(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "it has begun one", func() bool { return g.epochs() > 0 && !g.log.Away() })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := redistest.Start(t)
+			c, link := client(t, r), r.NewLink(t)
+			cfg := shared.Config{URL: r.URL(), Lease: 4 * time.Second, SnapshotAfter: 1 << 20}
+			stays := join(t, cfg)
+			cfg.URL, cfg.Timeout = link.URL(), 2*time.Second
+			away := join(t, cfg)
+			away.do(t, "before")
+			link.MuteAfter("once")
+			away.door.Post([]byte("once"), nil)
+			eventually(t, "it is said", func() bool { return slices.Contains(stays.sync(t), "once") })
+			link.Cut()
+			eventually(t, "it is thought to have left", func() bool { stays.sync(t); return stays.log.Guards() == 1 })
+			pass(t, stays, c)
+			link.Mend()
+			eventually(t, "it is back", func() bool { return !away.log.Away() })
+			for away.door.Do(t.Context(), []byte("after"), nil) != nil {
+				time.Sleep(10 * time.Millisecond)
+			}
+			for _, g := range []*guard{stays, away} {
+				n := 0
+				for _, said := range g.sync(t) {
+					if said == "once" {
+						n++
+					}
+				}
+				if n != 1 {
+					t.Errorf("it is there %d times", n)
+				}
+			}
+		})
+	}
+}
+
+// snapshots has a guard say so much that it writes so many.
+func snapshots(t *testing.T, g *guard, c *redis.Client, n int) {
+	t.Helper()
+	for range n {
+		before := c.HGet(t.Context(), "{pushguard}:head", "snap").Val()
+		for c.HGet(t.Context(), "{pushguard}:head", "snap").Val() == before {
+			g.do(t, strings.Repeat("much ", 50_000))
+		}
+	}
 }
 
 // TestSnapshotIsWrittenAgain has a Redis lose the snapshot alone, as one that evicts: the

@@ -15,6 +15,8 @@ type Link struct {
 
 	mu    sync.Mutex
 	cut   bool
+	word  []byte // after which the guard hears nothing
+	mute  bool
 	conns map[net.Conn]struct{}
 	from  []byte // is changed into, so often
 	into  []byte
@@ -47,11 +49,18 @@ func (l *Link) Cut() {
 	}
 }
 
-// Mend ends a Cut.
+// MuteAfter has what the Redis says get lost, once it was told a word, until Mend.
+func (l *Link) MuteAfter(word string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.word = []byte(word)
+}
+
+// Mend ends a Cut and a MuteAfter.
 func (l *Link) Mend() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cut = false
+	l.cut, l.word, l.mute = false, nil, false
 }
 
 // Change has the Redis read one text instead of another of the same length, so often.
@@ -65,6 +74,7 @@ func (l *Link) Change(from, into string, times int) {
 func (l *Link) changed(p []byte) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.mute = l.mute || l.word != nil && bytes.Contains(p, l.word)
 	if l.times > 0 && bytes.Contains(p, l.from) {
 		l.times--
 		return bytes.Replace(p, l.from, l.into, 1)
@@ -80,6 +90,22 @@ type toRedis struct {
 
 func (w toRedis) Write(p []byte) (int, error) { return w.conn.Write(w.link.changed(p)) }
 
+// fromRedis writes what comes of the Redis to a guard, unless it is to get lost.
+type fromRedis struct {
+	link *Link
+	conn net.Conn
+}
+
+func (w fromRedis) Write(p []byte) (int, error) {
+	w.link.mu.Lock()
+	mute := w.link.mute
+	w.link.mu.Unlock()
+	if mute {
+		return len(p), nil
+	}
+	return w.conn.Write(p)
+}
+
 func (l *Link) serve() {
 	for {
 		from, err := l.listener.Accept()
@@ -94,7 +120,7 @@ func (l *Link) serve() {
 		for _, way := range []struct {
 			to   io.Writer
 			from io.Reader
-		}{{from, to}, {toRedis{l, to}, from}} {
+		}{{fromRedis{l, from}, to}, {toRedis{l, to}, from}} {
 			go func() {
 				_, _ = io.Copy(way.to, struct{ io.Reader }{way.from})
 				l.drop(from, to)
