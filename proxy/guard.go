@@ -52,6 +52,7 @@ type Guard struct {
 	leaving leaving
 	gate    *admission.Gate // nil admits all at once
 	readers readers         // of pages
+	answers readers         // of the guard's own
 
 	own pageOwner // the upstream, if it is a store of the guard's own
 
@@ -112,7 +113,7 @@ func New(cfg Config) (*Guard, error) {
 	if g.logger == nil {
 		g.logger = slog.New(slog.DiscardHandler)
 	}
-	g.readers.logger = g.logger
+	g.readers.logger, g.answers.logger = g.logger, g.logger
 	if cfg.Restored {
 		g.synced.Store(&time.Time{}) // long ago
 	}

@@ -105,8 +105,8 @@ func (g *Guard) AdminHandler() http.Handler {
 
 func (g *Guard) routeAdmin(r *mux.Router) {
 	reads := r.Methods(http.MethodGet, http.MethodHead).Subrouter()
-	read := func(do http.HandlerFunc) http.Handler { return g.permit(readRight, do) }
-	reads.Path("/guard/metrics").Handler(g.permit(readRight, g.cfg.Metrics.Handler()))
+	read := func(do http.HandlerFunc) http.Handler { return g.permit(readRight, g.boundAnswers(do)) }
+	reads.Path("/guard/metrics").Handler(read(g.cfg.Metrics.Handler().ServeHTTP))
 	reads.Path(apiPath + "/jobs").Handler(read(g.serveJobs))
 	reads.PathPrefix(apiPath + "/jobs/").Handler(read(g.serveJob))
 	reads.Path(apiPath + "/policy").Handler(read(g.servePolicy))
@@ -116,6 +116,7 @@ func (g *Guard) routeAdmin(r *mux.Router) {
 	r.Path(apiPath + "/explain").Handler(read(g.serveExplain))
 	if pages := g.cfg.Pages; pages != nil {
 		reads.Path("/guard").Handler(read(toPages))
+		reads.Path("/guard/live").Handler(g.permit(readRight, pages)) // bounds its streams itself
 		reads.PathPrefix("/guard/").Handler(read(pages.ServeHTTP))
 		r.Path("/guard/explain").Methods(http.MethodPost).Handler(read(pages.ServeHTTP))
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/rules/finding"
@@ -118,7 +119,13 @@ func NewMetrics(registry *prometheus.Registry) *Metrics {
 
 // Handler serves the metrics.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	var one sync.Mutex // gathers: what many ask for at once is not kept many times
+	gather := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		one.Lock()
+		defer one.Unlock()
+		return m.registry.Gather()
+	})
+	return promhttp.HandlerFor(gather, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
 // ObserveUpstream counts one request to the upstream; status 0 is no answer.

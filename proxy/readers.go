@@ -39,6 +39,46 @@ func (g *Guard) bound(next http.Handler) http.Handler {
 	})
 }
 
+// boundAnswers is a handler of answers that are made before they are written: each is
+// among those that are bounded from its first byte on.
+func (g *Guard) boundAnswers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := &ownAnswer{w, &g.answers, &reader{host(g.client(r)), http.NewResponseController(w)}, false}
+		defer g.answers.leave(answer.page)
+		next.ServeHTTP(answer, r)
+	})
+}
+
+// ownAnswer is the writer of an answer that is read once it is written.
+type ownAnswer struct {
+	http.ResponseWriter
+	all  *readers
+	page *reader
+	read bool
+}
+
+// WriteHeader is part of http.ResponseWriter.
+func (a *ownAnswer) WriteHeader(status int) {
+	a.begin()
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write is part of http.ResponseWriter.
+func (a *ownAnswer) Write(b []byte) (int, error) {
+	a.begin()
+	return a.ResponseWriter.Write(b)
+}
+
+func (a *ownAnswer) begin() {
+	if !a.read {
+		a.read = true
+		a.all.enter(a.page)
+	}
+}
+
+// Unwrap is for http.ResponseController.
+func (a *ownAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
 func (r *readers) enter(page *reader) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -18,8 +19,8 @@ import (
 	"github.com/pushguard/pushguard/proxy/store"
 )
 
-// TestPagesThatNobodyReads has clients ask for the page, or for the listing, and not read
-// it: of more than 16 the one of theirs that has been at it longest is cut off, and whoever
+// TestPagesThatNobodyReads has clients ask for the page, for the listing, or for what the
+// guard says of itself, and not read it: of more than 16 the one of theirs that has been at it longest is cut off, and whoever
 // reads gets all of it, also who began before them.
 func TestPagesThatNobodyReads(t *testing.T) {
 	rules, err := policy.Parse("policy.yml", []byte("version: v1\ndefault: {owner: o, mode: enforce}\n"))
@@ -30,14 +31,17 @@ func TestPagesThatNobodyReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const size = 1 << 20 // more than the sockets take
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "g", Help: strings.Repeat("x", size)}))
 	g, err := proxy.New(proxy.Config{
-		Policy: rules, Upstream: own, Metrics: proxy.NewMetrics(prometheus.NewRegistry()),
-		Caps: proxy.Caps{Body: 2 << 20, Decoded: 2 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
+		Policy: rules, Upstream: own, Metrics: proxy.NewMetrics(registry),
+		Pages: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bytes.Repeat([]byte("x"), size)) }),
+		Caps:  proxy.Caps{Body: 2 << 20, Decoded: 2 << 20, Samples: 1000, Labels: 20, LabelValue: 100},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const size = 1 << 20 // more than the sockets take
 	body := fmt.Sprintf("# HELP f %s\nf 1\n", strings.Repeat("x", size))
 	if a := g.Push(t.Context(), proxy.Request{Method: http.MethodPost, Path: "/metrics/job/j", Body: strings.NewReader(body), Length: int64(len(body))}); a.Status != http.StatusOK {
 		t.Fatal(a.Status, string(a.Body))
@@ -50,7 +54,7 @@ func TestPagesThatNobodyReads(t *testing.T) {
 	}
 	s.Start()
 	defer s.Close()
-	for _, path := range []string{"/metrics", "/api/v1/metrics"} {
+	for _, path := range []string{"/metrics", "/api/v1/metrics", "/guard/metrics", "/guard/"} {
 		t.Run(path, func(t *testing.T) {
 			pages := []*http.Response{askFor(t, "127.0.0.2", s.Listener.Addr().String(), path)}
 			for range 16 {
