@@ -31,7 +31,8 @@ func (g *Guard) serveExplain(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), explainTime)
 	defer cancel()
 	// One that cannot be told to stop reading has a time limit of its own.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(explainTime))
+	conn := http.NewResponseController(w)
+	_ = conn.SetReadDeadline(time.Now().Add(explainTime))
 	select {
 	case g.explaining <- struct{}{}:
 		defer func() { <-g.explaining }()
@@ -40,6 +41,9 @@ func (g *Guard) serveExplain(w http.ResponseWriter, r *http.Request) {
 		apiFault(w, http.StatusServiceUnavailable, "others ask for explanations, and one is made at a time")
 		return
 	}
+	// Nor does one that does not read its answer keep others from theirs.
+	_ = conn.SetWriteDeadline(time.Now().Add(explainTime))
+	defer func() { _ = conn.SetWriteDeadline(time.Time{}) }()
 	t, err := g.Explain(ctx, request, r.URL.Query().Get("as"))
 	if err != nil {
 		w.Header().Set("Retry-After", "1")

@@ -148,6 +148,34 @@ func TestExplainWaitsItsTurn(t *testing.T) {
 	}
 }
 
+// TestExplainAnswersInTime: who does not read the answer has the turn for a while, and the
+// next request of the connection takes as long as it may.
+func TestExplainAnswersInTime(t *testing.T) {
+	g := newAsked(t)
+	w := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+	g.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPost, apiPath+"/explain?path=/metrics/job/a", strings.NewReader("b 1\n")))
+	if w.Code != http.StatusOK || w.within <= 0 || w.within > explainTime || !w.until.IsZero() {
+		t.Errorf("%d, %v to write, then until %v", w.Code, w.within, w.until)
+	}
+}
+
+// deadlined notes how long an answer has for its way.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	until  time.Time
+	within time.Duration
+}
+
+func (w *deadlined) SetWriteDeadline(t time.Time) error {
+	w.until = t
+	return nil
+}
+
+func (w *deadlined) Write(b []byte) (int, error) {
+	w.within = time.Until(w.until)
+	return w.ResponseRecorder.Write(b)
+}
+
 func TestExplainBeforeTheGroupsAreKnown(t *testing.T) {
 	g := newAsked(t)
 	g.synced.Store(nil)
