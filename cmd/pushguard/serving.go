@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 
 	oklogrun "github.com/oklog/run"
 	"github.com/prometheus/client_golang/prometheus"
@@ -327,9 +328,12 @@ func reloadOnSIGHUP(ctx context.Context, guard *proxy.Guard, log *audit.Log) (ex
 	})
 }
 
+// unreadFor is how long a client may take nothing of an answer.
+const unreadFor = time.Minute
+
 // server gives clients that are slow on purpose a limit for every phase of a
-// request, and none to the answer: a profile of the Pushgateway takes as long
-// as it was asked to.
+// request, and to the answer none but that some of it is taken: a profile of the
+// Pushgateway takes as long as it was asked to.
 func (w *serving) server(says string, handler http.Handler) *http.Server {
 	server := &http.Server{
 		Handler:           handler,
@@ -338,6 +342,10 @@ func (w *serving) server(says string, handler http.Handler) *http.Server {
 		IdleTimeout:       w.idleTimeout,
 		MaxHeaderBytes:    http.DefaultMaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(w.logger.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			cutUnread(conn, unreadFor)
+			return ctx
+		},
 		// Called once for each listener, when it begins to serve.
 		BaseContext: func(l net.Listener) context.Context {
 			w.logger.Info(says, "address", l.Addr().String(), "pushgateway", w.behindName(), "policy", w.policyName())

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package main
+
+import (
+	"net"
+	"time"
+)
+
+// cutUnread needs Linux.
+func cutUnread(net.Conn, time.Duration) {}
