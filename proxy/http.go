@@ -120,7 +120,9 @@ func (g *Guard) routeAdmin(r *mux.Router) {
 		reads.PathPrefix("/guard/").Handler(read(pages.ServeHTTP))
 		r.Path("/guard/explain").Methods(http.MethodPost).Handler(read(pages.ServeHTTP))
 	}
-	admin := func(do http.HandlerFunc) http.Handler { return g.permit(adminRight, do) }
+	// A browser sends the credentials it knows with whatever a page of another site asks for.
+	own := http.NewCrossOriginProtection()
+	admin := func(do http.HandlerFunc) http.Handler { return g.permit(adminRight, own.Handler(do)) }
 	r.Path(reloadPath).Handler(admin(g.reload))
 	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).Handler(admin(g.quit))
 	r.Path(wipePath).Methods(http.MethodPut).Handler(admin(g.wipe))

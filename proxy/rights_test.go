@@ -209,6 +209,26 @@ func TestRights(t *testing.T) {
 	}
 }
 
+// TestPagesOfOtherSites: a browser that knows the credentials of who administers does
+// nothing for another site's page with them.
+func TestPagesOfOtherSites(t *testing.T) {
+	g := newAuthorized(t, authPolicy)
+	for _, path := range []string{"/-/reload", "/-/quit", "/api/v1/admin/wipe"} {
+		for origin, want := range map[string]int{"": 200, "http://guard": 200, "http://elsewhere": 403, "null": 403} {
+			r := httptest.NewRequest(http.MethodPut, "http://guard"+path, nil)
+			r.Header.Set("Authorization", "Bearer ops-token")
+			if origin != "" {
+				r.Header.Set("Origin", origin)
+			}
+			w := httptest.NewRecorder()
+			g.Config.Handler.ServeHTTP(w, r)
+			if w.Code != want {
+				t.Errorf("%s from %q: %d %s, want %d", path, origin, w.Code, w.Body, want)
+			}
+		}
+	}
+}
+
 // Who may not push is not asked for the body, and leaves a record with the name.
 func TestTurnedAwayBeforeTheBody(t *testing.T) {
 	g := newAuthorized(t, authPolicy)
