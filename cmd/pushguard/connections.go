@@ -35,6 +35,10 @@ type connections struct {
 	closed  uint64    // to make room
 	refused uint64
 
+	streams  map[netip.Addr]int // requests by HTTP/2 that are under way
+	carried  int                // of all
+	streamed uint64             // that were refused
+
 	told chan struct{} // has a place for each that is told why it is refused
 }
 
@@ -55,7 +59,7 @@ type host struct {
 }
 
 func newConnections(limit int, trusted []netip.Prefix) *connections {
-	return &connections{limit: limit, trusted: trusted, young: young, hosts: map[netip.Addr]*host{}, told: make(chan struct{}, mostTold)}
+	return &connections{limit: limit, trusted: trusted, young: young, hosts: map[netip.Addr]*host{}, streams: map[netip.Addr]int{}, told: make(chan struct{}, mostTold)}
 }
 
 // state is a server's ConnState.
@@ -84,10 +88,7 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 }
 
 func (c *connections) add(conn net.Conn) *connection {
-	var addr netip.Addr // of a socket that has none, the zero one
-	if peer, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		addr = peer.Addr().Unmap().WithZone("")
-	}
+	addr := peer(conn.RemoteAddr().String())
 	h := c.hosts[addr]
 	if h == nil {
 		h = &host{addr: addr}
@@ -98,6 +99,60 @@ func (c *connections) add(conn net.Conn) *connection {
 	c.open.Store(conn, known)
 	c.count++
 	return known
+}
+
+// peer is an address without its port, of a socket that has none the zero one.
+func peer(remote string) netip.Addr {
+	at, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap().WithZone("")
+}
+
+// boundStreams has next take no more requests by HTTP/2 at once, in all and of one
+// address, than there may be connections: one of these carries many.
+func (c *connections) boundStreams(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor < 2 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		addr := peer(r.RemoteAddr)
+		if !c.enter(addr) {
+			w.Header().Set("Retry-After", "5")
+			w.WriteHeader(http.StatusServiceUnavailable) // without a body, which may find no one to take it
+			return
+		}
+		defer c.leave(addr)
+		next.ServeHTTP(w, r)
+		// What the client does not take of it the socket cannot tell.
+		answer := http.NewResponseController(w)
+		_ = answer.SetWriteDeadline(time.Now().Add(unreadFor))
+		_ = answer.Flush()
+	})
+}
+
+func (c *connections) enter(addr netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own, left := c.streams[addr], c.limit-c.carried
+	if left <= 0 || own > 0 && own >= left && !c.exempt(addr) {
+		c.streamed++
+		return false
+	}
+	c.streams[addr]++
+	c.carried++
+	return true
+}
+
+func (c *connections) leave(addr netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.carried--
+	if c.streams[addr]--; c.streams[addr] == 0 {
+		delete(c.streams, addr)
+	}
 }
 
 func (c *connections) wait(known *connection) {
@@ -257,6 +312,7 @@ func (c *connections) linger(conn net.Conn) {
 
 var (
 	openDesc   = prometheus.NewDesc("pushguard_connections", "Connections to the address of the jobs; --limits.connections is the most.", nil, nil)
+	streamDesc = prometheus.NewDesc("pushguard_streams_refused_total", "Requests by HTTP/2 that were answered 503 because as many were under way as there may be connections.", nil, nil)
 	turnedDesc = prometheus.NewDesc("pushguard_connections_closed_total", "Connections that were closed because there were too many: while they waited for a request (waiting), or when they came (new).", []string{"which"}, nil)
 )
 
@@ -264,14 +320,16 @@ var (
 func (c *connections) Describe(ch chan<- *prometheus.Desc) {
 	ch <- openDesc
 	ch <- turnedDesc
+	ch <- streamDesc
 }
 
 // Collect is part of prometheus.Collector.
 func (c *connections) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
-	open, closed, refused := c.count, c.closed, c.refused
+	open, closed, refused, streamed := c.count, c.closed, c.refused, c.streamed
 	c.mu.Unlock()
 	ch <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, float64(open))
 	ch <- prometheus.MustNewConstMetric(turnedDesc, prometheus.CounterValue, float64(closed), "waiting")
 	ch <- prometheus.MustNewConstMetric(turnedDesc, prometheus.CounterValue, float64(refused), "new")
+	ch <- prometheus.MustNewConstMetric(streamDesc, prometheus.CounterValue, float64(streamed))
 }

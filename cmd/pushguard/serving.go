@@ -219,7 +219,7 @@ func (w *serving) live(ctx context.Context) error {
 
 // addServers adds what takes requests.
 func (w *serving) addServers(group *oklogrun.Group) {
-	jobs := w.server("Serving", w.guard.Handler())
+	jobs := w.server("Serving", w.connections.boundStreams(w.guard.Handler()))
 	jobs.ConnState = w.connections.state
 	w.addServer(group, jobs, w.web)
 	if w.adminAddress != "" {

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// TestStreams has clients send requests by HTTP/2 that do not end: of one address there
+// are as many as it leaves to the others, and each that ends makes room.
+func TestStreams(t *testing.T) {
+	c := newConnections(4, nil)
+	taken, end := make(chan struct{}), make(chan struct{})
+	server := httptest.NewUnstartedServer(c.boundStreams(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		taken <- struct{}{}
+		<-end
+	})))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	client := func(from string) *http.Client {
+		transport := server.Client().Transport.(*http.Transport).Clone()
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		transport.DialContext = dialer.DialContext
+		transport.TLSClientConfig = &tls.Config{RootCAs: transport.TLSClientConfig.RootCAs, ServerName: "example.com"}
+		t.Cleanup(transport.CloseIdleConnections)
+		return &http.Client{Transport: transport}
+	}
+	one, two := client("127.0.0.1"), client("127.0.0.2")
+	answers := make(chan int, 10)
+	ask := func(by *http.Client) {
+		r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, server.URL, nil)
+		if err != nil {
+			t.Error(err)
+		}
+		resp, err := by.Do(r)
+		if err != nil {
+			t.Error(err)
+			answers <- 0
+			return
+		}
+		resp.Body.Close()
+		answers <- resp.StatusCode
+	}
+	for _, by := range []*http.Client{one, one, two} {
+		go ask(by)
+		<-taken
+	}
+	for _, by := range []*http.Client{one, two} {
+		go ask(by)
+		if status := <-answers; status != http.StatusServiceUnavailable {
+			t.Errorf("one too many is answered %d", status)
+		}
+	}
+	for range 2 {
+		end <- struct{}{}
+		<-answers
+	}
+	go ask(one)
+	<-taken
+	close(end)
+	for range 2 {
+		if status := <-answers; status != http.StatusOK {
+			t.Error(status)
+		}
+	}
+	if c.carried != 0 || len(c.streams) != 0 || c.streamed != 2 {
+		t.Errorf("%d under way, of %v, %d refused", c.carried, c.streams, c.streamed)
+	}
+}
