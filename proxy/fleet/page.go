@@ -177,11 +177,20 @@ func keyIn(group json.RawMessage) wire.Key {
 	return wire.NewKey(ls...)
 }
 
-// ask has one of them answer a read whose answer is short.
-func ask(u *gateway.Upstream, r *http.Request) *answer {
+// ask has one of them answer a read whose answer is short. One that breaks off is answered
+// 502, as one that cannot be reached.
+func ask(u *gateway.Upstream, r *http.Request) (w *answer) {
 	plain := r.Clone(r.Context())
 	plain.Header.Del("Accept-Encoding")
-	w := &answer{code: http.StatusOK, header: http.Header{}}
+	plain.Body, plain.ContentLength, plain.TransferEncoding = http.NoBody, 0, nil // several are asked at once
+	w = &answer{code: http.StatusOK, header: http.Header{}}
+	defer func() {
+		if broken := recover(); broken == http.ErrAbortHandler {
+			w = &answer{code: http.StatusBadGateway, header: http.Header{}}
+		} else if broken != nil {
+			panic(broken)
+		}
+	}()
 	u.Proxy().ServeHTTP(w, plain)
 	return w
 }
@@ -202,14 +211,18 @@ func (a *answer) WriteHeader(code int) { a.code = code }
 // Write is part of http.ResponseWriter.
 func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
-// ready answers as the first one that is well, or as the last: one that is not costs its
-// own jobs alone.
+// ready answers as the first that says that it is well, or as one of those that do not: one
+// that is not, or hangs, costs its own jobs alone.
 func (f *Fleet) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
-	var got *answer
+	answers := make(chan *answer, len(f.all))
 	for _, u := range f.all {
-		if got = ask(u, r.WithContext(ctx)); got.code == http.StatusOK {
+		go func() { answers <- ask(u, r.WithContext(ctx)) }()
+	}
+	var got *answer
+	for range f.all {
+		if got = <-answers; got.code == http.StatusOK {
 			break
 		}
 	}

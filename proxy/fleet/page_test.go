@@ -145,3 +145,30 @@ func TestListingIsAPushgateways(t *testing.T) {
 		t.Errorf("%s, a Pushgateway has %s", body, none)
 	}
 }
+
+// The guard is well and ready if one of them says so, however many hang or break off, and
+// that is not waited for.
+func TestReadyBesideSilence(t *testing.T) {
+	torn := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "9")
+		_, _ = io.WriteString(w, "OK")
+	}))
+	defer torn.Close()
+	where, _ := url.Parse(torn.URL)
+	for path, others := range map[string][]*gateway.Upstream{
+		"/-/ready":   {at(t, silent(t)), at(t, where)},
+		"/-/healthy": {at(t, where), at(t, silent(t))},
+	} {
+		f := New(Config{Staying: append(others, real(t, 1)...)})
+		server := httptest.NewServer(f.Proxy())
+		defer server.Close()
+		resp, err := server.Client().Get(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d though one of three is", path, resp.StatusCode)
+		}
+	}
+}
