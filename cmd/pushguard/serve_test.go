@@ -360,6 +360,7 @@ func TestFlagsUnlikeTheUpstreams(t *testing.T) {
 		{"the guard checks", unchecked, "true", []string{"--pushgateway.unchecked"}, ""},
 		{"the upstream checks", unchecked, "false", nil, ""},
 		{"neither checks", unchecked, "true", nil, neitherDoes},
+		{"of several, one does not check", unchecked, "true", []string{"--pushgateway.url=http://127.0.0.1:1"}, ""},
 		{"both check", unchecked, "false", []string{"--pushgateway.unchecked"}, bothDo},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -19,13 +19,14 @@ func (s *serveCommand) checked(upstream consistency.Upstream, logger *slog.Logge
 }
 
 // uncheckedCheck is a lifecycle that warns once if the Pushgateway behind checks pushes
-// though the guard does, or if neither does. One that does not say is no reason to warn.
+// though the guard does, or if neither does. One that does not say is no reason to warn, nor
+// is one of several, before which the guard checks in any case, that does not.
 func (s *serveCommand) uncheckedCheck(ctx context.Context, logger *slog.Logger, upstream *gateway.Upstream) (execute func() error, interrupt func(error)) {
 	return inContext(ctx, func(ctx context.Context) error {
 		switch unchecked, known, err := upstream.Unchecked(ctx); {
 		case err != nil || !known:
 			logger.Debug("Whether the Pushgateway has --push.disable-consistency-check is unknown", "err", err)
-		case unchecked && !s.unchecked:
+		case unchecked && !s.unchecked && !s.several():
 			logger.Warn("The Pushgateway behind has --push.disable-consistency-check: a push that contradicts another breaks its scrape, for every job. Set --pushgateway.unchecked")
 		case !unchecked && s.unchecked:
 			logger.Warn("The Pushgateway behind checks every push itself, at a cost that grows with what it holds: --pushgateway.unchecked is for one with --push.disable-consistency-check")
