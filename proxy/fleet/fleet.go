@@ -15,6 +15,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,6 +63,8 @@ type Fleet struct {
 	ticks     int
 	aged      map[string]aged // by canonical keys
 	up        []bool          // whether the last page came
+	starts    []time.Time     // when each started, as it said last
+	restarts  int             // how often any of them was seen to have started again
 }
 
 // New returns the fleet of these upstreams, which keeps what it finds in memory alone.
@@ -77,7 +80,7 @@ func New(cfg Config) *Fleet {
 	for _, u := range f.all {
 		f.seeds = append(f.seeds, xxhash.Sum64String(u.Name()))
 	}
-	f.up = make([]bool, len(f.all))
+	f.up, f.starts = make([]bool, len(f.all)), make([]time.Time, len(f.all))
 	return f
 }
 
@@ -179,7 +182,8 @@ func (f *Fleet) Forward(ctx context.Context, escapedPath string, r gateway.Reque
 	return answer, nil
 }
 
-// OwnFamilies are those that any of them exposes of itself.
+// OwnFamilies are those that any of them exposes of itself. If one does not tell there is
+// an error beside those of the others.
 func (f *Fleet) OwnFamilies(ctx context.Context) (map[string]dto.MetricType, error) {
 	out := map[string]dto.MetricType{}
 	var errs []error
@@ -191,18 +195,30 @@ func (f *Fleet) OwnFamilies(ctx context.Context) (map[string]dto.MetricType, err
 	return out, errors.Join(errs...)
 }
 
-// Started is when the last of them started.
+// Started is when the last of them started, as far as they have ever said, and another time
+// than before once any of them has started again, whatever their clocks: so many nanoseconds
+// later as they did that. It fails if none says so now.
 func (f *Fleet) Started(ctx context.Context) (last time.Time, err error) {
-	for _, u := range f.all {
+	var errs []error
+	for at, u := range f.all {
 		t, err := u.Started(ctx)
 		if err != nil {
-			return time.Time{}, err
+			errs = append(errs, err)
+			continue
 		}
-		if t.After(last) {
-			last = t
+		f.mu.Lock()
+		if was := f.starts[at]; !was.IsZero() && !was.Equal(t) {
+			f.restarts++
 		}
+		f.starts[at] = t
+		f.mu.Unlock()
 	}
-	return last, nil
+	if len(errs) == len(f.all) {
+		return time.Time{}, errors.Join(errs...)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.MaxFunc(f.starts, time.Time.Compare).Add(time.Duration(f.restarts)), nil
 }
 
 // Probe asks one of them for any answer.

@@ -2,7 +2,10 @@ package fleet
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,5 +90,52 @@ func TestBefore(t *testing.T) {
 		if got := f.before(c.a, c.b); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// TestStarted has one of three be away: that another starts again is told all the same, also
+// by a clock that is behind those of the others.
+func TestStarted(t *testing.T) {
+	var says [3]atomic.Int64 // seconds; 0 is nothing
+	var all []*gateway.Upstream
+	for i := range says {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			s := says[i].Load()
+			if s == 0 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			fmt.Fprintf(w, `{"status":"success","data":{"start_time":%q}}`, time.Unix(s, 0).UTC().Format(time.RFC3339))
+		}))
+		t.Cleanup(server.Close)
+		where, _ := url.Parse(server.URL)
+		all = append(all, at(t, where))
+	}
+	f := New(Config{Staying: all})
+	if _, err := f.Started(t.Context()); err == nil {
+		t.Error("no error though none says when it started")
+	}
+	var before time.Time
+	for _, c := range []struct {
+		name    string
+		says    [3]int64
+		differs bool
+	}{
+		{"at first", [3]int64{1000, 1010, 1005}, true},
+		{"as before", [3]int64{1000, 1010, 1005}, false},
+		{"one is away", [3]int64{1000, 0, 1005}, false},
+		{"another starts again", [3]int64{2000, 0, 1005}, true},
+		{"another, by a clock that is behind", [3]int64{2000, 0, 1990}, true},
+		{"the one is back and has not been restarted", [3]int64{2000, 1010, 1990}, false},
+		{"it starts again", [3]int64{2000, 1995, 1990}, true},
+	} {
+		for i, s := range c.says {
+			says[i].Store(s)
+		}
+		now, err := f.Started(t.Context())
+		if err != nil || now.Equal(before) == c.differs {
+			t.Errorf("%s: %v after %v, %v", c.name, now, before, err)
+		}
+		before = now
 	}
 }
