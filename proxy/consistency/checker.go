@@ -46,6 +46,7 @@ type Checker struct {
 	started time.Time  // when the upstream started whose own families are known; guarded by listing
 	asked   atomic.Pointer[time.Time]
 	own     map[string]dto.MetricType // guarded by listing
+	untold  bool                      // not all of them are known; guarded by listing
 
 	mu   sync.Mutex
 	book *book
@@ -184,9 +185,9 @@ func (c *Checker) Groups(ctx context.Context, seed uint64) ([]gateway.Group, err
 	} else if err != nil {
 		return nil, err
 	}
-	restarted := c.restarted()
-	if err := c.readOwn(ctx); err != nil {
-		c.logger.Warn("The Pushgateway does not tell which families it exposes of itself: pushes are not held to them", "err", err)
+	restarted, untold := c.restarted(), c.untold
+	if err := c.readOwn(ctx); err != nil && !untold {
+		c.logger.Warn("The Pushgateway does not tell which families it exposes of itself: pushes are not held to those", "err", err)
 	}
 	fresh := newBook()
 	fresh.hold(c.own)
@@ -206,21 +207,25 @@ func (c *Checker) restarted() bool {
 	return now != nil && !c.started.IsZero() && !now.Equal(c.started)
 }
 
-// readOwn asks for the upstream's own families if that was not done since it started.
+// readOwn asks for the upstream's own families if that was not done since it started, or
+// did not tell all: what comes beside an error counts, too, and what was known before stays.
 func (c *Checker) readOwn(ctx context.Context) error {
 	now := c.asked.Load()
-	if c.own != nil && (now == nil || now.Equal(c.started)) {
+	if c.own != nil && !c.untold && (now == nil || now.Equal(c.started)) {
 		return nil
 	}
 	own, err := c.Upstream.OwnFamilies(ctx)
+	known := knownOwn(own)
 	if err != nil {
-		if c.own == nil {
-			c.own = knownOwn(nil)
+		for name, typ := range c.own {
+			if _, told := own[name]; !told {
+				known[name] = typ
+			}
 		}
-		return err
 	}
-	if c.own = knownOwn(own); now != nil {
+	c.own, c.untold = known, err != nil
+	if now != nil {
 		c.started = *now
 	}
-	return nil
+	return err
 }

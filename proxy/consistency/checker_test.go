@@ -28,6 +28,7 @@ type fake struct {
 	groups []gateway.Group
 	listed func() // called while it lists
 	own    map[string]dto.MetricType
+	ownErr error
 	asked  int // for its own families
 	began  time.Time
 }
@@ -56,7 +57,7 @@ func (f *fake) Groups(context.Context, uint64) ([]gateway.Group, error) {
 
 func (f *fake) OwnFamilies(context.Context) (map[string]dto.MetricType, error) {
 	f.asked++
-	return f.own, nil
+	return f.own, f.ownErr
 }
 
 func (f *fake) Started(context.Context) (time.Time, error) { return f.began, nil }
@@ -458,4 +459,30 @@ func TestWhatIsLeftOutIsNotHeld(t *testing.T) {
 		t.Fatalf("%d %s %v", answer.Status, answer.Body, err)
 	}
 	push(t, c, 200, "PUT", k, asGauge)
+}
+
+// TestOwnFamiliesInPart has the upstream tell some of them, with an error: pushes are held to
+// those, and to what is known from before, and it is asked with every listing until it tells
+// all.
+func TestOwnFamiliesInPart(t *testing.T) {
+	f := &fake{own: map[string]dto.MetricType{"go_goroutines": dto.MetricType_GAUGE}, ownErr: errors.New("one of several is away")}
+	var log bytes.Buffer
+	c := consistency.New(f, slog.New(slog.NewTextHandler(&log, nil)))
+	relist(t, c)
+	push(t, c, 400, "PUT", j, "go_goroutines 1\n")
+	f.own = map[string]dto.MetricType{"go_threads": dto.MetricType_GAUGE}
+	relist(t, c)
+	push(t, c, 400, "PUT", j, "go_goroutines 1\n")
+	push(t, c, 400, "PUT", j, "go_threads 1\n")
+	if n := strings.Count(log.String(), "does not tell which families"); n != 1 {
+		t.Errorf("told %d times: %s", n, &log)
+	}
+	f.ownErr = nil
+	relist(t, c)
+	push(t, c, 200, "PUT", j, "go_goroutines 1\n")
+	before := f.asked
+	relist(t, c)
+	if f.asked != before {
+		t.Error("asked again though it had told all")
+	}
 }
