@@ -73,7 +73,7 @@ func (s *serveCommand) spooled(upstream proxy.Upstream, all *fleet.Fleet, dir *s
 		Logger: logger,
 	}
 	if all != nil {
-		cfg.Lanes, cfg.Lane, cfg.Probe = all.Len(), all.Place, all.Probe
+		cfg.Lanes, cfg.Lane, cfg.Probe = all.Len(), all.Target, all.Probe
 	}
 	sp, err := spool.Open(cfg)
 	if err != nil {

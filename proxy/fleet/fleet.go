@@ -87,6 +87,15 @@ func New(cfg Config) *Fleet {
 // Place returns which of the upstreams a group belongs to.
 func (f *Fleet) Place(key wire.Key) int { return f.home(key.Job()) }
 
+// Target returns which of the upstreams a write of a group is sent to.
+func (f *Fleet) Target(key wire.Key, method string) int {
+	s, elsewhere := f.standing(key.ID())
+	if !elsewhere || s.frozen || s.holder == nobody || method == http.MethodPut {
+		return f.Place(key)
+	}
+	return s.holder
+}
+
 func (f *Fleet) home(job string) int {
 	hash := xxhash.Sum64String(job)
 	best, most := 0, uint64(0)

@@ -36,6 +36,11 @@ func TestStrays(t *testing.T) {
 		t.Fatalf("%d groups are listed, want %d", n, groups)
 	}
 	strays(t, f, 0, groups)
+	for method, want := range map[string]int{http.MethodPut: 0, http.MethodPost: 1, http.MethodDelete: 1} {
+		if at := f.Target(job(0), method); at != want {
+			t.Errorf("a %s goes to %d, want %d", method, at, want)
+		}
+	}
 	push(t, f, http.MethodPost, 0, "x 2\n") // goes where it is
 	strays(t, f, 0, groups)
 	push(t, f, http.MethodPut, 1, "x 2\n")

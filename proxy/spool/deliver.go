@@ -77,10 +77,15 @@ func (s *Spool) wake() {
 	}
 }
 
-// enqueue has a group be delivered, if it can be. The lock is held.
+// enqueue has a group be delivered, if it can be, in the lane of what comes first. The lock
+// is held.
 func (s *Spool) enqueue(e *entry) {
 	if e.sending || e.unsafe || len(e.parts) == 0 {
 		return
+	}
+	if l := s.lanes[s.cfg.Lane(e.key, e.parts[0].method)]; l != e.lane {
+		s.unqueue(e)
+		e.lane = l
 	}
 	if e.queued == nil {
 		e.queued = e.lane.queue.PushBack(e)

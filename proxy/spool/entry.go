@@ -120,7 +120,7 @@ func names(r gateway.Request) map[string]bool {
 // entry is what waits of one group. It is guarded by the spool's lock.
 type entry struct {
 	key   wire.Key
-	lane  *lane
+	lane  *lane // nil before it is queued
 	parts []*part
 	size  int
 	// sending says that the first part is on its way: it stays the first, whatever comes.

@@ -43,11 +43,11 @@ type Config struct {
 	MaxGroups int
 	MaxBytes  int64
 	Limits    Limits
-	// Lanes is how many upstreams there are, and Lane tells to which of them a group
-	// belongs: what one of them does not take keeps nothing of another's waiting. Nil is
-	// one.
+	// Lanes is how many upstreams there are, and Lane tells to which of them a write of a
+	// group goes: what one of them does not take keeps nothing of another's waiting. Nil is
+	// one. It is called with a lock held.
 	Lanes int
-	Lane  func(wire.Key) int
+	Lane  func(key wire.Key, method string) int
 	// Probe asks one of the upstreams for any answer, to see whether it is back. Nil
 	// asks when the upstream started.
 	Probe  func(ctx context.Context, lane int) error
@@ -91,7 +91,7 @@ type Spool struct {
 // before Run, and before Groups has listed what the upstream holds.
 func Open(cfg Config) (*Spool, error) {
 	if cfg.Lane == nil {
-		cfg.Lanes, cfg.Lane = 1, func(wire.Key) int { return 0 }
+		cfg.Lanes, cfg.Lane = 1, func(wire.Key, string) int { return 0 }
 	}
 	if cfg.Probe == nil {
 		cfg.Probe = func(ctx context.Context, _ int) error {
@@ -111,10 +111,11 @@ func Open(cfg Config) (*Spool, error) {
 		s.lanes = append(s.lanes, newLane(i))
 	}
 	for _, e := range s.entries {
-		e.lane = s.lanes[cfg.Lane(e.key)]
-		e.lane.down, e.lane.unsure = true, true // for who kept this: it may still carry out what that sent
 		s.bytes += int64(e.size)
 		s.enqueue(e)
+		if e.lane != nil {
+			e.lane.down, e.lane.unsure = true, true // for who kept this: it may still carry out what that sent
+		}
 	}
 	if n := len(s.entries); n > 0 {
 		cfg.Logger.Info("Pushes wait in the spool from before", "groups", n, "bytes", s.bytes)
@@ -134,9 +135,9 @@ var (
 // Do sends a write on, or keeps it: if the upstream does not answer it, or if others of
 // the group wait. What is kept is answered 202.
 func (s *Spool) Do(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
-	lane := s.lanes[s.cfg.Lane(r.Key)]
+	lane := s.lanes[s.cfg.Lane(r.Key, r.Method)]
 	if s.mustWait(r.Key, lane) {
-		if err := s.keep(ctx, r, lane); err != nil {
+		if err := s.keep(ctx, r); err != nil {
 			return gateway.Answer{}, fmt.Errorf("%w: %w", gateway.ErrUnreachable, err)
 		}
 		return accepted(), nil
@@ -147,7 +148,7 @@ func (s *Spool) Do(ctx context.Context, r gateway.Request) (gateway.Answer, erro
 		return answer, err
 	}
 	s.lost(lane, reason(answer, err))
-	if failed := s.keep(ctx, r, lane); failed != nil {
+	if failed := s.keep(ctx, r); failed != nil {
 		s.cfg.Logger.Warn("A push was not kept", "group", r.Key.String(), "err", failed)
 		return answer, err // it fails as without a spool
 	}
@@ -211,8 +212,8 @@ func (s *Spool) Waits(key wire.Key) bool {
 }
 
 // keep returns once the write is on disk. If it cannot be there, nothing was kept.
-func (s *Spool) keep(ctx context.Context, r gateway.Request, l *lane) error {
-	e, before, position, err := s.add(r, l)
+func (s *Spool) keep(ctx context.Context, r gateway.Request) error {
+	e, before, position, err := s.add(r)
 	if err != nil {
 		s.stats.refused(err)
 		return err
@@ -235,7 +236,7 @@ func (s *Spool) keep(ctx context.Context, r gateway.Request, l *lane) error {
 
 // add puts a write behind those of its group. What it replaces is found without the lock:
 // nobody else adds to the group meanwhile, and a part that was delivered since is gone.
-func (s *Spool) add(r gateway.Request, l *lane) (e *entry, before snapshot, at state.Position, err error) {
+func (s *Spool) add(r gateway.Request) (e *entry, before snapshot, at state.Position, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := r.Key.ID()
@@ -244,7 +245,7 @@ func (s *Spool) add(r gateway.Request, l *lane) (e *entry, before snapshot, at s
 			return nil, before, 0, fmt.Errorf("%w, groups: %d, limit: %d", errFull, len(s.entries), s.cfg.MaxGroups)
 		}
 		id = string([]byte(id)) // the request's memory is its own
-		e = &entry{key: wire.KeyOf(id), lane: l}
+		e = &entry{key: wire.KeyOf(id)}
 	}
 	before = snapshot{e.parts, e.sending}
 	e.unsafe = true // and so nothing begins to be sent meanwhile
@@ -286,6 +287,7 @@ func (s *Spool) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error
 		return nil, err
 	}
 	s.dropTwins(groups)
+	s.requeue()
 	if !s.listed.Swap(true) {
 		s.wake()
 	}
@@ -295,6 +297,15 @@ func (s *Spool) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error
 	return groups, &gateway.Partial{Unknown: func(k wire.Key) bool {
 		return waiting[k.ID()] || partial != nil && partial.Unknown(k)
 	}}
+}
+
+// requeue has what waits go where its upstream has it go by now.
+func (s *Spool) requeue() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		s.enqueue(e)
+	}
 }
 
 // dropTwins refuses what waits for a group that would break every scrape beside one that

@@ -385,3 +385,78 @@ func TestFullSaysOfWhat(t *testing.T) {
 		stop()
 	}
 }
+
+// pair is two models, a group on one of them: but a PUT of a stray goes to the second.
+type pair struct {
+	*model
+	second *model
+	strays string // the job that the first still has
+}
+
+func (p *pair) lane(k wire.Key, method string) int {
+	if k.Job() == p.strays && method != http.MethodPut {
+		return 0
+	}
+	return 1
+}
+
+func (p *pair) Do(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
+	return []*model{p.model, p.second}[p.lane(r.Key, r.Method)].Do(ctx, r)
+}
+
+func (p *pair) probe(ctx context.Context, lane int) error {
+	_, err := []*model{p.model, p.second}[lane].Started(ctx)
+	return err
+}
+
+// TestLaneOfAWrite has a group that is to move be on an upstream that is away: what is
+// posted to it waits for that one, and no other group waits with it; a PUT goes to the other
+// one, also if something waits.
+func TestLaneOfAWrite(t *testing.T) {
+	p := &pair{
+		model:  &model{groups: map[string]map[string]string{}, away: true},
+		second: &model{groups: map[string]map[string]string{}}, strays: "stray",
+	}
+	d, err := state.Open(t.Context(), t.TempDir(), state.Options{Sync: state.SyncNever, Wait: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(Config{
+		Upstream: p, Dir: d, MaxGroups: 100, MaxBytes: 1 << 20, Limits: Limits{Decoded: 1 << 20},
+		Lanes: 2, Lane: p.lane, Probe: p.probe,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Groups(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.Run(ctx) }()
+	defer func() { cancel(); <-done; _ = d.Close() }()
+	write := func(method, job string) bool {
+		t.Helper()
+		a, err := s.Do(t.Context(), gateway.Request{Method: method, Key: key(job), Body: []byte("x 1\n")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Spooled
+	}
+	if !write("POST", "stray") {
+		t.Error("what is posted to one that is away is not kept")
+	}
+	for range 100 { // the probes of the second are answered meanwhile
+		if write("POST", "other") {
+			t.Fatal("a push waits for an upstream that it does not go to")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	write("PUT", "stray")
+	for s.Waits(key("stray")) {
+		time.Sleep(time.Millisecond)
+	}
+	if p.second.groups["stray"]["x"] != "1" {
+		t.Error("a PUT waits for an upstream that it does not go to")
+	}
+}
