@@ -196,9 +196,13 @@ func (f *Fleet) Forward(ctx context.Context, escapedPath string, r gateway.Reque
 func (f *Fleet) OwnFamilies(ctx context.Context) (map[string]dto.MetricType, error) {
 	out := map[string]dto.MetricType{}
 	var errs []error
-	for _, u := range f.all {
-		own, err := u.OwnFamilies(ctx)
-		maps.Copy(out, own)
+	for at, u := range f.all {
+		err := f.answers(ctx, at)
+		if err == nil {
+			var own map[string]dto.MetricType
+			own, err = u.OwnFamilies(ctx)
+			maps.Copy(out, own)
+		}
 		errs = append(errs, err)
 	}
 	return out, errors.Join(errs...)

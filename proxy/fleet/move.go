@@ -18,6 +18,8 @@ const (
 	// heldAtOnce is how many groups wait to be copied together that change too often, and
 	// heldTime for how long.
 	heldAtOnce, heldTime = 50, 10 * time.Second
+	// readTime bounds how long one upstream is read for a pass.
+	readTime = 5 * time.Minute
 	// firstLook is how soon an upstream is listed again that does not show a copy yet,
 	// since it may answer before it has it; each further wait is three times as long, up
 	// to lastLook.

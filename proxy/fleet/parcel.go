@@ -37,7 +37,9 @@ type print struct {
 // read returns what an upstream holds of the groups that are wanted, or of some of them.
 // A group that changes meanwhile may be missing.
 func (f *Fleet) read(ctx context.Context, at int, wanted map[string]standing) ([]*parcel, error) {
-	groups, err := f.all[at].Groups(ctx, f.seed)
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	groups, err := f.list(ctx, at, f.seed)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ func (p *pass) verify(ctx context.Context, home int) {
 	})
 	defer p.commit(ctx)
 	for wait := firstLook; len(due) > 0; wait *= 3 {
-		groups, err := p.all[home].Groups(ctx, p.seed)
+		groups, err := p.seenBy(ctx, home)
 		if err != nil {
 			p.lost(home, err)
 			return
@@ -40,6 +40,12 @@ func (p *pass) verify(ctx context.Context, home int) {
 	for _, s := range due {
 		p.miss(s)
 	}
+}
+
+func (p *pass) seenBy(ctx context.Context, home int) ([]gateway.Group, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	return p.list(ctx, home, p.seed)
 }
 
 // found notes that a group is where it belongs, if all of it is.

@@ -1,10 +1,13 @@
 package fleet
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
 )
@@ -48,5 +51,39 @@ func TestListingWithoutOne(t *testing.T) {
 		if _, err := New(cfg).Groups(t.Context(), 1); err == nil || errors.As(err, new(*gateway.Partial)) {
 			t.Errorf("%s: %v, want that it is no listing", name, err)
 		}
+	}
+}
+
+// TestListingBesideSilence has one of two hang: the other is listed all the same, and its
+// groups move, in the time that a push has.
+func TestListingBesideSilence(t *testing.T) {
+	hung, err := gateway.New(gateway.Config{URL: silent(t), Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hung.Close()
+	well := real(t, 2)
+	f := New(Config{Staying: []*gateway.Upstream{hung, well[0]}, Leaving: well[1:]})
+	stray := 0
+	for f.Place(job(stray)) != 1 {
+		stray++
+	}
+	push(t, New(Config{Staying: well[1:]}), http.MethodPut, stray, "x 1\n")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	groups, err := f.Groups(ctx, 1)
+	if !errors.As(err, new(*gateway.Partial)) || len(groups) != 1 {
+		t.Fatalf("%d groups and %v, want one and that it is a part", len(groups), err)
+	}
+	w := httptest.NewRecorder()
+	if f.Proxy().ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/api/v1/metrics", nil)); w.Code != http.StatusBadGateway || ctx.Err() != nil {
+		t.Errorf("the listing for clients beside one that hangs: %d, %v", w.Code, ctx.Err())
+	}
+	f.set(standing{key: job(stray + 1000), holder: 0, old: []int{1}}) // another, that has hung meanwhile
+	if _, _ = f.Move(ctx, holdAny); ctx.Err() != nil || len(content(t, well[0])) == 0 {
+		t.Errorf("no group has moved beside one that hangs: %v", ctx.Err())
+	}
+	if _, err := f.OwnFamilies(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("own families beside one that hangs: %v, %v", err, ctx.Err())
 	}
 }

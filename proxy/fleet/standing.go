@@ -178,7 +178,7 @@ func (f *Fleet) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error
 	found := map[string][]located{}
 	var silent []int
 	for at, u := range f.all {
-		groups, err := u.Groups(ctx, seed)
+		groups, err := f.list(ctx, at, seed)
 		if err != nil {
 			if silent = append(silent, at); at >= f.staying || len(silent) == f.staying || ctx.Err() != nil {
 				return nil, fmt.Errorf("%s: %w", u.Name(), err)
@@ -195,6 +195,22 @@ func (f *Fleet) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error
 	untold := f.untold(silent)
 	unknown := func(k wire.Key) bool { return untold[k.ID()] || slices.Contains(silent, f.Place(k)) }
 	return f.relearn(found, unknown), &gateway.Partial{Unknown: unknown}
+}
+
+// list is what one of them holds. One that hangs is not waited for as long as a listing may
+// take.
+func (f *Fleet) list(ctx context.Context, at int, seed uint64) ([]gateway.Group, error) {
+	if err := f.answers(ctx, at); err != nil {
+		return nil, err
+	}
+	return f.all[at].Groups(ctx, seed)
+}
+
+// answers returns an error if one of them says nothing at all within the time of a page.
+func (f *Fleet) answers(ctx context.Context, at int) error {
+	ctx, cancel := context.WithTimeout(ctx, pageTime)
+	defer cancel()
+	return f.all[at].Answers(ctx)
 }
 
 // untold are the groups that are not, or not only, where they belong, of which one that

@@ -49,16 +49,28 @@ func (u *Upstream) Started(ctx context.Context) (time.Time, error) {
 // ready or not, which says so in the header Server. It is not known of one behind
 // a proxy that writes the header itself.
 func (u *Upstream) Guarded(ctx context.Context) (bool, error) {
+	header, err := u.ready(ctx)
+	product, _, _ := strings.Cut(header.Get("Server"), "/")
+	return product == "pushguard", err
+}
+
+// Answers returns an error if the upstream answers nothing, of whatever status, within its
+// timeout. Who is to read much of it asks first: that may take long, and has no such limit.
+func (u *Upstream) Answers(ctx context.Context) error {
+	_, err := u.ready(ctx)
+	return err
+}
+
+func (u *Upstream) ready(ctx context.Context) (http.Header, error) {
 	ctx, cancel := u.bounded(ctx)
 	defer cancel()
 	resp, err := u.inquire(ctx, "/-/ready")
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)) // so that the connection is used again
 	_ = resp.Body.Close()
-	product, _, _ := strings.Cut(resp.Header.Get("Server"), "/")
-	return product == "pushguard", nil
+	return resp.Header, nil
 }
 
 func (u *Upstream) status(ctx context.Context) (status, error) {
