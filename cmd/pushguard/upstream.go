@@ -78,6 +78,11 @@ func (s *serveCommand) openGateways(metrics *proxy.Metrics, dir *state.Dir, logg
 	if err != nil {
 		return nil, err
 	}
+	for _, u := range s.leavingURLs {
+		if slices.ContainsFunc(s.gatewayURLs, sameAs(u)) {
+			return nil, flagFault("--pushgateway.leaving=%q: --pushgateway.url names it, too", cut(u.Redacted()))
+		}
+	}
 	leaving, err := s.openUpstreams("pushgateway.leaving", s.leavingURLs, metrics, logger)
 	if err != nil {
 		return nil, err
@@ -132,11 +137,23 @@ func (v upstreams) Set(text string) error {
 	if err != nil {
 		return fmt.Errorf("--%s=%q: %w", v.name, cut(text), err)
 	}
-	if slices.ContainsFunc(*v.target, func(other *url.URL) bool { return *other == *u }) {
+	if slices.ContainsFunc(*v.target, sameAs(u)) {
 		return fmt.Errorf("--%s=%q: it is there twice", v.name, cut(text))
 	}
 	*v.target = append(*v.target, u)
 	return nil
+}
+
+// sameAs reports whether a URL is that of the same Pushgateway, however it is written.
+func sameAs(u *url.URL) func(*url.URL) bool {
+	address := func(u *url.URL) string {
+		port := u.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		}
+		return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port + strings.TrimRight(u.EscapedPath(), "/")
+	}
+	return func(other *url.URL) bool { return address(other) == address(u) }
 }
 
 // String is part of kingpin.Value.

@@ -56,6 +56,7 @@ type Fleet struct {
 	reads   reads
 	stats   stats
 	journal *journal
+	twins   map[twins]bool // those that are one, and whether that was told; guarded by listing
 
 	mu        sync.Mutex
 	standings map[string]standing // of groups that are not, or not only, where they belong
@@ -75,7 +76,7 @@ func New(cfg Config) *Fleet {
 	f := &Fleet{
 		all: append(append([]*gateway.Upstream(nil), cfg.Staying...), cfg.Leaving...), staying: len(cfg.Staying),
 		rest: cfg.Rest, settles: settles, logger: cfg.Logger, seed: rand.Uint64(),
-		standings: map[string]standing{}, aged: map[string]aged{},
+		standings: map[string]standing{}, aged: map[string]aged{}, twins: map[twins]bool{},
 	}
 	for _, u := range f.all {
 		f.seeds = append(f.seeds, xxhash.Sum64String(u.Name()))

@@ -189,6 +189,7 @@ func (f *Fleet) Groups(ctx context.Context, seed uint64) ([]gateway.Group, error
 			found[g.Key.ID()] = append(found[g.Key.ID()], located{g, at})
 		}
 	}
+	f.unite(ctx, found)
 	if len(silent) == 0 {
 		return f.relearn(found, func(wire.Key) bool { return false }), nil
 	}
