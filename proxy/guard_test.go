@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +196,35 @@ func TestReportPassesCompressedBodiesOn(t *testing.T) {
 	}
 	if got := <-sent; got != "gzip "+packed {
 		t.Errorf("sent %q", got)
+	}
+}
+
+// TestWipeThatFails has a wipe come to something though it is answered as failed, as where one
+// of several does not take it: what is left is found out.
+func TestWipeThatFails(t *testing.T) {
+	pushgateway := gatewaytest.Start(t, "--web.enable-admin-api")
+	next := httputil.NewSingleHostReverseProxy(pushgateway)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/wipe") {
+			next.ServeHTTP(httptest.NewRecorder(), r)
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	where, _ := url.Parse(front.URL)
+	g := newGuard(t, where, setup{policy: openAll, adminAPI: true})
+	g.push(t, 200, http.MethodPut, "/metrics/job/a", "rows 1\n")
+	g.push(t, 500, http.MethodPut, "/api/v1/admin/wipe", "")
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		g.push(t, 200, http.MethodPut, "/metrics/job/b", "rows 1\n")
+		if strings.Contains(g.metrics(), "\npushguard_groups 1\n") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the book holds what was wiped")
+		}
 	}
 }
 

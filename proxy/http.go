@@ -268,11 +268,13 @@ func (g *Guard) wipe(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	if g.forwardListed(w, r, wipePath) {
-		g.book.Wipe()
-		g.shadow.Wipe()
-		g.cfg.Totals.Expire(func(string) time.Duration { return time.Nanosecond })
+	if !g.forwardListed(w, r, wipePath) {
+		g.doubtAfter(resyncEvery) // it may have come to something, as with one of several
+		return
 	}
+	g.book.Wipe()
+	g.shadow.Wipe()
+	g.cfg.Totals.Expire(func(string) time.Duration { return time.Nanosecond })
 }
 
 // forwardListed reports whether the upstream took the request.

@@ -173,23 +173,23 @@ func (f *Fleet) remove(ctx context.Context, r gateway.Request, s standing) (answ
 	return answer, nil
 }
 
-// Forward sends a request to a listed endpoint of all, and returns the first answer that
-// is no success, or the last.
+// Forward sends a request to a listed endpoint of all, whatever the others say, and returns
+// the first answer that is no success, or the last.
 func (f *Fleet) Forward(ctx context.Context, escapedPath string, r gateway.Request) (answer gateway.Answer, err error) {
 	wipe := escapedPath == "/api/v1/admin/wipe"
 	if wipe {
 		f.wiping.Lock()
 		defer f.wiping.Unlock()
 	}
-	for _, u := range f.all {
-		if answer, err = u.Forward(ctx, escapedPath, r); !taken(answer, err) {
-			return answer, err
+	for i, u := range f.all {
+		if a, failed := u.Forward(ctx, escapedPath, r); i == 0 || taken(answer, err) {
+			answer, err = a, failed
 		}
 	}
-	if wipe {
+	if wipe && taken(answer, err) {
 		f.forgetAll()
 	}
-	return answer, nil
+	return answer, err
 }
 
 // OwnFamilies are those that any of them exposes of itself. If one does not tell there is

@@ -139,3 +139,25 @@ func TestStarted(t *testing.T) {
 		before = now
 	}
 }
+
+// TestForwardToAll has one be away: the others carry out what goes to all, and the answer is
+// that it does not.
+func TestForwardToAll(t *testing.T) {
+	dead := at(t, &url.URL{Scheme: "http", Host: "127.0.0.1:1"})
+	var wiped atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		wiped.Add(1)
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	defer server.Close()
+	where, _ := url.Parse(server.URL)
+	f := New(Config{Staying: []*gateway.Upstream{dead, at(t, where)}, Leaving: []*gateway.Upstream{at(t, where)}})
+	f.set(standing{key: job(1), holder: 2})
+	answer, err := f.Forward(t.Context(), "/api/v1/admin/wipe", gateway.Request{Method: http.MethodPut})
+	if err == nil || wiped.Load() != 2 {
+		t.Errorf("%d of two are wiped beside one that is dead: %d %v", wiped.Load(), answer.Status, err)
+	}
+	if _, ok := f.standing(job(1).ID()); !ok {
+		t.Error("where a group stands is forgotten though not all was wiped")
+	}
+}
