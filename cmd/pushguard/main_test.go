@@ -96,6 +96,10 @@ func TestWrongFlags(t *testing.T) {
 			"--record.file: open " + missing + ": no such file or directory",
 		},
 		{
+			"one file for two logs", append(good, "--audit.file=log.jsonl", "--record.file=./log.jsonl"),
+			`--record.file="./log.jsonl": --audit.file names it, too`,
+		},
+		{
 			"a web config that is not there", append(good, "--web.config.file="+missing),
 			"--web.config.file: open " + missing + ": no such file or directory",
 		},

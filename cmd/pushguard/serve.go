@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -127,6 +128,9 @@ func (s *serveCommand) check() error {
 	}
 	if err := errors.Join(s.audit.check(), s.record.check()); err != nil {
 		return err
+	}
+	if s.record.file != "" && filepath.Clean(s.record.file) == filepath.Clean(s.audit.file) {
+		return flagFault("--record.file=%q: --audit.file names it, too", cut(s.record.file))
 	}
 	for _, address := range *s.web.WebListenAddresses {
 		if !isListenAddress(address) {
