@@ -77,7 +77,8 @@ func New(c Config) (*Sender, error) {
 // Add adds to what is pending. It never waits for the network. What it refuses
 // is counted, see Refusal.
 func (s *Sender) Add(increments []counter.Increment) {
-	now, age := s.cfg.Now(), s.age()
+	now := s.cfg.Now()
+	age := s.ageAt(now)
 	var tell []refused
 	s.mu.Lock()
 	for i := range increments {
@@ -97,7 +98,9 @@ func (s *Sender) Add(increments []counter.Increment) {
 
 // age is how long the sender has been there, in nanoseconds: a time that goes on evenly,
 // also where somebody sets the clock.
-func (s *Sender) age() int64 { return int64(s.cfg.Now().Sub(s.began)) }
+func (s *Sender) age() int64 { return s.ageAt(s.cfg.Now()) }
+
+func (s *Sender) ageAt(now time.Time) int64 { return int64(now.Sub(s.began)) }
 
 // refused is an increment that the log is told of.
 type refused struct {
