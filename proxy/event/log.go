@@ -254,8 +254,8 @@ func (l *Log) Err() error {
 }
 
 // Run delivers until ctx ends, then for as long as Config.Drain what is left, and
-// closes the log: what is added from then on is dropped. It is to be called once, and returns ctx's error,
-// and what went wrong with the files.
+// closes the log: what is added from then on is dropped. It is to be called once, and
+// returns ctx's error, and what went wrong with the files.
 func (l *Log) Run(ctx context.Context) error {
 	shipping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

@@ -336,15 +336,7 @@ func TestWhatIsOnItsWayWaits(t *testing.T) {
 			for _, job := range []string{"a", "a", "b", "b"} {
 				l.Add(Record{Time: noon, Kind: Swept, Job: job})
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			done := make(chan struct{})
-			go func() { defer close(done); _ = l.Run(ctx) }()
-			eventually(t, func() error {
-				if sh.stats.errors.Load() == 0 {
-					return errors.New("nothing has failed")
-				}
-				return nil
-			})
+			end := runUntilItFails(t, l)
 			const want = `# HELP pushguard_events_queued Records that wait for the event log, those on their way among them.
 # TYPE pushguard_events_queued gauge
 pushguard_events_queued{sink="stdout-457ec994"} 2
@@ -352,8 +344,7 @@ pushguard_events_queued{sink="stdout-457ec994"} 2
 			if err := testutil.CollectAndCompare(l, strings.NewReader(want), "pushguard_events_queued"); err != nil {
 				t.Error(err)
 			}
-			cancel()
-			<-done
+			end()
 			lost := uint64(0)
 			if dir == "" {
 				lost = 2
@@ -363,6 +354,21 @@ pushguard_events_queued{sink="stdout-457ec994"} 2
 			}
 		})
 	}
+}
+
+// runUntilItFails runs a log until its shipper could not deliver; end ends it.
+func runUntilItFails(t *testing.T, l *Log) (end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = l.Run(ctx) }()
+	eventually(t, func() error {
+		if l.shippers[0].stats.errors.Load() == 0 {
+			return errors.New("nothing has failed")
+		}
+		return nil
+	})
+	return func() { cancel(); <-done }
 }
 
 // TestEventLogThatIsBackAtTheEnd wants not to be asked for an hour, and takes what waits
@@ -383,19 +389,10 @@ func TestEventLogThatIsBackAtTheEnd(t *testing.T) {
 	sh := l.shippers[0]
 	sh.sink = s
 	l.Add(Record{Time: noon, Kind: Swept})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = l.Run(ctx) }()
-	eventually(t, func() error {
-		if sh.stats.errors.Load() == 0 {
-			return errors.New("nothing has failed")
-		}
-		return nil
-	})
+	end := runUntilItFails(t, l)
 	l.Add(Record{Time: noon, Kind: Swept})
 	back.Store(true)
-	cancel()
-	<-done
+	end()
 	if sent, lost := sh.stats.sent.Load(), sh.stats.drops["closed"].Load(); sent != 2 || lost != 0 {
 		t.Errorf("%d sent, %d lost", sent, lost)
 	}
