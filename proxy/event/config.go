@@ -111,11 +111,10 @@ func (t Target) endpoint(u *url.URL, timeout time.Duration) (*endpoint, error) {
 		e.header.Set("X-ClickHouse-User", t.User)
 	}
 	if t.PasswordFile != "" {
-		password, err := os.ReadFile(t.PasswordFile)
-		if err != nil {
+		if _, err := readPassword(t.PasswordFile); err != nil {
 			return nil, err
 		}
-		e.header.Set("X-ClickHouse-Key", strings.TrimRight(string(password), "\r\n"))
+		e.passwordFile = t.PasswordFile
 	}
 	return e, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ type endpoint struct {
 	url     *url.URL
 	header  http.Header
 	timeout time.Duration
+	// passwordFile has that of ClickHouse, and is read for each batch, as the files of
+	// http_config are: passwords change. "" is none.
+	passwordFile string
 
 	zipped bytes.Buffer
 	zipper *gzip.Writer
@@ -55,6 +59,13 @@ func (e *endpoint) post(ctx context.Context, to *url.URL, contentType string, bo
 	for name, values := range e.header {
 		req.Header[name] = values
 	}
+	if e.passwordFile != "" {
+		password, err := readPassword(e.passwordFile)
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("X-ClickHouse-Key", password)
+	}
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Content-Encoding", "gzip")
 	resp, err := e.client.Do(req)
@@ -67,6 +78,12 @@ func (e *endpoint) post(ctx context.Context, to *url.URL, contentType string, bo
 		return nil, plainError(err)
 	}
 	return answer, statusError(resp, answer)
+}
+
+// readPassword returns what a file has, without the end of its line.
+func readPassword(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	return strings.TrimRight(string(b), "\r\n"), err
 }
 
 // plainError is the error of a request without its URL, which the log has already.

@@ -290,6 +290,36 @@ func TestClickhouse(t *testing.T) {
 	}
 }
 
+func TestClickhousePasswordChanges(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, always(http.StatusOK, ""))
+	file := filepath.Join(t.TempDir(), "password")
+	write := func(password string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(password), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("first")
+	s := opened(t, Target{URL: "clickhouse+" + f.url + "/logs/events", User: "guard", PasswordFile: file})
+	for _, password := range []string{"old", "new"} {
+		write(password + "\n")
+		if _, err := s.send(t.Context(), encoded(t, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.requests(); got[len(got)-1].header.Get("X-ClickHouse-Key") != password {
+			t.Errorf("%q was sent for %q", got[len(got)-1].header.Get("X-ClickHouse-Key"), password)
+		}
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	var refused *refusedError
+	if _, err := s.send(t.Context(), encoded(t, 1)); err == nil || errors.As(err, &refused) {
+		t.Errorf("without the file: %v, which is not to cost a record", err)
+	}
+}
+
 func TestAnswersOfClickhouse(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
