@@ -90,17 +90,18 @@ func (w *serving) open(ctx context.Context, quit func()) error {
 }
 
 func (w *serving) openParts(ctx context.Context, metrics *proxy.Metrics, quit func()) (err error) {
-	if w.log, err = w.audit.open(w.logger); err != nil {
-		return err
-	}
-	w.closes(w.log.Close)
 	if w.sender, err = w.statsd.sender(w.logger, w.shutdownTimeout); err != nil {
 		return err
 	}
+	// First: a guard that has the directory still may be writing the files of this one.
 	if w.known, err = w.state.open(ctx, w.gatewayTimeout, w.logger); err != nil {
 		return err
 	}
 	w.closes(w.known.close)
+	if w.log, err = w.audit.open(w.logger); err != nil {
+		return err
+	}
+	w.closes(w.log.Close)
 	defer w.known.sayDamage(w.logger)
 	if w.behind, err = w.openBehind(metrics, w.known.dir, flagValues(w.cmd), quit, w.logger); err != nil {
 		return err
