@@ -325,6 +325,30 @@ func TestAdminAddress(t *testing.T) {
 	awaitRefused(t, admin)
 }
 
+// TestConnectionsToTheAdmin has a client keep more connections open than there may be.
+func TestConnectionsToTheAdmin(t *testing.T) {
+	upstream, _, _ := slowUpstream(t)
+	s := start(t, upstream, "--admin.listen-address=127.0.0.1:0", "--limits.connections=4", "--web.read-header-timeout=1h", "--web.read-timeout=1h")
+	address := s.log.await(t, `msg="Serving the admin" address=(\S+)`)[1]
+	ended := make(chan struct{}, 8)
+	for range cap(ended) {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		go func() {
+			_, _ = io.Copy(io.Discard, conn)
+			ended <- struct{}{}
+		}()
+	}
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Errorf("all of %d connections are open", cap(ended))
+	}
+}
+
 func TestAdminAddressInUse(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

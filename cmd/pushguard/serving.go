@@ -218,13 +218,13 @@ func (w *serving) live(ctx context.Context) error {
 	return errors.Join(err, w.unfinished)
 }
 
-// addServers adds what takes requests.
+// addServers adds what takes requests. The address of the admin has connections of its
+// own, which no flood of the jobs' address can take.
 func (w *serving) addServers(group *oklogrun.Group) {
-	jobs := w.server("Serving", w.connections.boundStreams(w.guard.Handler()))
-	jobs.ConnState = w.connections.state
-	w.addServer(group, jobs, w.web)
+	w.addServer(group, w.server("Serving", w.guard.Handler(), w.connections), w.web)
 	if w.adminAddress != "" {
-		w.addServer(group, w.server("Serving the admin", w.guard.AdminHandler()), &web.FlagConfig{
+		apart := newConnections(w.limits.connections, w.trustedProxies)
+		w.addServer(group, w.server("Serving the admin", w.guard.AdminHandler(), apart), &web.FlagConfig{
 			WebListenAddresses: &[]string{w.adminAddress},
 			WebConfigFile:      w.web.WebConfigFile,
 		})
@@ -335,9 +335,10 @@ const unreadFor = time.Minute
 // server gives clients that are slow on purpose a limit for every phase of a
 // request, and to the answer none but that some of it is taken: a profile of the
 // Pushgateway takes as long as it was asked to.
-func (w *serving) server(says string, handler http.Handler) *http.Server {
+func (w *serving) server(says string, handler http.Handler, bound *connections) *http.Server {
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           bound.boundStreams(handler),
+		ConnState:         bound.state,
 		ReadTimeout:       w.readTimeout,
 		ReadHeaderTimeout: w.readHeaderTimeout,
 		IdleTimeout:       w.idleTimeout,
