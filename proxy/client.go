@@ -64,3 +64,23 @@ func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
 	}
 	return false
 }
+
+// ClientNetwork is the network that the client at an address has to itself, by its first
+// address: of IPv6 the 64 bits that are routed (RFC 4291, section 2.5.1), below which it may
+// call itself what it likes, of IPv4 the address.
+func ClientNetwork(addr netip.Addr) netip.Addr {
+	if !addr.Is6() || addr.Is4In6() {
+		return addr
+	}
+	network, _ := addr.WithZone("").Prefix(64) // which an address of 128 bits has
+	return network.Addr()
+}
+
+// network is the network of an address as a request has it, or that if it is none.
+func network(address string) string {
+	addr, ok := parseHop(address)
+	if !ok {
+		return address
+	}
+	return ClientNetwork(addr).String()
+}

@@ -82,3 +82,20 @@ func FuzzClientAddress(f *testing.F) {
 		}
 	})
 }
+
+func TestNetwork(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.7:1234":                  "192.0.2.7",
+		"192.0.2.7":                       "192.0.2.7",
+		"[::ffff:192.0.2.7]:1":            "192.0.2.7",
+		"[2001:db8:1:2:3:4:5:6]:1":        "2001:db8:1:2::",
+		"2001:db8:1:2:ffff:ffff:ffff:fff": "2001:db8:1:2::",
+		"2001:db8:1:3::":                  "2001:db8:1:3::",
+		"[fe80::1%eth0]:1":                "fe80::",
+		"@":                               "@",
+	} {
+		if got := network(address); got != want {
+			t.Errorf("%s is of %s, want %s", address, got, want)
+		}
+	}
+}

@@ -25,14 +25,14 @@ type readers struct {
 
 // reader is a page that is read.
 type reader struct {
-	client string // its address
+	client string // the network that it has
 	to     *http.ResponseController
 }
 
 // bound is a handler of pages among those that are bounded together.
 func (g *Guard) bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		page := &reader{host(g.client(r)), http.NewResponseController(w)}
+		page := &reader{network(g.client(r)), http.NewResponseController(w)}
 		g.readers.enter(page)
 		defer g.readers.leave(page)
 		next.ServeHTTP(w, r)
@@ -43,7 +43,7 @@ func (g *Guard) bound(next http.Handler) http.Handler {
 // among those that are bounded from its first byte on.
 func (g *Guard) boundAnswers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := &ownAnswer{w, &g.answers, &reader{host(g.client(r)), http.NewResponseController(w)}, false}
+		answer := &ownAnswer{w, &g.answers, &reader{network(g.client(r)), http.NewResponseController(w)}, false}
 		defer g.answers.leave(answer.page)
 		next.ServeHTTP(answer, r)
 	})

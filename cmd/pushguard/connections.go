@@ -14,10 +14,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/quiet"
 )
 
-// connections bounds those of a server, in all and of one address. At the bound the
+// connections bounds those of a server, in all and of one client. At the bound the
 // connection that has waited longest for a request makes room: a client that keeps it
 // open dials again, one that keeps it on purpose cannot keep others out. It is safe for
 // concurrent use.
@@ -30,14 +31,14 @@ type connections struct {
 
 	mu      sync.Mutex
 	count   int // of those that are open
-	hosts   map[netip.Addr]*host
+	hosts   map[client]*host
 	waiting list.List // for a request, the longest first
 	closed  uint64    // to make room
 	refused uint64
 
-	streams  map[netip.Addr]int // requests by HTTP/2 that are under way
-	carried  int                // of all
-	streamed uint64             // that were refused
+	streams  map[client]int // requests by HTTP/2 that are under way
+	carried  int            // of all
+	streamed uint64         // that were refused
 
 	told chan struct{} // has a place for each that is told why it is refused
 }
@@ -51,15 +52,21 @@ type connection struct {
 	active    atomic.Bool // it has a request, whether it is known in the lists already or not
 }
 
-// host is the connections of one address.
+// host is the connections of one client.
 type host struct {
-	addr    netip.Addr
+	client
 	open    int
 	waiting list.List
 }
 
+// client is who has connections, as far as addresses tell: the network that one has.
+type client struct {
+	network netip.Addr // of an address that says nothing the zero one
+	exempt  bool       // from its share of what there is: a proxy has the connections of many
+}
+
 func newConnections(limit int, trusted []netip.Prefix) *connections {
-	return &connections{limit: limit, trusted: trusted, young: young, hosts: map[netip.Addr]*host{}, streams: map[netip.Addr]int{}, told: make(chan struct{}, mostTold)}
+	return &connections{limit: limit, trusted: trusted, young: young, hosts: map[client]*host{}, streams: map[client]int{}, told: make(chan struct{}, mostTold)}
 }
 
 // state is a server's ConnState.
@@ -88,11 +95,11 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 }
 
 func (c *connections) add(conn net.Conn) *connection {
-	addr := peer(conn.RemoteAddr().String())
-	h := c.hosts[addr]
+	by := c.client(conn.RemoteAddr().String())
+	h := c.hosts[by]
 	if h == nil {
-		h = &host{addr: addr}
-		c.hosts[addr] = h
+		h = &host{client: by}
+		c.hosts[by] = h
 	}
 	h.open++
 	known := &connection{Conn: conn, host: h}
@@ -101,30 +108,37 @@ func (c *connections) add(conn net.Conn) *connection {
 	return known
 }
 
-// peer is an address without its port, of a socket that has none the zero one.
-func peer(remote string) netip.Addr {
+// client is who is at the other end of a connection. Of a socket without addresses
+// nobody tells one from another: they are exempt.
+func (c *connections) client(remote string) client {
 	at, err := netip.ParseAddrPort(remote)
 	if err != nil {
-		return netip.Addr{}
+		return client{exempt: true}
 	}
-	return at.Addr().Unmap().WithZone("")
+	addr := at.Addr().Unmap().WithZone("")
+	for _, network := range c.trusted {
+		if network.Contains(addr) {
+			return client{addr, true}
+		}
+	}
+	return client{proxy.ClientNetwork(addr), false}
 }
 
 // boundStreams has next take no more requests by HTTP/2 at once, in all and of one
-// address, than there may be connections: one of these carries many.
+// client, than there may be connections: one of these carries many.
 func (c *connections) boundStreams(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor < 2 {
 			next.ServeHTTP(w, r)
 			return
 		}
-		addr := peer(r.RemoteAddr)
-		if !c.enter(addr) {
+		by := c.client(r.RemoteAddr)
+		if !c.enter(by) {
 			w.Header().Set("Retry-After", "5")
 			w.WriteHeader(http.StatusServiceUnavailable) // without a body, which may find no one to take it
 			return
 		}
-		defer c.leave(addr)
+		defer c.leave(by)
 		next.ServeHTTP(w, r)
 		// What the client does not take of it the socket cannot tell.
 		answer := http.NewResponseController(w)
@@ -133,25 +147,25 @@ func (c *connections) boundStreams(next http.Handler) http.Handler {
 	})
 }
 
-func (c *connections) enter(addr netip.Addr) bool {
+func (c *connections) enter(by client) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	own, left := c.streams[addr], c.limit-c.carried
-	if left <= 0 || own > 0 && own >= left && !c.exempt(addr) {
+	own, left := c.streams[by], c.limit-c.carried
+	if left <= 0 || own > 0 && own >= left && !by.exempt {
 		c.streamed++
 		return false
 	}
-	c.streams[addr]++
+	c.streams[by]++
 	c.carried++
 	return true
 }
 
-func (c *connections) leave(addr netip.Addr) {
+func (c *connections) leave(by client) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.carried--
-	if c.streams[addr]--; c.streams[addr] == 0 {
-		delete(c.streams, addr)
+	if c.streams[by]--; c.streams[by] == 0 {
+		delete(c.streams, by)
 	}
 }
 
@@ -175,7 +189,7 @@ func (c *connections) forget(known *connection, conn net.Conn) {
 	c.open.Delete(conn)
 	c.count--
 	if known.host.open--; known.host.open == 0 {
-		delete(c.hosts, known.host.addr)
+		delete(c.hosts, known.host.client)
 	}
 }
 
@@ -185,7 +199,7 @@ func (c *connections) makeRoom(fresh *connection) {
 	switch {
 	case c.count > c.limit:
 		known = c.longest(&c.waiting, fresh)
-	case fresh.host.open > 1 && fresh.host.open > c.limit-c.count && !c.exempt(fresh.host.addr):
+	case fresh.host.open > 1 && fresh.host.open > c.limit-c.count && !fresh.host.exempt:
 		known = c.longest(&fresh.host.waiting, fresh)
 	default:
 		return
@@ -231,19 +245,6 @@ func plain(conn net.Conn) net.Conn {
 		return secure.NetConn()
 	}
 	return conn
-}
-
-// exempt reports whether an address may have as many as there are.
-func (c *connections) exempt(addr netip.Addr) bool {
-	if !addr.IsValid() {
-		return true
-	}
-	for _, network := range c.trusted {
-		if network.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 const noRoom = "pushguard: too many connections, try again later\n"

@@ -97,6 +97,37 @@ func TestConnections(t *testing.T) {
 	}
 }
 
+// TestClients tells who shares a bound with whom: what has a network of its own.
+func TestClients(t *testing.T) {
+	c := newConnections(4, []netip.Prefix{netip.MustParsePrefix("2001:db8:0:1::/120"), netip.MustParsePrefix("10.0.0.1/32")})
+	for _, tc := range []struct {
+		one, other string
+		same       bool
+	}{
+		{"192.0.2.1:1", "192.0.2.1:2", true},
+		{"192.0.2.1:1", "192.0.2.2:1", false},
+		{"192.0.2.1:1", "[::ffff:192.0.2.1]:1", true},
+		{"[2001:db8::1]:1", "[2001:db8::ffff:ffff:ffff:ffff]:2", true},
+		{"[2001:db8::1]:1", "[2001:db8:0:2::1]:1", false},
+		{"[fe80::1%eth0]:1", "[fe80::2%eth0]:1", true},
+		{"[::1]:1", "127.0.0.1:1", false},
+		{"[2001:db8:0:1::1]:1", "[2001:db8:0:1::2]:1", false}, // proxies
+		{"[2001:db8:0:1::1]:1", "[2001:db8:0:1::ffff]:1", false},
+		{"@", "@", true},
+	} {
+		if one, other := c.client(tc.one), c.client(tc.other); (one == other) != tc.same {
+			t.Errorf("%s is %+v, and %s is %+v", tc.one, one, tc.other, other)
+		}
+	}
+	for remote, exempt := range map[string]bool{
+		"@": true, "10.0.0.1:1": true, "10.0.0.2:1": false, "[2001:db8:0:1::1]:1": true, "[2001:db8:0:1::ffff]:1": false,
+	} {
+		if c.client(remote).exempt != exempt {
+			t.Errorf("%s is exempt: %v", remote, !exempt)
+		}
+	}
+}
+
 // TestARequestUnread has connections whose requests nobody has read yet: they are spared,
 // and the new one is told that there is no room.
 func TestARequestUnread(t *testing.T) {

@@ -36,7 +36,7 @@ func (l *limitFlags) add(cmd *kingpin.CmdClause) {
 		Default("1s")
 	flag(cmd, "limits.in-flight-bytes", "Most bytes that all pushes hold at once: their bodies, as received and decompressed, and eight times that and 1KiB for each sample while a push is worked on that is unlike those before. No job holds more than it leaves to the others, but for a single push. Beyond, 503, and 413 for a push that takes more by itself. Where memory is limited, and this flag is not given, a quarter of that if it is less.", &l.given.InFlightBytes, parseSize).
 		Default("1GiB").IsSetByUser(&l.bytesGiven)
-	flag(cmd, "limits.connections", "Most connections to --web.listen-address, and as many to --admin.listen-address; no client's address has more than it leaves to the others, but for --web.trusted-proxies. Beyond, the one that has waited longest for a request is closed, or, if none has waited for a tenth of a second, the new one, with 503. Requests by HTTP/2, of which one carries many, are bounded alike.", &l.connections, parseCount).
+	flag(cmd, "limits.connections", "Most connections to --web.listen-address, and as many to --admin.listen-address; no client, which is an address of IPv4 or 64 bits of IPv6, has more than it leaves to the others, but for --web.trusted-proxies. Beyond, the one that has waited longest for a request is closed, or, if none has waited for a tenth of a second, the new one, with 503. Requests by HTTP/2, of which one carries many, are bounded alike.", &l.connections, parseCount).
 		Default("4096")
 }
 
