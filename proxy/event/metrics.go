@@ -15,7 +15,7 @@ var (
 	sentDesc     = prometheus.NewDesc("pushguard_events_sent_total", "Records that the event log took.", bySink, nil)
 	sentSizeDesc = prometheus.NewDesc("pushguard_events_sent_bytes_total", "Bytes of the records that the event log took, uncompressed.", bySink, nil)
 	batchesDesc  = prometheus.NewDesc("pushguard_events_batches_total", "Batches that the event log took.", bySink, nil)
-	halvedDesc   = prometheus.NewDesc("pushguard_events_batches_halved_total", "Batches that the event log did not want as a whole, and that were sent again in halves.", bySink, nil)
+	halvedDesc   = prometheus.NewDesc("pushguard_events_batches_halved_total", "Batches that the event log did not want as a whole, or did not answer in time, and that were sent again in halves.", bySink, nil)
 	errorsDesc   = prometheus.NewDesc("pushguard_events_errors_total", "Tries to deliver a batch that failed, and that are made again.", bySink, nil)
 	droppedDesc  = prometheus.NewDesc("pushguard_events_dropped_total", "Records that never reach the event log, by reason: queue_full, rejected by the event log, closed while the guard ends, too_large, unreadable on disk or removed from it.", []string{"sink", "reason"}, nil)
 	upDesc       = prometheus.NewDesc("pushguard_events_up", "Whether the event log took the last batch.", bySink, nil)

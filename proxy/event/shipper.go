@@ -12,6 +12,10 @@ const (
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = 30 * time.Second
 	toldEvery  = time.Minute // of rejections
+	// mostTimeouts is how often a batch is sent that got no answer in time before it is
+	// taken to be more than the event log can work on in that: some of what was sent may
+	// have been taken, so not at once.
+	mostTimeouts = 3
 )
 
 // shipper brings what is in a queue to a sink, a batch at a time.
@@ -54,6 +58,7 @@ func (s *shipper) run(ctx context.Context) {
 
 // deliver tries until every record was taken or rejected. Its error is that of ctx.
 func (s *shipper) deliver(ctx context.Context, items []item) error {
+	timeouts := 0
 	for wait := firstRetry; len(items) > 0; wait = min(2*wait, lastRetry) {
 		records := make([][]byte, len(items))
 		for i := range items {
@@ -69,25 +74,37 @@ func (s *shipper) deliver(ctx context.Context, items []item) error {
 			}
 			s.failed(d.waits)
 		case errors.As(err, &refused) && len(items) > 1:
-			s.stats.halved.Add(1)
-			if err := s.deliver(ctx, items[:len(items)/2]); err != nil {
-				s.left = append(s.left, items[len(items)/2:]...)
-				return err
-			}
-			return s.deliver(ctx, items[len(items)/2:])
+			return s.halve(ctx, items)
 		case errors.As(err, &refused):
 			s.stats.onTheWay(-1, -sizeOf(items))
 			s.reject(1, refused)
 			return nil
 		default:
 			s.failed(err)
+			if errors.Is(err, context.DeadlineExceeded) {
+				timeouts++
+			}
 		}
 		if err := s.pause(ctx, max(laterOf(err), jitter(wait))); err != nil {
 			s.left = append(s.left, items...)
 			return err
 		}
+		if timeouts == mostTimeouts && len(items) > 1 {
+			return s.halve(ctx, items)
+		}
 	}
 	return nil
+}
+
+// halve delivers a batch in two.
+func (s *shipper) halve(ctx context.Context, items []item) error {
+	s.stats.halved.Add(1)
+	half := len(items) / 2
+	if err := s.deliver(ctx, items[:half]); err != nil {
+		s.left = append(s.left, items[half:]...)
+		return err
+	}
+	return s.deliver(ctx, items[half:])
 }
 
 // took counts what became of a batch that was answered.

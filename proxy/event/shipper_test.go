@@ -81,6 +81,30 @@ func TestBadRecordIsIsolated(t *testing.T) {
 	}
 }
 
+// TestSlowEventLogGetsLess has an event log that takes longer for three records than there
+// is time.
+func TestSlowEventLogGetsLess(t *testing.T) {
+	t.Parallel()
+	s := &scripted{}
+	s.do = func(batch []string) (delivery, error) {
+		if len(batch) > 2 {
+			if len(s.batches) > 20 {
+				t.Fatal("the whole batch is sent for ever")
+			}
+			return delivery{}, fmt.Errorf("event log: %w", context.DeadlineExceeded)
+		}
+		return delivery{}, nil
+	}
+	st, pauses := ship(t, s, "a", "b", "c", "d", "e")
+	want := []string{"a b c d e", "a b c d e", "a b c d e", "a b", "c d e", "c d e", "c d e", "c", "d e"}
+	if diff := cmp.Diff(want, s.batches); diff != "" {
+		t.Error(diff)
+	}
+	if st.sent.Load() != 5 || st.halved.Load() != 2 || len(pauses) != 6 {
+		t.Errorf("sent %d, halved %d, pauses %v", st.sent.Load(), st.halved.Load(), pauses)
+	}
+}
+
 func TestOnlyWhatWasNotTakenComesAgain(t *testing.T) {
 	t.Parallel()
 	tries := 0
