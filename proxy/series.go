@@ -52,7 +52,7 @@ const (
 )
 
 // seriesCollector exposes what the jobs hold: the maxJobs that hold most by
-// name, the others together.
+// name, the others together, and with them one that is named as they are.
 type seriesCollector struct{ guard *Guard }
 
 // Describe is part of prometheus.Collector.
@@ -68,7 +68,7 @@ func (c seriesCollector) Collect(ch chan<- prometheus.Metric) {
 	e, now := g.epoch.Load(), g.cfg.Now()
 	rest := g.book.Series()
 	for i, j := range g.book.Jobs(maxJobs) {
-		if len(j.Job) > maxJobName {
+		if len(j.Job) > maxJobName || j.Job == otherJobs {
 			continue
 		}
 		rest -= j.Series
