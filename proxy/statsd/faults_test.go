@@ -245,7 +245,7 @@ func TestShutdownWaitsForAnExporterThatComesBack(t *testing.T) {
 	s := newSender(t, c)
 	stop := start(t, s)
 	count(s, newCounter("a_total"), 3)
-	eventually(t, "an error", func() bool { return metric(t, s, "errors_total", kindRefused) > 0 })
+	eventually(t, "an error", func() bool { return metric(t, s, "errors_total", kindConnect) > 0 })
 	done := make(chan struct{})
 	go func() { defer close(done); stop() }()
 	e.Again(t)

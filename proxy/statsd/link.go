@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -80,7 +81,7 @@ func (l *link) open(ctx context.Context) (fresh bool, err error) {
 	if err != nil {
 		l.wait()
 		l.turn++
-		return false, err
+		return false, fmt.Errorf("%w: %w", errUnconnected, err)
 	}
 	l.use(conn)
 	l.file = file
@@ -294,9 +295,14 @@ func (l *link) wait() {
 	l.retry = time.Now().Add(l.backoff)
 }
 
-// The kinds of errors, the label kind of pushguard_statsd_errors_total.
+// errUnconnected is what became of an attempt to connect: nothing was sent, nothing lost.
+var errUnconnected = errors.New("there is no connection")
+
+// The kinds of errors, the label kind of pushguard_statsd_errors_total. With all but
+// connect and resolve something may be lost.
 const (
-	kindRefused = "refused" // nobody listens there
+	kindConnect = "connect" // nobody listens there, or answers
+	kindRefused = "refused" // nobody listens any more where something was written to
 	kindClosed  = "closed"  // the peer ended the connection
 	kindTimeout = "timeout" // the peer does not read
 	kindBuffer  = "buffer"  // the kernel has no room
@@ -305,7 +311,7 @@ const (
 	kindOther   = "other"
 )
 
-var kinds = []string{kindRefused, kindClosed, kindTimeout, kindBuffer, kindSize, kindResolve, kindOther}
+var kinds = []string{kindConnect, kindRefused, kindClosed, kindTimeout, kindBuffer, kindSize, kindResolve, kindOther}
 
 func kindOf(err error) string {
 	var name *net.DNSError
@@ -320,6 +326,8 @@ func kindOf(err error) string {
 	switch {
 	case errors.As(err, &name):
 		return kindResolve
+	case is(errUnconnected):
+		return kindConnect
 	case is(syscall.ECONNREFUSED, syscall.ENOENT):
 		return kindRefused
 	case is(errPeerGone, syscall.ECONNRESET, syscall.EPIPE, syscall.ENOTCONN, net.ErrClosed, io.EOF):

@@ -345,7 +345,7 @@ func TestSocketIsReplaced(t *testing.T) {
 
 func TestAttemptsToConnectAreFewer(t *testing.T) {
 	l := newLink(&url.URL{Scheme: "unixgram", Path: filepath.Join(t.TempDir(), "none")}, time.Second)
-	if _, err := l.open(t.Context()); kindOf(err) != kindRefused {
+	if _, err := l.open(t.Context()); kindOf(err) != kindConnect {
 		t.Fatal(err)
 	}
 	if _, err := l.open(t.Context()); err != nil || l.conn != nil {
@@ -365,8 +365,9 @@ func TestKinds(t *testing.T) {
 		want string
 	}{
 		{&net.OpError{Err: os.NewSyscallError("write", syscall.ECONNREFUSED)}, kindRefused},
-		{&net.OpError{Err: os.NewSyscallError("dial", syscall.ENOENT)}, kindRefused},
-		{fmt.Errorf("lookup: %w", &net.DNSError{Err: "no such host"}), kindResolve},
+		{fmt.Errorf("%w: %w", errUnconnected, &net.OpError{Err: os.NewSyscallError("dial", syscall.ENOENT)}), kindConnect},
+		{fmt.Errorf("%w: %w", errUnconnected, context.DeadlineExceeded), kindConnect},
+		{fmt.Errorf("%w: lookup: %w", errUnconnected, &net.DNSError{Err: "no such host"}), kindResolve},
 		{errPeerGone, kindClosed},
 		{syscall.EPIPE, kindClosed},
 		{syscall.ECONNRESET, kindClosed},

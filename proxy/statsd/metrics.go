@@ -11,7 +11,7 @@ var (
 	linesDesc    = prometheus.NewDesc("pushguard_statsd_lines_total", "Lines the kernel took for the StatsD server.", nil, nil)
 	packetsDesc  = prometheus.NewDesc("pushguard_statsd_packets_total", "Datagrams, or writes over TCP, that the kernel took.", nil, nil)
 	bytesDesc    = prometheus.NewDesc("pushguard_statsd_bytes_total", "Bytes of the lines the kernel took.", nil, nil)
-	errorsDesc   = prometheus.NewDesc("pushguard_statsd_errors_total", "Failures to connect or to write, by kind.", []string{"kind"}, nil)
+	errorsDesc   = prometheus.NewDesc("pushguard_statsd_errors_total", "Failures to connect (connect, resolve), with which nothing is lost, and to write, by kind.", []string{"kind"}, nil)
 	droppedDesc  = prometheus.NewDesc("pushguard_statsd_dropped_total", "Increments that were not taken, by reason.", []string{"reason"}, nil)
 	connectsDesc = prometheus.NewDesc("pushguard_statsd_connects_total", "Connections made: the first, and one for each time the server was away.", nil, nil)
 	forgotDesc   = prometheus.NewDesc("pushguard_statsd_forgotten_series_total", "Series that were forgotten: unused, or to make room for new ones.", []string{"reason"}, nil)
