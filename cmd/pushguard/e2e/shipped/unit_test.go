@@ -1,11 +1,16 @@
 package shipped
 
 import (
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
+	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
 )
 
 // The unit is what systemd takes, is confined as it reads, and its flags exist.
@@ -34,4 +39,38 @@ func TestUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	starts(t, args, map[string]string{"/etc/pushguard/policy.yml": here, "/var/lib/pushguard": t.TempDir()})
+}
+
+// TestUnitProc has a guard see of /proc what the unit lets it: the time of the boot, by which
+// it tells since when it runs, is beside how many connections may wait.
+func TestUnitProc(t *testing.T) {
+	if os.Geteuid() != 0 {
+		world.Missing(t, "root, to mount /proc")
+	}
+	options := "rw"
+	for line := range strings.Lines(string(read(t, root+"deploy/systemd/pushguard.service"))) {
+		if subset, ok := strings.CutPrefix(line, "ProcSubset="); ok && subset != "all\n" {
+			options = "subset=" + strings.TrimSpace(subset)
+		}
+	}
+	address := gatewaytest.FreeAddress(t)
+	const enter = `mount -t proc -o "$0" proc /proc && exec "$@"`
+	guard := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-c", enter, options, world.Binary(t), "serve", "--web.listen-address="+address)
+	if err := guard.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = guard.Process.Kill(); _ = guard.Wait() }()
+	var page []byte
+	world.Eventually(t, func() error {
+		answer, err := http.Get("http://" + address + "/guard/metrics")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = answer.Body.Close() }()
+		page, err = io.ReadAll(answer.Body)
+		return err
+	})
+	if !strings.Contains(string(page), "\nprocess_start_time_seconds ") {
+		t.Error("the guard does not tell since when it runs")
+	}
 }
