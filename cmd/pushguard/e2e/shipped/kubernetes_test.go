@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alecthomas/units"
 	"github.com/google/go-cmp/cmp"
+	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
 	"github.com/pushguard/pushguard/proxy/shared/redistest"
 )
 
@@ -92,6 +94,11 @@ func holds(t *testing.T, docs []map[string]any) {
 		switch doc["kind"] {
 		case "StatefulSet", "Deployment":
 			pod(t, doc)
+			if claims, ok := at(doc, "spec", "volumeClaimTemplates").([]any); ok {
+				roomy(t, claims[0])
+			}
+		case "PersistentVolumeClaim":
+			roomy(t, doc)
 		case "ServiceMonitor":
 			for _, e := range at(doc, "spec", "endpoints").([]any) {
 				if at(e, "honorLabels") != true || at(e, "relabelings", "0", "replacement") == nil {
@@ -112,6 +119,27 @@ func holds(t *testing.T, docs []map[string]any) {
 	}
 	if !slices.Contains(kinds, "ConfigMap") || !slices.Contains(kinds, "Service") {
 		t.Errorf("only %v", kinds)
+	}
+}
+
+// roomy holds a volume to what the guard may write there by default: the audit log, events
+// and pushes that wait, and beside them a GiB for the state. Where the former fill it, the
+// latter is written no more.
+func roomy(t *testing.T, claim any) {
+	t.Helper()
+	written := units.GiB
+	help := run(t, world.Binary(t), "serve", "--help")
+	for _, flag := range []string{"audit.retention.size", "events.queue-size", "pushgateway.spool-size"} {
+		_, rest, _ := strings.Cut(help, "--"+flag+"=")
+		size, err := units.ParseBase2Bytes(strings.Fields(rest + " none")[0])
+		if err != nil {
+			t.Fatal(flag, err)
+		}
+		written += size
+	}
+	size, err := units.ParseBase2Bytes(fmt.Sprint(at(claim, "spec", "resources", "requests", "storage")) + "B")
+	if err != nil || size < written {
+		t.Errorf("a volume of %v for %v, %v", size, written, err)
 	}
 }
 
