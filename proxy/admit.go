@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/pushguard/pushguard/proxy/admission"
 	"github.com/pushguard/pushguard/proxy/wire"
@@ -22,8 +21,6 @@ const (
 	// their place.
 	promised   = 64 << 10
 	firstBytes = 64 << 10
-	// sayShedEvery is how often the log says that pushes are shed.
-	sayShedEvery = 10 * time.Second
 	// maxRetryAfter spreads those who come again.
 	maxRetryAfter = 5
 )
@@ -181,10 +178,7 @@ func (v *passage) weighs(samples int) error {
 // no memory for it. It is nobody's finding, and the log says so once for many.
 func (g *Guard) tooMuch(v *passage, err *admission.ShedError) Answer {
 	v.turnedAway, v.shed = true, err.Reason.String()
-	now := time.Now().UnixNano()
-	if last := g.saidShed.Load(); now-last >= int64(sayShedEvery) && g.saidShed.CompareAndSwap(last, now) {
-		g.logger.Warn("Pushes are shed", "reason", v.shed, "err", err, "job", v.raw.Job())
-	}
+	g.warn.shed.Log(g.logger, "Pushes are shed", "reason", v.shed, "err", err, "job", v.raw.Job())
 	a := textAnswer(http.StatusServiceUnavailable, "pushguard: "+err.Error()+"\npush it again later")
 	a.Header.Set("Retry-After", strconv.Itoa(1+rand.IntN(maxRetryAfter)))
 	a.outcome = Refused

@@ -148,16 +148,16 @@ func (g *Guard) refusal(v *passage, err error) Answer {
 // fault answers what is nobody's push's doing. What has no name is answered 502: a push
 // that is told to be wrong is not sent again.
 func (g *Guard) fault(v *passage, err error) Answer {
-	status := http.StatusBadGateway
+	status, log := http.StatusBadGateway, &g.warn.unreachable
 	switch {
 	case errors.Is(err, shared.ErrAway), errors.Is(err, ledger.ErrBusy), errors.Is(err, errNotCounted), errors.Is(err, errNoListing), errors.Is(err, errUntold):
-		status = http.StatusServiceUnavailable
+		status, log = http.StatusServiceUnavailable, &g.warn.refusing
 	case errors.Is(err, gateway.ErrTimeout):
-		status = http.StatusGatewayTimeout
+		status, log = http.StatusGatewayTimeout, &g.warn.timeout
 	case errors.Is(err, gateway.ErrUnreachable), errors.Is(err, gateway.ErrBroken),
 		errors.Is(err, gateway.ErrRedirect), errors.Is(err, errUpstream):
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		status = http.StatusServiceUnavailable
+		status, log = http.StatusServiceUnavailable, &g.warn.refusing
 	case errors.As(err, new(bodyError)):
 		return v.protocolRefusal(http.StatusBadRequest, "read body: "+readFault(err), "send the whole body, as long as announced")
 	}
@@ -169,7 +169,7 @@ func (g *Guard) fault(v *passage, err error) Answer {
 	if v.foresees() {
 		return a
 	}
-	g.logger.Warn("A push was not forwarded", "job", v.raw.Job(), "status", status, "err", err)
+	log.Log(g.logger, "A push was not forwarded", "job", v.raw.Job(), "status", status, "err", err)
 	return a
 }
 

@@ -201,7 +201,7 @@ func (g *Guard) commit(ctx context.Context, v *passage) {
 	if v.foresees() {
 		n.added.Foresee()
 	} else if err := n.added.Commit(ctx, sink); err != nil {
-		g.logger.Warn("What a push counted may not survive the end of the process", "job", v.raw.Job(), "err", err)
+		g.warn.uncounted.Log(g.logger, "What a push counted may not survive the end of the process", "job", v.raw.Job(), "err", err)
 	}
 	n.committed = true
 	if n.added.Periodic() {

@@ -57,7 +57,7 @@ func (g *Guard) forgetCounters(ctx context.Context, v *passage) {
 	}
 	g.hasher.Group(&v.counts.raw, v.raw.Labels())
 	if err := g.cfg.Counters.Forget(context.WithoutCancel(ctx), v.counts.raw.Identity()); err != nil {
-		g.logger.Warn("That a client deleted its group may not survive the end of the process", "job", v.raw.Job(), "err", err)
+		g.warn.unforgotten.Log(g.logger, "That a client deleted its group may not survive the end of the process", "job", v.raw.Job(), "err", err)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/demand"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/ledger"
+	"github.com/pushguard/pushguard/proxy/seldom"
 	"github.com/pushguard/pushguard/proxy/shared"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -65,9 +66,15 @@ type Guard struct {
 	synced  atomic.Pointer[time.Time] // when their last reading began; nil: never
 	// untold are the groups that the first listing said nothing of, until one tells all;
 	// nil: none.
-	untold   atomic.Pointer[func(wire.Key) bool]
-	saidShed atomic.Int64              // when the log said so last that pushes are shed, in Unix nanoseconds
-	doubt    atomic.Pointer[time.Time] // when to read them again; nil: no need
+	untold atomic.Pointer[func(wire.Key) bool]
+	doubt  atomic.Pointer[time.Time] // when to read them again; nil: no need
+	warn   warnings
+}
+
+// warnings are those that may befall every push at once.
+type warnings struct {
+	shed, uncounted, unforgotten   seldom.Warning
+	unreachable, timeout, refusing seldom.Warning
 }
 
 // epoch is a policy and the verdicts it has come to. They are swapped together,

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/seldom"
 )
 
 // mostRead is how many pages are read at once.
@@ -88,7 +90,7 @@ func (r *readers) enter(page *reader) {
 	}
 	longest := r.longest()
 	_ = r.open[longest].to.SetWriteDeadline(time.Now())
-	if now := time.Now(); now.Sub(r.said) >= sayShedEvery {
+	if now := time.Now(); now.Sub(r.said) >= seldom.Every {
 		r.said = now
 		r.logger.Warn("A page that was read for long was cut off: many are read at once", "client", r.open[longest].client, "limit", mostRead)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/seldom"
 	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -77,6 +78,7 @@ type Spool struct {
 
 	listed    atomic.Bool // whether the upstream's groups are known
 	onRefusal atomic.Pointer[func(Refusal)]
+	unkept    seldom.Warning
 
 	mu      sync.Mutex
 	entries map[string]*entry // by the ID of the group
@@ -149,7 +151,7 @@ func (s *Spool) Do(ctx context.Context, r gateway.Request) (gateway.Answer, erro
 	}
 	s.lost(lane, reason(answer, err))
 	if failed := s.keep(ctx, r); failed != nil {
-		s.cfg.Logger.Warn("A push was not kept", "group", r.Key.String(), "err", failed)
+		s.unkept.Log(s.cfg.Logger, "A push was not kept", "group", r.Key.String(), "err", failed)
 		return answer, err // it fails as without a spool
 	}
 	return accepted(), nil

@@ -47,3 +47,21 @@ func TestBreaker(t *testing.T) {
 		t.Error("a push that was refused arrived")
 	}
 }
+
+// TestLogWhileAway has many pushes fail for one reason, of which the log has a line now and
+// then, and not one each.
+func TestLogWhileAway(t *testing.T) {
+	t.Parallel()
+	upstream := world.Pushgateway(t)
+	guard := world.Guard(t, world.GuardOptions{Upstream: upstream})
+	upstream.Kill()
+	const pushes = 40
+	for range pushes {
+		if a := guard.Push(t, "/metrics/job/j", "rows 1\n"); a.Status != http.StatusBadGateway {
+			t.Fatalf("a push to a Pushgateway that is gone: %d %s", a.Status, a.Body)
+		}
+	}
+	if n := strings.Count(guard.Logs(), "A push was not forwarded"); n == 0 || n > pushes/2 {
+		t.Errorf("the log has %d lines of %d pushes:\n%s", n, pushes, guard.Logs())
+	}
+}
