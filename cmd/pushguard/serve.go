@@ -46,6 +46,7 @@ type serveCommand struct {
 	policyFile  string
 	policyWatch time.Duration
 	policyStamp string // of what was there when the policy was first loaded
+	policyRead  policyRead
 	utf8Names   bool
 
 	audit   auditFlags

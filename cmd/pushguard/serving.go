@@ -76,6 +76,7 @@ func (w *serving) open(ctx context.Context, quit func()) error {
 	if err != nil {
 		return err
 	}
+	w.policyRead.besides = rules.Besides()
 	metrics := proxy.NewMetrics(w.registry)
 	if err := w.openParts(ctx, metrics, quit); err != nil {
 		return err
@@ -145,7 +146,7 @@ func (w *serving) metrics() []prometheus.Collector {
 func (w *serving) config(rules *policy.Policy, metrics *proxy.Metrics) proxy.Config {
 	cfg := proxy.Config{
 		Policy:          rules,
-		LoadPolicy:      w.loadPolicy,
+		LoadPolicy:      w.loadPolicyAgain,
 		Upstream:        w.behind.Upstream,
 		Audit:           w.log,
 		AuditAll:        w.audit.all,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/leaktest"
 )
 
@@ -29,7 +30,8 @@ func TestWatcher(t *testing.T) {
 		{"a--bb", "..!.!"},     // gone for long
 	} {
 		i := 0
-		w := watcher{loaded: "a", stamp: func() string { i++; return test.seen[i-1 : i] }}
+		var read *string
+		w := watcher{loaded: "a", read: func() *string { return read }, stamp: func() string { i++; return test.seen[i-1 : i] }}
 		got := ""
 		for range test.seen {
 			if w.due() {
@@ -41,6 +43,39 @@ func TestWatcher(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: %s, want %s", test.seen, got, test.want)
 		}
+	}
+}
+
+// TestWatcherOfWhatOthersRead has somebody else ask for the policy to be read, as SIGHUP
+// does, and the files be as before when they are next looked at: what is in force is not
+// what is there.
+func TestWatcherOfWhatOthersRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.yml")
+	before, after := "version: v1\ndefault: {owner: a}\n", "version: v1\ndefault: {owner: b}\n"
+	for _, between := range []string{after, "version: v9\n"} {
+		put(t, file, before)
+		s := &serveCommand{policyFile: file, policyWatch: time.Minute}
+		w := watcher{read: s.policyRead.stamp.Load, stamp: func() string { return policy.Stamp(file, nil) }}
+		w.loaded = w.stamp()
+		due := func(want bool, when string) {
+			t.Helper()
+			if w.due() != want {
+				t.Errorf("%s: %t, want %t", when, !want, want)
+			}
+			if want {
+				_, _ = s.loadPolicyAgain()
+			}
+		}
+		due(false, "at first")
+		put(t, file, between)
+		_, _ = s.loadPolicyAgain()
+		put(t, file, before)
+		due(true, "read between")
+		due(false, "read again")
+		put(t, file, after)
+		_, _ = s.loadPolicyAgain()
+		due(false, "read by others")
+		due(false, "read by others, for long")
 	}
 }
 
