@@ -51,6 +51,14 @@ func (l *limitFlags) within(memory int64, logger *slog.Logger) {
 	logger.Info("Memory is limited, and what pushes may hold of it at once", "limits.in-flight-bytes", fmt.Sprintf("%dMiB", l.given.InFlightBytes>>20))
 }
 
+// headers is how many bytes a request may have before its body, which are kept until that
+// has come: those of all connections together take an eighth of the memory there is, if no
+// request needs more than other servers take.
+func (l *limitFlags) headers(memory int64) int {
+	const share, least, most = 8, 16 << 10, 64 << 10
+	return int(min(most, max(least, memory/share/int64(max(1, l.connections)))))
+}
+
 func (l *limitFlags) caps() proxy.Caps {
 	caps := l.given
 	caps.LabelValue = int(l.labelValueBytes)

@@ -61,6 +61,27 @@ func TestInFlightBytesWithin(t *testing.T) {
 	}
 }
 
+// TestHeadersWithin a limit of memory take an eighth of it, on all connections together,
+// but never so little that requests as proxies hand them on would be refused.
+func TestHeadersWithin(t *testing.T) {
+	for _, tc := range []struct {
+		memory      int64
+		connections int
+		want        int
+	}{
+		{math.MaxInt64, 4096, 64 << 10},
+		{2 << 30, 4096, 64 << 10},
+		{1 << 30, 4096, 32 << 10},
+		{256 << 20, 4096, 16 << 10},
+		{256 << 20, 512, 64 << 10},
+	} {
+		l := limitFlags{connections: tc.connections}
+		if got := l.headers(tc.memory); got != tc.want {
+			t.Errorf("%d bytes, %d connections: %d, want %d", tc.memory, tc.connections, got, tc.want)
+		}
+	}
+}
+
 // TestPressureIsReadNowAndThen: a reading holds for a while.
 func TestPressureIsReadNowAndThen(t *testing.T) {
 	now, reads := time.Unix(100, 0), 0

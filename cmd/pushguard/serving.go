@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -343,7 +344,7 @@ func (w *serving) server(says string, handler http.Handler, bound *connections) 
 		ReadTimeout:       w.readTimeout,
 		ReadHeaderTimeout: w.readHeaderTimeout,
 		IdleTimeout:       w.idleTimeout,
-		MaxHeaderBytes:    http.DefaultMaxHeaderBytes,
+		MaxHeaderBytes:    w.limits.headers(debug.SetMemoryLimit(-1)),
 		ErrorLog:          slog.NewLogLogger(w.logger.Handler(), slog.LevelWarn),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			cutUnread(conn, unreadFor)

@@ -94,8 +94,9 @@ func oversizes(t *testing.T) []oversize {
 		{"100,000 empty protobuf messages", post("/metrics/job/big", strings.Repeat("\x00", 100_000), protobufType), 0},
 		{"length prefix of 32 GiB", post("/metrics/job/big", "\x80\x80\x80\x80\x80\x01\x0a\x01", protobufType), 0},
 		{"length prefix of 11 MiB", post("/metrics/job/big", "\x80\x80\xc0\x05\x0a\x01", protobufType), 0},
-		{"grouping value of 256 KiB", post("/metrics/job/"+strings.Repeat("x", 256*kib), onePush), 0},
+		{"grouping value of 48 KiB", post("/metrics/job/"+strings.Repeat("x", 48*kib), onePush), 0},
 		{"5,000 grouping labels", post("/metrics/job/big"+manyComponents(5000), onePush), 0},
+		{"path of 72 KiB", post("/metrics/job/"+strings.Repeat("x", 72*kib), onePush), http.StatusRequestHeaderFieldsTooLarge},
 		{"path of 2 MiB", post("/metrics/job/"+strings.Repeat("x", 2*mib), onePush), http.StatusRequestHeaderFieldsTooLarge},
 	}
 }

@@ -35,6 +35,7 @@ type abuse struct {
 var abuses = []abuse{
 	{"connections that do nothing", idle, 256},
 	{"headers that come by drops", slowHeaders, 128},
+	{"headers that do not end", endlessHeaders, 256},
 	{"bodies that come by drops", slowBodies, 384},
 	{"a GiB with its length", hugeWithLength, 128},
 	{"a GiB in chunks", hugeInChunks, 192},
@@ -162,6 +163,21 @@ func slowHeaders(t *testing.T, guard *world.Process) []net.Conn {
 	conns := dialed(t, guard, loris, func(int) string { return "POST /metrics/job/slow HTTP/1.1\r\nHost: x\r\nX-A: " })
 	awaitAtLeast(t, guard, "pushguard_connections", loris)
 	drip(conns, "a")
+	return conns
+}
+
+// endlessHeaders sends as much of a header as the guard takes, a MiB on each connection at
+// the most.
+func endlessHeaders(t *testing.T, guard *world.Process) []net.Conn {
+	conns := dialed(t, guard, loris, func(int) string { return "POST /metrics/job/slow HTTP/1.1\r\nHost: x\r\nX-A: " })
+	block := []byte(strings.Repeat("a", 32<<10))
+	for _, c := range conns {
+		for n := 0; n < mib; n += len(block) {
+			if _, err := c.Write(block); err != nil {
+				break // it was told that this is too much
+			}
+		}
+	}
 	return conns
 }
 
