@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -196,6 +197,7 @@ func (g *Guard) write(w http.ResponseWriter, r *http.Request) {
 	}
 	// What was sent whole is carried out though its client goes, as a Pushgateway does, and
 	// every wait for it is bounded: one that has closed only its half reads the answer.
+	said := 0
 	g.take(context.WithoutCancel(r.Context()), Request{
 		Method: r.Method,
 		Path:   r.URL.EscapedPath(),
@@ -205,7 +207,26 @@ func (g *Guard) write(w http.ResponseWriter, r *http.Request) {
 		Client: g.client(r),
 		Peer:   r.RemoteAddr,
 		Until:  r.Context(),
-	}, func(a Answer) bool { return replied(w, r, a) })
+	}, func(a Answer) bool {
+		said = a.Status
+		return replied(w, r, a)
+	})
+	if said >= http.StatusBadRequest {
+		hearOut(w, r, 2*g.cfg.Caps.Body)
+	}
+}
+
+// hearOut takes what is left of a push that was answered before all of it had come, if that
+// is not more than most: many clients, and proxies, read no answer before they have sent
+// everything, and find a connection that is reset where the answer was. One that asked
+// whether to send it does not.
+func hearOut(w http.ResponseWriter, r *http.Request, most int64) {
+	if r.ContentLength == 0 || r.ContentLength > most || r.ProtoMajor > 1 || r.Header.Get("Expect") != "" {
+		return
+	}
+	if err := http.NewResponseController(w).Flush(); err == nil {
+		_, _ = io.CopyN(io.Discard, r.Body, most)
+	}
 }
 
 // replied answers and reports whether the client can have got it: not one that had

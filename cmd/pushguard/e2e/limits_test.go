@@ -261,3 +261,40 @@ func TestTimeouts(t *testing.T) {
 	}
 	holdHealthy(t, guard, behind)
 }
+
+// TestRefusedAllTheSame: a client that reads nothing before it has sent all of its push, as
+// urllib of Python does and nginx by default, is told why that is refused, though this was
+// known before its body came.
+func TestRefusedAllTheSame(t *testing.T) {
+	t.Parallel()
+	guard := world.Guard(t, world.GuardOptions{Policy: world.Write(t, "policy.yml", `version: v1
+auth:
+  push: required
+  users: {data: "sha256:3c469e9d6c5875d37a43f353d4f88e61fcf812c66eee3457465a40b0da4153e0"} # token
+default: {push: [data]}
+`)})
+	for _, says := range []string{"HTTP/1.1\r\n", "HTTP/1.1\r\nConnection: close\r\n", "HTTP/1.0\r\n"} {
+		for _, c := range []struct {
+			name, header string
+			body         string
+			status       int
+		}{
+			{"a stranger", lengthOf(12 * mib), bigBody(12 * mib), http.StatusUnauthorized},
+			{"too large", "Authorization: Bearer token\r\n" + lengthOf(20*mib), bigBody(20 * mib), http.StatusRequestEntityTooLarge},
+			{"a stranger, in chunks", "Transfer-Encoding: chunked\r\n", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", 12*mib, bigBody(12*mib)), http.StatusUnauthorized},
+		} {
+			if strings.HasPrefix(c.header, "Transfer") && strings.HasPrefix(says, "HTTP/1.0") {
+				continue // it has none
+			}
+			conn := guard.Dial(t)
+			if err := conn.Pour([]byte("PUT /metrics/job/x " + says + "Host: x\r\n" + c.header + "\r\n" + c.body)); err != nil {
+				t.Errorf("%s, %q: %v", c.name, says, err)
+			}
+			if got := conn.Read(http.MethodPut); got.Status != c.status || got.Body == "" {
+				t.Errorf("%s, %q: %d %q, want %d and the reason", c.name, says, got.Status, got.Body, c.status)
+			}
+		}
+	}
+}
+
+func lengthOf(n int) string { return fmt.Sprintf("Content-Length: %d\r\n", n) }
