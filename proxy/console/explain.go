@@ -68,7 +68,7 @@ func (c *Console) explainForm(*http.Request) (any, error) {
 // ask: an explanation costs what a push costs.
 func (c *Console) explain(r *http.Request) (any, error) {
 	if err := http.NewCrossOriginProtection().Check(r); err != nil {
-		return nil, &fault{http.StatusForbidden, "another site has sent this form"}
+		return nil, &fault{http.StatusForbidden, "another site has sent this form, or a proxy in front does not hand on the Host that it was asked for"}
 	}
 	if err := r.ParseForm(); err != nil {
 		return nil, formFault(err)
