@@ -184,7 +184,7 @@ func (v *passage) excess(c *claim, all []ledger.Excess) []finding.Finding {
 		switch x.Over {
 		case ledger.LabelValuesLimit:
 			l := v.labelOf(c, x)
-			f.ID, f.Label, f.Sample = finding.LabelValuesBudget, l.Name, finding.Redact(l.Value)
+			f.ID, f.Label, f.Sample = finding.LabelValuesBudget, l.Name, finding.RedactLabel(l.Name, l.Value)
 			f.Fix = v.overFix(x.Metrics, "give the label fewer values, or have label_values raised")
 		default:
 			said, ok := overs[x.Over]

@@ -267,7 +267,7 @@ var identifying = map[string]bool{
 func scrubbed(ls map[string]string) map[string]string {
 	for name, value := range ls {
 		if !identifying[name] {
-			ls[name] = finding.Scrub(value)
+			ls[name] = finding.ScrubLabel(name, value)
 		}
 	}
 	return ls

@@ -56,7 +56,7 @@ func (v *passage) traceChanges(found []finding.Finding, act TraceAct, before, af
 		}
 		value := TraceValue{Before: f.Sample}
 		if now, ok := named(after, f.Label); ok && act == LabelDropped {
-			c.Act, value.After = LabelReplaced, finding.Redact(now)
+			c.Act, value.After = LabelReplaced, finding.RedactLabel(f.Label, now)
 			if _, was := named(before, f.Label); !was {
 				c.Act, value.Before = LabelAdded, ""
 			}

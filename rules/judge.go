@@ -173,7 +173,7 @@ func bucketName(n, width int) string { return fmt.Sprintf("b%0*d", width, n) }
 func (d *decision) finding(metric string, l labels.Label) finding.Finding {
 	f := finding.Finding{
 		ID: finding.Allowlist, Metric: short(metric), Label: short(l.Name),
-		Sample: finding.Redact(l.Value), Count: 1, Fix: d.fix(),
+		Sample: finding.RedactLabel(l.Name, l.Value), Count: 1, Fix: d.fix(l.Name),
 	}
 	if d.rule != nil {
 		f.ID = d.rule.ID
@@ -181,8 +181,8 @@ func (d *decision) finding(metric string, l labels.Label) finding.Finding {
 	return f
 }
 
-// fix returns what the author of the job does about it.
-func (d *decision) fix() string {
+// fix returns what the author of the job does about the label.
+func (d *decision) fix(label string) string {
 	if d.rule == nil {
 		return "leave the label out, or have it listed in the policy's labels"
 	}
@@ -191,7 +191,7 @@ func (d *decision) fix() string {
 	case Reject:
 		fix = "push without the label"
 	case Replace:
-		fix = fmt.Sprintf("push the value %q", finding.Redact(d.value))
+		fix = fmt.Sprintf("push the value %q", finding.RedactLabel(label, d.value))
 	}
 	if d.shape != nil {
 		fix += ": values of shape " + d.shape.name + " have no bound"
@@ -230,7 +230,7 @@ func (s *Set) overLimit(metric string, in []labels.Label) (finding.Finding, bool
 		if limit := s.limits.LabelValueLength; limit > 0 && len(l.Value) > limit {
 			return finding.Finding{
 				ID: finding.LabelValueLengthLimit, Metric: short(metric), Label: short(l.Name),
-				Sample: finding.Redact(l.Value), Count: len(l.Value), Limit: limit,
+				Sample: finding.RedactLabel(l.Name, l.Value), Count: len(l.Value), Limit: limit,
 				Fix: fmt.Sprintf("shorten the value to %d bytes; long text belongs in a log", limit),
 			}, true
 		}

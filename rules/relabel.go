@@ -188,7 +188,7 @@ func (r *relabeling) verdict(metric string) Verdict {
 		case value == "":
 			v.Findings = append(v.Findings, relabelled(metric, l, "leave the label out: the policy's relabel_configs remove it"))
 		default:
-			v.Findings = append(v.Findings, relabelled(metric, l, fmt.Sprintf("push the value %q", finding.Redact(value))))
+			v.Findings = append(v.Findings, relabelled(metric, l, fmt.Sprintf("push the value %q", finding.RedactLabel(l.Name, value))))
 			out = append(out, labels.Label{Name: l.Name, Value: value})
 		}
 	}
@@ -210,6 +210,6 @@ func (r *relabeling) verdict(metric string) Verdict {
 func relabelled(metric string, l labels.Label, fix string) finding.Finding {
 	return finding.Finding{
 		ID: finding.Relabel, Metric: short(metric), Label: short(l.Name),
-		Sample: finding.Redact(l.Value), Count: 1, Fix: fix,
+		Sample: finding.RedactLabel(l.Name, l.Value), Count: 1, Fix: fix,
 	}
 }

@@ -106,7 +106,7 @@ type tally struct {
 	many     bool     // there are more than were counted
 }
 
-func (s *Summary) tally(t *tally, value string) {
+func (s *Summary) tally(t *tally, label, value string) {
 	h := xxhash.Sum64String(value)
 	if _, ok := t.seen[h]; ok || t.many {
 		return
@@ -121,7 +121,7 @@ func (s *Summary) tally(t *tally, value string) {
 	t.seen[h] = struct{}{}
 	s.distinct++
 	if len(t.examples) < maxExamples {
-		t.examples = append(t.examples, finding.Redact(value))
+		t.examples = append(t.examples, finding.RedactLabel(label, value))
 	}
 }
 
@@ -161,7 +161,7 @@ func (s *Summary) jobOf(pushed string) *job {
 		s.jobs[name] = j
 	}
 	j.folded = j.folded || pushed != name
-	s.tally(&j.names, pushed)
+	s.tally(&j.names, model.JobLabel, pushed)
 	return j
 }
 
@@ -196,7 +196,7 @@ func (s *Summary) classify(j *job, name string, typ model.MetricType, ls labels.
 		f.Type = dto.MetricType_GAUGE
 	}
 	if new(rules.Classes).Of(f).Class == rules.ClassCounter {
-		s.tally(&j.counters, name)
+		s.tally(&j.counters, model.MetricNameLabel, name)
 	}
 }
 
@@ -213,10 +213,10 @@ func (s *Summary) label(j *job, l labels.Label) {
 	if of == nil {
 		return
 	}
-	s.tally(&of.values, l.Value)
+	s.tally(&of.values, l.Name, l.Value)
 	rule, shape, left := s.advice.about(l.Name, l.Value)
 	if left != "" {
-		s.tally(&of.left, left)
+		s.tally(&of.left, l.Name, left)
 	}
 	if rule < 0 {
 		return
@@ -225,7 +225,7 @@ func (s *Summary) label(j *job, l labels.Label) {
 	if of.advice[why] == nil {
 		of.advice[why] = &tally{}
 	}
-	s.tally(of.advice[why], l.Value)
+	s.tally(of.advice[why], l.Name, l.Value)
 }
 
 // label returns nil if there are more than are kept.

@@ -116,7 +116,7 @@ func (s *Summary) found(j *job, f Finding) {
 		if of.advice[why] == nil {
 			of.advice[why] = &tally{}
 		}
-		s.tally(of.advice[why], f.Sample)
+		s.tally(of.advice[why], f.Label, f.Sample)
 		return
 	}
 }

@@ -26,7 +26,7 @@ type ShapeUse struct {
 	// Share is the part of the values that have it, from 0 to 1: exact up to 64
 	// values, then of 64 that were drawn.
 	Share float64
-	// Example is one of them, made safe by finding.Redact; empty for "__other__".
+	// Example is one of them, made safe by finding.RedactLabel; empty for "__other__".
 	Example string
 }
 
@@ -95,7 +95,7 @@ type seen struct{ shape, example string }
 func (w *window) saw(v Value, shape string) {
 	for _, s := range []*sample{&w.current.sample, &w.previous.sample} {
 		if at, ok := slices.BinarySearch(s.hashes, v.Hash); ok {
-			s.shapes[at] = w.place(shape, v.Text)
+			s.shapes[at] = w.place(shape, v)
 			return
 		}
 	}
@@ -103,7 +103,7 @@ func (w *window) saw(v Value, shape string) {
 
 // place is where a shape stands in the window's list, from 1. One that no value has any
 // more makes room for it.
-func (w *window) place(shape, text string) uint8 {
+func (w *window) place(shape string, v Value) uint8 {
 	at := slices.IndexFunc(w.seen, func(s seen) bool { return s.shape == shape })
 	if at >= 0 {
 		return uint8(at) + 1
@@ -113,10 +113,10 @@ func (w *window) place(shape, text string) uint8 {
 		if at = slices.Index(used[1:others], 0); at < 0 {
 			return others
 		}
-		w.seen[at] = seen{shape, finding.Redact(text)}
+		w.seen[at] = seen{shape, finding.RedactLabel(v.Label, v.Text)}
 		return uint8(at) + 1
 	}
-	w.seen = append(w.seen, seen{shape, finding.Redact(text)})
+	w.seen = append(w.seen, seen{shape, finding.RedactLabel(v.Label, v.Text)})
 	return uint8(at) + 1
 }
 

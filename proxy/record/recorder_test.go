@@ -91,7 +91,7 @@ func TestNothingIsShown(t *testing.T) {
 	const path = "/metrics/job/etl_3f2b8c1e-9d4a-4c55-8a11-0f9e8d7c6b5a/user/alice@example.com/instance/10.1.2.3:9100"
 	p := pushed(t, path, `# HELP paid Paid by bob@example.com with 4111111111111111.
 # TYPE paid counter
-paid{customer="user_77123456",url="https://bob:hunter2@shop.example.com/orders/998877?token=s3cr3t",env="prod"} 1234.5
+paid{customer="user_77123456",url="https://bob:hunter2@shop.example.com/orders/998877?token=s3cr3t",env="prod",db_password="swordfish"} 1234.5
 # TYPE age gauge
 age{id="9f86d081884c7d659a2feaa0c55ad015"} 41
 `)
@@ -104,7 +104,7 @@ age{id="9f86d081884c7d659a2feaa0c55ad015"} 41
 	}
 	all := string(text) + string(entries[0].Request.Body)
 	for _, secret := range []string{
-		"3f2b8c1e", "alice", "10.1.2.3", "bob@", "4111111111111111", "77123456", "hunter2", "998877", "s3cr3t", "1234.5", "9f86d081", " 41\n", "secret=abc",
+		"3f2b8c1e", "alice", "10.1.2.3", "bob@", "4111111111111111", "77123456", "hunter2", "998877", "s3cr3t", "swordfish", "1234.5", "9f86d081", " 41\n", "secret=abc",
 	} {
 		if strings.Contains(all, secret) {
 			t.Errorf("%q is shown:\n%s", secret, all)

@@ -157,7 +157,7 @@ func (r *redactor) readable(of ofJob, value string) bool {
 	if of.label == model.JobLabel {
 		return true
 	}
-	if len(value) > readableSize || finding.Redact(value) != value {
+	if len(value) > readableSize || finding.RedactLabel(of.label, value) != value {
 		return false
 	}
 	seen := r.seen[of]

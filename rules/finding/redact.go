@@ -40,12 +40,61 @@ const (
 //   - longer text is cut
 //
 // When in doubt it hides. It is a help against spilling data into logs, not a
-// proof: a short secret that looks like a word is shown.
+// proof: a short secret that looks like a word is shown, unless RedactLabel knows it by its
+// label.
 func Redact(value string) string { return redact(value, maxSample, maxLook, false) }
 
 // Scrub is Redact for what is kept whole, in an event log: UUIDs stay, by which
 // people look for things, and text stays up to 4 KiB.
 func Scrub(value string) string { return redact(value, maxText, 2*maxText, true) }
+
+// RedactLabel is Redact of the value of a label. Where the label is named as a secret is,
+// by its last word, nothing of it is shown.
+func RedactLabel(name, value string) string {
+	if value != "" && isSecretName(name) {
+		return ellipsis
+	}
+	return Redact(value)
+}
+
+// ScrubLabel is Scrub of the value of a label, as RedactLabel is Redact.
+func ScrubLabel(name, value string) string {
+	if value != "" && isSecretName(name) {
+		return ellipsis
+	}
+	return Scrub(value)
+}
+
+// isSecretName reports whether a label is named as what it holds, such as db_password or
+// apiKey, and not as what is about one, such as token_type.
+func isSecretName(label string) bool {
+	for _, name := range [...]string{"password", "passwd", "passphrase", "pwd", "secret", "token", "apikey", "accesskey", "secretkey", "privatekey", "credential", "credentials", "authorization"} {
+		if endsWith(label, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// endsWith reports whether a label's name ends with a word in small letters, whatever its
+// case and what stands between its parts.
+func endsWith(label, word string) bool {
+	for len(word) > 0 && len(label) > 0 {
+		c := label[len(label)-1]
+		label = label[:len(label)-1]
+		if strings.IndexByte("_-.", c) >= 0 {
+			continue
+		}
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != word[len(word)-1] {
+			return false
+		}
+		word = word[:len(word)-1]
+	}
+	return word == ""
+}
 
 func redact(value string, most, reads int, uuids bool) string {
 	look := value[:min(len(value), reads)]

@@ -71,6 +71,30 @@ func TestRedact(t *testing.T) {
 	}
 }
 
+func TestRedactLabel(t *testing.T) {
+	for name, hidden := range map[string]bool{
+		"password": true, "db_password": true, "dbPassword": true, "PASSWD": true, "token": true, "auth_token": true, "x-api-key": true,
+		"apiKey": true, "aws_secret_access_key": true, "client_secret": true, "Authorization": true, "credentials": true, "pass_word": true,
+		"token_type": false, "tokens": false, "secret_name": false, "password_age": false, "key": false, "table": false, "word": false, "": false,
+	} {
+		for said, redact := range map[string]func(string, string) string{"RedactLabel": finding.RedactLabel, "ScrubLabel": finding.ScrubLabel} {
+			want := "hunter2"
+			if hidden {
+				want = "…"
+			}
+			if got := redact(name, "hunter2"); got != want {
+				t.Errorf("%s(%q): %q, want %q", said, name, got, want)
+			}
+			if got := redact(name, ""); got != "" {
+				t.Errorf("%s(%q) of nothing: %q", said, name, got)
+			}
+			if got := redact(name, "bob@example.com"); strings.Contains(got, "example") {
+				t.Errorf("%s(%q): %q", said, name, got)
+			}
+		}
+	}
+}
+
 var emails = regexp.MustCompile(`[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+`)
 
 func TestScrub(t *testing.T) {

@@ -1,7 +1,12 @@
 package e2e
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -159,4 +164,71 @@ func TestSmuggling(t *testing.T) {
 		})
 	}
 	holdHealthy(t, guard, behind)
+}
+
+// TestSecretsByTheirLabels: what a label named password or token holds is kept nowhere,
+// however much like a word it looks, once a rule has taken the label or refused the push.
+func TestSecretsByTheirLabels(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	guard := world.Guard(t, world.GuardOptions{
+		Policy: world.Write(t, "policy.yml", `version: v1
+default: {mode: enforce, labels: [instance, table]}
+jobs:
+- job: sealed
+  rules:
+  - {id: secrets, labels: [.*token, .*password], action: reject}
+- job: told
+  counters:
+    families: [{metrics: [state], as: event}]
+`),
+		Flags: []string{"--audit.file=" + file("audit"), "--record.file=" + file("record"), "--events.url=file://" + file("events"), "--log.level=debug"},
+	})
+	for _, job := range []string{"dropped", "sealed", "told"} {
+		guard.Push(t, "/metrics/job/"+job, "state{table=\"t\",db_password=\"swordfish\",token=\"swordfish\"} 1\n")
+	}
+	seen := []string{"audit", "record", "events", "log", "API", "console"}
+	read := func(of string) string {
+		switch of {
+		case "log":
+			return guard.Logs()
+		case "API":
+			return guard.Get(t, "/guard/api/v1/jobs/dropped").Body + guard.Get(t, "/guard/api/v1/audit").Body
+		case "console":
+			return guard.Get(t, "/guard/job?name=dropped").Body + guard.Get(t, "/guard/audit").Body
+		}
+		text, _ := os.ReadFile(file(of))
+		for line := range strings.Lines(string(text)) {
+			var record struct {
+				Request struct {
+					Body []byte `json:"body_base64"`
+				}
+			}
+			if json.Unmarshal([]byte(line), &record) == nil {
+				text = append(text, record.Request.Body...)
+			}
+		}
+		return string(text)
+	}
+	for _, of := range seen {
+		world.Eventually(t, func() error {
+			if of != "log" && !strings.Contains(read(of), "db_password") {
+				return fmt.Errorf("%s does not tell of the label yet", of)
+			}
+			return nil
+		})
+		if text := read(of); strings.Contains(text, "swordfish") {
+			t.Errorf("%s has the password:\n%s", of, text)
+		}
+	}
+	world.Eventually(t, func() error {
+		if strings.Count(read("events"), `"event_id"`) < 4 {
+			return errors.New("not all events are there")
+		}
+		return nil
+	})
+	if text := read("events"); strings.Contains(text, "swordfish") {
+		t.Error(text)
+	}
 }
