@@ -27,6 +27,9 @@ func (c *explainCommand) ask(ctx context.Context, push proxy.Request) (*proxy.Tr
 		return nil, fmt.Errorf("explain: %w", err)
 	}
 	defer answer.Body.Close()
+	if to := answer.Header.Get("Location"); answer.StatusCode/100 == 3 {
+		return nil, fmt.Errorf("%s: it redirects: status %d to %q", r.URL.Redacted(), answer.StatusCode, to)
+	}
 	if answer.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, largestError))
 		return nil, fmt.Errorf("%s: status %d%s", r.URL.Redacted(), answer.StatusCode, reason(text))
@@ -44,7 +47,9 @@ func (c *explainCommand) question(ctx context.Context, push proxy.Request) (*htt
 	if err != nil {
 		return nil, nil, flagFault("--url=%q: %v", cut(c.url), err)
 	}
-	client := &http.Client{Timeout: c.timeout}
+	// A redirect would make a question without its push of it, and take credentials elsewhere.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	client := &http.Client{Timeout: c.timeout, CheckRedirect: stay}
 	if c.configFile != "" {
 		from, err := gateway.LoadClient(c.configFile)
 		if err != nil {

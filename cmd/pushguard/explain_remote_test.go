@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -100,6 +101,25 @@ func TestExplainOnNoGuard(t *testing.T) {
 		code := run(t.Context(), append([]string{"explain"}, tc.args...), strings.NewReader("a 1\n"), &out, &errs)
 		if code != tc.code || !strings.Contains(errs.String(), tc.want) {
 			t.Errorf("%v: %d %s, want %d %s", tc.args, code, errs.String(), tc.code, tc.want)
+		}
+	}
+}
+
+// TestExplainIsNotRedirected: neither the push nor the password goes to where an answer
+// points to, which is told.
+func TestExplainIsNotRedirected(t *testing.T) {
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect} {
+		elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			t.Errorf("%d: %s %s with %q is asked elsewhere", status, r.Method, r.URL, r.Header.Get("Authorization"))
+		}))
+		defer elsewhere.Close()
+		s := httptest.NewServer(http.RedirectHandler(elsewhere.URL+"/there", status))
+		defer s.Close()
+		t.Setenv("PUSHGUARD_PASSWORD", "word")
+		var out, errs bytes.Buffer
+		code := run(t.Context(), []string{"explain", "--url=" + s.URL, "--user=reader", "--job=load"}, strings.NewReader("rows 1\n"), &out, &errs)
+		if code != exitFailure || !strings.Contains(errs.String(), fmt.Sprintf("redirects: status %d to %q", status, elsewhere.URL+"/there")) {
+			t.Errorf("%d %s", code, errs.String())
 		}
 	}
 }
