@@ -50,6 +50,8 @@ func cut(s string) string {
 		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 			s = scheme + "://…" + rest[at:]
 		}
+	} else if at := strings.LastIndexByte(s, '@'); at >= 0 && strings.Contains(s[:at], ":") {
+		s = "…" + s[at:] // without its scheme
 	}
 	if len(s) > most {
 		return s[:most] + "..."

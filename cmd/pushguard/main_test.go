@@ -52,6 +52,7 @@ func TestWrongFlags(t *testing.T) {
 		{"an argument too many", append(good, "now"), "unexpected now"},
 		{"a flag twice", append(good, "--audit.file=a", "--audit.file=b"), "flag 'audit.file' cannot be repeated"},
 		{"a password that a URL may not have", []string{"push", "--job=a", "--url=http://etl:100%/@guard:9091"}, `--url="http://…@guard:9091": want an absolute URL, such as http://127.0.0.1:9092`},
+		{"a password without a scheme", []string{"push", "--job=a", "--url=etl:secret@guard:9091"}, `--url="…@guard:9091": want an absolute URL, such as http://127.0.0.1:9092`},
 		{"a Pushgateway twice", append(good, "--pushgateway.url=HTTP://127.0.0.1:1/"), `--pushgateway.url="HTTP://127.0.0.1:1/": it is there twice`},
 		{"a Pushgateway twice, with its port", append(good, "--pushgateway.url=http://pg", "--pushgateway.url=http://PG:80"), `--pushgateway.url="http://PG:80": it is there twice`},
 		{"a Pushgateway that stays and leaves", append(good, "--pushgateway.leaving=http://127.0.0.1:1/"), `--pushgateway.leaving="http://127.0.0.1:1/": --pushgateway.url names it, too`},

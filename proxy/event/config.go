@@ -62,7 +62,11 @@ func (t Target) open(stdout io.Writer, instance string, timeout time.Duration) (
 	case u.Scheme == "file":
 		return nil, fmt.Errorf("%s: want file:///PATH", u.Redacted())
 	case !overHTTP || scheme != "http" && scheme != "https" || u.Host == "":
-		return nil, fmt.Errorf("%.100q: want loki+http://…, elasticsearch+http://…, clickhouse+http://…, otlp+http://… (or https), file:///… or the word stdout: alone", t.URL)
+		shown := t.URL
+		if at := strings.LastIndexByte(shown, '@'); at >= 0 {
+			shown = "…" + shown[at:] // a URL that is none may have a password all the same
+		}
+		return nil, fmt.Errorf("%.100q: want loki+http://…, elasticsearch+http://…, clickhouse+http://…, otlp+http://… (or https), file:///… or the word stdout: alone", shown)
 	}
 	u.Scheme = scheme
 	e, err := t.endpoint(u, timeout)

@@ -20,6 +20,7 @@ func TestWrongTargets(t *testing.T) {
 		"splunk+http://s":                      `unknown event log "splunk"`,
 		"loki+http://user:secret@loki:3100":    "must hold no credentials",
 		"loki+http://loki:3100?token=x":        "must hold no credentials",
+		"user:secret@loki:3100":                "want loki+http",
 		"elasticsearch+http://es:9200":         "DATA-STREAM",
 		"clickhouse+http://ch:8123/db":         "want clickhouse+http://HOST:PORT/DATABASE/TABLE",
 		"clickhouse+http://ch:8123/db/t/more":  "want clickhouse+http://HOST:PORT/DATABASE/TABLE",
