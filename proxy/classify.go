@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/wire"
 	"github.com/pushguard/pushguard/rules"
 	"github.com/pushguard/pushguard/rules/finding"
@@ -73,6 +74,7 @@ func (v *passage) takeOut(secret uint64) {
 	v.keepFaults(secret)
 	n.keepTogether()
 	v.readValues()
+	v.keepCreations()
 	metrics := v.push.Metrics()
 	for i := range metrics {
 		v.leave(i)
@@ -165,6 +167,20 @@ func (v *passage) readValues() {
 	hasValue := func(c rules.Classified) bool { return c.Class == rules.ClassCounter || c.Class == rules.ClassEvidence }
 	if slices.ContainsFunc(n.classes, hasValue) {
 		n.values.Read(&v.push, func(i int) bool { return hasValue(n.classes[v.push.Metrics()[i].Family]) })
+	}
+}
+
+// keepCreations keeps a family in the snapshot that is called as what tells when a
+// sibling began, and is something else, such as how many orders were created.
+func (v *passage) keepCreations() {
+	n := &v.counts
+	metrics := v.push.Metrics()
+	for i := range metrics {
+		family := metrics[i].Family
+		c := &n.classes[family]
+		if c.Class == rules.ClassEvidence && strings.HasSuffix(v.push.Families[family].Name, "_created") && !counter.IsCreation(n.values.All[i].Value, v.started) {
+			c.Class, c.Reason = rules.ClassSnapshot, "named as a beginning, with values that are no times"
+		}
 	}
 }
 

@@ -113,6 +113,32 @@ func TestFamiliesAsThePolicySays(t *testing.T) {
 	}
 }
 
+// TestCreatedThatIsNoTime: a gauge that tells how many orders were created is no evidence
+// of when the counter beside it began, and stays; so it does where the body is known.
+func TestCreatedThatIsNoTime(t *testing.T) {
+	upstream := gatewaytest.Start(t)
+	g := newGuard(t, upstream, setup{policy: countedPolicy})
+	const body = "# TYPE orders_total counter\norders_total 500\n# TYPE orders_created gauge\norders_created %v\n"
+	const total, gauge = `{__name__="orders_total", instance="", job="a"}`, `{__name__="orders_created", instance="", job="a"}`
+	tomorrow := float64(time.Now().Add(36 * time.Hour).Unix())
+	pushes := 0.0
+	for _, value := range []float64{120, 120, 0, 999_999_999, tomorrow, tomorrow} {
+		g.push(t, 200, http.MethodPost, "/metrics/job/a", fmt.Sprintf(body, value))
+		pushes++
+		page := g.page(t)
+		if page[total] != 500*pushes || page[gauge] != value {
+			t.Errorf("after orders_created %v: %v and %v, want %v and %v", value, page[total], page[gauge], 500*pushes, value)
+		}
+	}
+	for range 2 { // the time of the counter's beginning, then
+		g.push(t, 200, http.MethodPut, "/metrics/job/a", fmt.Sprintf(body, 1.7e9))
+	}
+	page := g.page(t)
+	if _, there := page[gauge]; there || page[total] != 500*(pushes+1) {
+		t.Errorf("with a time: %v, and orders_created is there: %t; want %v", page[total], there, 500*(pushes+1))
+	}
+}
+
 // TestHistogramInParts: families without a type that are one histogram together
 // are one when they are added up.
 func TestHistogramInParts(t *testing.T) {

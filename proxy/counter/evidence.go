@@ -39,6 +39,19 @@ func Nanoseconds(seconds float64) int64 {
 	return int64(whole)*1e9 + int64(math.Round(part*1e9))
 }
 
+// earliest and ahead bound what can be the time at which a counter was created: 2001,
+// before any client told it, and by how much more than a clock's error it may be ahead.
+const (
+	earliest = 1e9
+	ahead    = 24 * time.Hour
+)
+
+// IsCreation reports whether seconds since 1970 can be when a counter was created. What
+// is called _created may as well be how many of something were.
+func IsCreation(seconds float64, now time.Time) bool {
+	return seconds >= earliest && seconds <= float64(now.Add(ahead).Unix())
+}
+
 // Evidence is what a push says about who counts.
 type Evidence struct {
 	// Created and Process are when the counter was created and its process
