@@ -30,6 +30,7 @@ func (g *Guard) classify(v *passage) {
 		case v.push.Families[i].Metrics == 0, v.superseded(int32(i)):
 		case isCounter && routed:
 			n.stays[i] = !g.mayCount(v, i)
+			n.taken[i] = n.stays[i] && g.clashes(v, i)
 		default:
 			n.stays[i] = isCounter
 			n.taken[i] = g.isTotal(v, i)

@@ -31,7 +31,7 @@ type counting struct {
 	families []rules.Family
 	classes  []rules.Classified // of the push's families
 	stays    []bool             // by family: it would count, but stays in the snapshot
-	taken    []bool             // by family: it is no counter here, but totals for others
+	taken    []bool             // by family: it does not count here, and others have its name for totals
 	ways     []leaves           // by metric
 	any      bool               // some metric is counted
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 
@@ -136,6 +138,48 @@ func TestCreatedThatIsNoTime(t *testing.T) {
 	page := g.page(t)
 	if _, there := page[gauge]; there || page[total] != 500*(pushes+1) {
 		t.Errorf("with a time: %v, and orders_created is there: %t; want %v", page[total], there, 500*(pushes+1))
+	}
+}
+
+// TestTotalsOfAnotherType: what two jobs count under one name as different types is of
+// the first for the whole guard, so that the page stays one that anybody can read.
+func TestTotalsOfAnotherType(t *testing.T) {
+	const histogram = "# TYPE %[1]s histogram\n%[1]s_bucket{le=\"1\"} 1\n%[1]s_sum 3\n%[1]s_count 2\n"
+	const summary, counted, parts = "# TYPE %[1]s summary\n%[1]s_sum 3\n%[1]s_count 2\n", "# TYPE %[1]s counter\n%[1]s 7\n",
+		"%[1]s_bucket{le=\"1\"} 1\n%[1]s_sum 3\n%[1]s_count 2\n"
+	for _, c := range []struct{ name, first, then string }{
+		{"a summary after a histogram", histogram, summary},
+		{"a histogram after a summary", summary, histogram},
+		{"a counter after a histogram", histogram, counted},
+		{"a histogram after a counter", counted, histogram},
+		{"a histogram in parts after a counter", counted, parts},
+		{"a counter with the name of a sample", histogram, strings.ReplaceAll(counted, "%[1]s", "%[1]s_count")},
+		{"a histogram with a sample that counts already", strings.ReplaceAll(counted, "%[1]s", "%[1]s_count"), histogram},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, policy := range []string{countedPolicy, countedPolicy + "- {job: second, counters: {route: snapshot}}\n"} {
+				g := newGuard(t, gatewaytest.Start(t), setup{policy: policy})
+				g.push(t, 200, http.MethodPost, "/metrics/job/first", fmt.Sprintf(c.first, "took"))
+				g.push(t, 200, http.MethodPost, "/metrics/job/second", fmt.Sprintf(c.then, "took")+"other 1\n")
+				if got := findings(t, g); !strings.Contains(got, "family_conflict") {
+					t.Errorf("findings %q", got)
+				}
+				parser := expfmt.NewTextParser(model.UTF8Validation)
+				body := g.do(http.MethodGet, "/metrics", "").Body
+				families, err := parser.TextToMetricFamilies(strings.NewReader(body))
+				if err != nil {
+					t.Fatalf("the page: %v\n%s", err, body)
+				}
+				if families["other"] == nil {
+					t.Error("what is nobody else's is gone, too")
+				}
+				for _, line := range strings.Split(body, "\n") {
+					if strings.HasPrefix(line, "took") && strings.Contains(line, `job="second"`) {
+						t.Errorf("beside the totals of the first: %s", line)
+					}
+				}
+			}
+		})
 	}
 }
 

@@ -71,12 +71,19 @@ func (v *passage) totalOf(family int) (string, counter.Kind) {
 // isTotal reports whether a family that does not count here is added up for
 // others, and says so.
 func (g *Guard) isTotal(v *passage, family int) bool {
-	f := &v.push.Families[family]
-	if !g.totals(v).Holds(f.Name) {
+	if !g.clashes(v, family) {
 		return false
 	}
+	f := &v.push.Families[family]
 	v.noteFamily(finding.FamilyConflict, f.Name, "the guard adds this family up for others, so it cannot be a snapshot: give it another name")
 	return true
+}
+
+// clashes reports whether a family that stays a snapshot would have a name on the page
+// that one of totals has, or a sample of it.
+func (g *Guard) clashes(v *passage, family int) bool {
+	name, kind := v.totalOf(family)
+	return slices.ContainsFunc(kind.Names(name), g.totals(v).Holds)
 }
 
 // noteShadowed says which counters the group still holds as a snapshot, from
