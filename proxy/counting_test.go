@@ -183,6 +183,31 @@ func TestTotalsOfAnotherType(t *testing.T) {
 	}
 }
 
+// TestSumsThatFall: where observations are negative the sum of a histogram or a summary
+// goes down, and so does that of its total.
+func TestSumsThatFall(t *testing.T) {
+	g := newGuard(t, gatewaytest.Start(t), setup{policy: countedPolicy})
+	const body = "# TYPE degrees histogram\ndegrees_bucket{run_id=\"%[1]s\",le=\"0\"} %[2]d\ndegrees_sum{run_id=\"%[1]s\"} %[3]v\ndegrees_count{run_id=\"%[1]s\"} %[2]d\n" +
+		"# TYPE change summary\nchange_sum{run_id=\"%[1]s\"} %[3]v\nchange_count{run_id=\"%[1]s\"} %[2]d\n"
+	for _, run := range []string{"a", "b"} {
+		for n, sum := range []float64{-5, -2, -2, -9.5} { // together -9.5 in the end, of 4
+			g.push(t, 200, http.MethodPost, "/metrics/job/a", fmt.Sprintf(body, run, n+1, sum))
+		}
+	}
+	page := g.page(t)
+	for _, name := range []string{"degrees", "change"} {
+		sum, count := 0.0, 0.0
+		for _, run := range []string{"a", "b"} {
+			ls := fmt.Sprintf(`", instance="", job="a", run_id="%s"}`, run)
+			sum += page[`{__name__="`+name+`_sum`+ls]
+			count += page[`{__name__="`+name+`_count`+ls]
+		}
+		if sum != -19 || count != 8 {
+			t.Errorf("%s: sum %v of %v, want -19 of 8", name, sum, count)
+		}
+	}
+}
+
 // TestHistogramInParts: families without a type that are one histogram together
 // are one when they are added up.
 func TestHistogramInParts(t *testing.T) {

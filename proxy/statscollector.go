@@ -42,7 +42,7 @@ var (
 			func(s *stats) float64 { return float64(s.counters.Resets) }),
 		counterStat("counters_late_total", "Readings below their baseline that counted nothing, since a later one had.",
 			func(s *stats) float64 { return float64(s.counters.Late) }),
-		counterStat("counters_negative_sums_total", "Increments of histograms whose sum was left out, since it fell.",
+		counterStat("counters_negative_sums_total", "Increments of histograms and summaries whose sum fell: StatsD is not told of it.",
 			func(s *stats) float64 { return float64(s.counters.NegativeSums) }),
 		counterStat("counters_retries_total", "Pushes that counted nothing, since they had been counted.",
 			func(s *stats) float64 { return float64(s.counters.Retries) }),

@@ -86,7 +86,7 @@ func (v *passage) traceCounters() {
 		if !ok {
 			series = len(t.Added)
 			known[to] = series
-			t.Added = append(t.Added, newTraceAdded(inc))
+			t.Added = append(t.Added, newTraceAdded(inc, t.Route == toStatsD.String()))
 		}
 		t.Added[series].add(inc)
 	}
@@ -103,8 +103,10 @@ func (v *passage) traceCommit(sink counter.Sink) {
 	if v.trace == nil || sink == nil {
 		return
 	}
+	_, kept := sink.(*counter.Totals)
 	for _, inc := range v.counts.added.All() {
 		if inc.Value > 0 || inc.Count > 0 {
+			inc.NoSum = inc.NoSum && !kept // totals take a sum that fell
 			inc.Buckets = slices.Clone(inc.Buckets)
 			v.trace.Increments = append(v.trace.Increments, inc)
 		}
@@ -123,12 +125,13 @@ func (t *TraceFamily) count(inc counter.Increment, source counter.Source, how co
 	}
 }
 
-func newTraceAdded(inc counter.Increment) TraceAdded {
+// newTraceAdded is a series to which nothing was added yet. To StatsD goes no sum that fell.
+func newTraceAdded(inc counter.Increment, toStatsD bool) TraceAdded {
 	out := TraceAdded{Labels: make(map[string]string, len(inc.Series.Labels))}
 	for _, l := range inc.Series.Labels {
 		out.Labels[l.Name] = finding.Redact(l.Value)
 	}
-	if inc.Series.Kind != counter.Counter && !inc.NoSum {
+	if inc.Series.Kind != counter.Counter && !(inc.NoSum && toStatsD) {
 		out.Sum = new(float64)
 	}
 	return out

@@ -1,5 +1,7 @@
 package counter
 
+import "math"
+
 // booking is what Commit does to the baseline of a reading.
 type booking uint8
 
@@ -84,11 +86,10 @@ func (i *Increments) none(inc *Increment, r *Reading) {
 }
 
 func (inc *Increment) sum(delta float64) {
-	if countable(delta) {
+	inc.NoSum = !countable(delta)
+	if !math.IsInf(delta, 0) {
 		inc.Sum = delta
-		return
 	}
-	inc.NoSum = true
 }
 
 // grown makes the increment what the reading is over its baseline, whose value or

@@ -32,8 +32,8 @@ type Series struct {
 	Bounds []float64
 }
 
-// Increment is what is to be added to one series. All of it is finite and not
-// negative, but for NoSum.
+// Increment is what is to be added to one series. All of it is finite and, but for the
+// Sum of one with NoSum, not negative.
 type Increment struct {
 	Series *Series
 	// Value is what a counter grew by.
@@ -43,7 +43,8 @@ type Increment struct {
 	// Buckets are what each bucket of Series.Bounds grew by, cumulative as in an
 	// exposition: nothing is below the one before it, and Count is that of +Inf.
 	Buckets []float64
-	// NoSum says that Sum is not known to have grown: observations were negative.
+	// NoSum says that the sum fell, as it does where observations are negative: by Sum,
+	// or by more than is a number, and then Sum is 0. No counter can carry that on.
 	NoSum bool
 }
 

@@ -8,7 +8,7 @@ type BookStats struct {
 	Ambiguous    map[Source]uint64 // first readings that may have been counted before
 	Resets       uint64            // readings below their baseline that began anew
 	Late         uint64            // readings below their baseline that counted nothing
-	NegativeSums uint64            // increments whose sum was left out
+	NegativeSums uint64            // increments whose sum fell
 	Retries      uint64            // pushes that counted nothing
 	Periodic     uint64            // pushes of groups that look periodic
 	Evictions    uint64            // baselines that made room for others

@@ -134,7 +134,7 @@ func (to *total) keep(unit []byte, inc *Increment, anew bool) []byte {
 	if anew {
 		unit = to.appendBirth(unit)
 	}
-	if anew || inc.Value > 0 || inc.Count > 0 || inc.Sum > 0 {
+	if anew || inc.Value > 0 || inc.Count > 0 || inc.Sum != 0 {
 		unit = to.appendTotal(unit)
 	}
 	return unit
@@ -199,13 +199,13 @@ func (t *Totals) place(f *family, ls []labels.Label) (at []labels.Label, isOther
 func (t *Totals) limit() int { return t.cfg.Series + t.cfg.Series/10 }
 
 // add adds an increment. A total that is too large to be a number stays the
-// largest. It reports whether buckets went.
+// largest, and so does a sum that is too far below 0. It reports whether buckets went.
 func (to *total) add(inc *Increment) (narrowed bool) {
 	if to.family.kind == Counter {
 		to.value = plus(to.value, inc.Value)
 		return false
 	}
-	to.value, to.sum = plus(to.value, inc.Count), plus(to.sum, inc.Sum)
+	to.value, to.sum = plus(to.value, inc.Count), max(plus(to.sum, inc.Sum), -maxFloat)
 	if !among(to.bounds, inc.Series.Bounds) {
 		to.narrow(inc.Series.Bounds)
 		narrowed = true

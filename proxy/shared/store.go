@@ -22,7 +22,7 @@ var scripts embed.FS
 
 const (
 	// format is of what is in Redis. Guards of another one cannot take part.
-	format = "4"
+	format = "5"
 	// lifetime is how long the keys outlive the last guard.
 	lifetime = 7 * 24 * time.Hour
 	// chunk is how much of a snapshot is in one key.
