@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/pushguard/pushguard/proxy/event"
@@ -181,9 +182,9 @@ func (w *eventWriter) metric(i int, pushed []labels.Label) {
 		}
 	}
 	family := &v.push.Families[v.push.Metrics()[i].Family]
-	value := w.readings.All[i].Value
+	value, none := w.value(i, family.Type)
 	kind := kindOfEvent(all)
-	if kind == event.TaskState && value == 0 && !strings.Contains(family.Name, "duration") {
+	if kind == event.TaskState && none && !strings.Contains(family.Name, "duration") {
 		return // one of the states that the task is not in
 	}
 	if kind == event.Snapshot && !v.isEvent(i) {
@@ -198,6 +199,16 @@ func (w *eventWriter) metric(i int, pushed []labels.Label) {
 			r.SeriesLabels = joined(fate.Labels, v.group.Labels())
 		}
 	})
+}
+
+// value is the one number of a metric, of a histogram or a summary its sum, and whether
+// the metric says that there is nothing.
+func (w *eventWriter) value(i int, t dto.MetricType) (value float64, none bool) {
+	r := &w.readings.All[i]
+	if t == dto.MetricType_HISTOGRAM || t == dto.MetricType_SUMMARY {
+		return r.Sum, r.Count == 0
+	}
+	return r.Value, r.Value == 0
 }
 
 // reasonOfEvent is the rule that took a label, or that the family leaves.

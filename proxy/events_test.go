@@ -137,6 +137,16 @@ func TestEventsOfAPush(t *testing.T) {
 			"airflow", `task_duration_seconds{task_id="x",dag="d",state="ok"} 0`, 200,
 			[]string{`task_state event_family metric=task_duration_seconds dag=d task=x state=ok group={job="airflow"} value=0 duration=0`},
 		},
+		"how long it took, in a histogram": {
+			"airflow", "# TYPE task_duration_seconds histogram\n" + `task_duration_seconds_sum{task_id="x",dag="d",state="ok"} 42` + "\n" +
+				`task_duration_seconds_count{task_id="x",dag="d",state="ok"} 1`, 200,
+			[]string{`task_state event_family metric=task_duration_seconds dag=d task=x state=ok group={job="airflow"} value=42 duration=42`},
+		},
+		"the run of a summary, of a state that the task is in and of one that it is not": {
+			"airflow", "# TYPE rows summary\n" + `rows_sum{task_id="x",run_id="r1",state="failed"} 7` + "\n" + `rows_count{task_id="x",run_id="r1",state="failed"} 2` + "\n" +
+				`rows_sum{task_id="x",run_id="r1",state="ok"} 0` + "\n" + `rows_count{task_id="x",run_id="r1",state="ok"} 0`, 200,
+			[]string{`task_state runs metric=rows task=x run=r1 state=failed group={job="airflow"} value=7`},
+		},
 		"a label that leaves, joined to the series that stays": {
 			"airflow", `rows{table="t",run_id="r1"} 5` + "\n" + `rows{table="u"} 6`, 200,
 			[]string{`rewritten runs metric=rows run=r1 group={job="airflow"} value=5 series={"job":"airflow","table":"t"}`},
