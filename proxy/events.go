@@ -13,6 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/wire"
 	"github.com/pushguard/pushguard/rules"
@@ -82,6 +83,7 @@ type eventWriter struct {
 	told     []string // rules of which the metrics tell
 	readings wire.Readings
 	read     bool
+	added    map[int32]*counter.Series // by metric; nil until it is asked for
 }
 
 // name gives the records their ids: those of the push where it has a key of its own, so
@@ -197,8 +199,22 @@ func (w *eventWriter) metric(i int, pushed []labels.Label) {
 		r.Labels = scrubbed(all)
 		if fate := v.fates[i]; fate.Act != wire.LeaveOut && !v.isEvent(i) {
 			r.SeriesLabels = joined(fate.Labels, v.group.Labels())
+		} else if to := w.addedTo(i); to != nil {
+			r.SeriesLabels = joined(to.Labels, nil)
 		}
 	})
+}
+
+// addedTo is the series that what a metric counted was added to; nil if there is none.
+func (w *eventWriter) addedTo(metric int) *counter.Series {
+	n := &w.v.counts
+	if w.added == nil {
+		w.added = make(map[int32]*counter.Series, len(n.readings))
+		for i := range n.readings {
+			w.added[n.metrics[i]] = n.readings[i].Output
+		}
+	}
+	return w.added[int32(metric)]
 }
 
 // value is the one number of a metric, of a histogram or a summary its sum, and whether

@@ -145,7 +145,7 @@ func TestEventsOfAPush(t *testing.T) {
 		"the run of a summary, of a state that the task is in and of one that it is not": {
 			"airflow", "# TYPE rows summary\n" + `rows_sum{task_id="x",run_id="r1",state="failed"} 7` + "\n" + `rows_count{task_id="x",run_id="r1",state="failed"} 2` + "\n" +
 				`rows_sum{task_id="x",run_id="r1",state="ok"} 0` + "\n" + `rows_count{task_id="x",run_id="r1",state="ok"} 0`, 200,
-			[]string{`task_state runs metric=rows task=x run=r1 state=failed group={job="airflow"} value=7`},
+			[]string{`task_state runs metric=rows task=x run=r1 state=failed group={job="airflow"} value=7 series={"job":"airflow","state":"failed","task_id":"x"}`},
 		},
 		"a label that leaves, joined to the series that stays": {
 			"airflow", `rows{table="t",run_id="r1"} 5` + "\n" + `rows{table="u"} 6`, 200,
