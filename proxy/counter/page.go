@@ -22,9 +22,11 @@ const (
 // scrapers know which births each scraper was shown.
 type scrapers struct {
 	marks map[string]*mark
-	// floor is a birth that a scraper nobody remembers may have been shown.
+	// floor is a birth that a scraper nobody remembers may have been shown, at first kept.
 	floor uint64
 	turn  uint64
+	// kept is the last birth that some scraper was shown, as far as that is written down.
+	kept uint64
 }
 
 type mark struct {
@@ -54,6 +56,27 @@ func (s *scrapers) shown(name string, born uint64) {
 	}
 	s.floor = max(s.floor, s.marks[oldest].born)
 	delete(s.marks, oldest)
+}
+
+// appendShown writes down that a scraper was shown what was born up to there, by the last
+// of that which is left.
+func (t *Totals) appendShown(unit []byte, born uint64) []byte {
+	if born <= t.scrapers.kept {
+		return unit
+	}
+	var last *total
+	for _, f := range t.families {
+		for _, to := range f.totals {
+			if to.born <= born && (last == nil || to.born > last.born) {
+				last = to
+			}
+		}
+	}
+	t.scrapers.kept = born
+	if last == nil {
+		return unit
+	}
+	return last.appendBirth(unit, true)
 }
 
 // Page is the totals as one scrape sees them. It is not safe for concurrent use.
@@ -160,9 +183,16 @@ func (p *Page) Done() {
 		p.totals.shared.shown(p.scraper, p.born)
 		return
 	}
+	if j := p.totals.journal; j != nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+	}
 	p.totals.mu.Lock()
 	defer p.totals.mu.Unlock()
 	p.totals.scrapers.shown(p.scraper, p.born)
+	if j := p.totals.journal; j != nil {
+		j.append(p.totals.appendShown(nil, p.born)) // before the next page, which waits for that
+	}
 }
 
 var kindTypes = [...]*dto.MetricType{

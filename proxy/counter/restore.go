@@ -56,7 +56,7 @@ func (r *restorer) baseline(in *reader) {
 }
 
 func (r *restorer) birth(in *reader) {
-	born, created, other := in.Uvarint(), in.Varint(), in.Byte()
+	born, created, what := in.Uvarint(), in.Varint(), in.Byte()
 	kind, name, help := Kind(in.Byte()), in.Text(), in.Text()
 	ls, bounds := in.labels(), in.floats(nil)
 	if in.Err() != nil || kind < Counter || kind > Summary || !ascend(bounds) {
@@ -73,10 +73,13 @@ func (r *restorer) birth(in *reader) {
 		to = t.bear(f, ls, bounds)
 	}
 	f.help = help
-	to.born, to.created, to.other = born, created, other == 1
+	to.born, to.created, to.other = born, created, what&isOther != 0
 	to.bounds, to.buckets = bounds, make([]float64, len(bounds))
 	r.births[born] = to
 	t.births = max(t.births, born)
+	if what&isUnseen == 0 {
+		t.scrapers.kept = max(t.scrapers.kept, born)
+	}
 }
 
 func (r *restorer) total(in *reader) {

@@ -125,7 +125,7 @@ func (s *sharing) Save(dst []byte) []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, born := range slices.Sorted(maps.Keys(t.byBirth)) {
-		kept = t.byBirth[born].appendTotal(t.byBirth[born].appendBirth(kept))
+		kept = t.byBirth[born].appendTotal(t.byBirth[born].appendBirth(kept, true))
 	}
 	kept = appendWatermark(b.retries.appendKeys(kept), b.watermark.Load())
 	dst = appendString(dst, string(kept))

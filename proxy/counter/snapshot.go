@@ -58,7 +58,7 @@ func (s *snapshot) totals(t *Totals) {
 	t.mu.Lock()
 	for _, f := range t.families {
 		for _, to := range f.totals {
-			s.unit = to.appendTotal(to.appendBirth(s.unit))
+			s.unit = to.appendTotal(to.appendBirth(s.unit, to.born <= t.scrapers.kept))
 			s.cut()
 		}
 	}

@@ -67,7 +67,7 @@ func Open(dir *state.Dir, cfg Config, totals TotalsConfig) (*Store, error) {
 	if s.log, err = dir.Log(logName, state.LogOptions{}, r.apply); err != nil {
 		return nil, err
 	}
-	s.Totals.scrapers.floor = s.Totals.births
+	s.Totals.scrapers.floor = s.Totals.scrapers.kept // what no scraper was shown is new to all
 	j := &journal{log: s.log}
 	s.Book.journal, s.Totals.journal = j, j
 	var unit []byte

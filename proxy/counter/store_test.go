@@ -96,6 +96,7 @@ func TestAStoreIsAfterARestartWhatItWas(t *testing.T) {
 			commitTo(t, s, p, value("job=j", Created, began, 4))
 		}
 		want := contents(s)
+		s.Totals.Page(context.Background(), "a").Done()
 		if err := dir.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -108,13 +109,98 @@ func TestAStoreIsAfterARestartWhatItWas(t *testing.T) {
 		if r := got.Book.first(&Reading{Source: Created, Began: c.now.UnixNano()}, false); r != First {
 			t.Errorf("the first reading of a source is %v", r)
 		}
-		// To whoever scrapes, what was there is not new.
+		// To whoever scraped, what was there is not new.
 		if got := shownAt(got.Totals.Page(context.Background(), "a")); got == 0 {
 			t.Error("a total from before is shown at zero")
 		}
 		if err := dir.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestARestartHidesNoBirth: what no scraper was shown before the process ended begins at
+// zero after it, and what one was shown goes on, lest it looks as if it had been reset.
+func TestARestartHidesNoBirth(t *testing.T) {
+	for _, compacts := range []bool{false, true} {
+		path, c := t.TempDir(), newClock()
+		var dir *state.Dir
+		var s *Store
+		restart := func() {
+			t.Helper()
+			if dir != nil {
+				if compacts {
+					if err := s.compact(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := dir.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			dir = openState(t, path)
+			s = openStore(t, dir, Config{Now: c.Now})
+		}
+		see := func(when string, want ...float64) {
+			t.Helper()
+			p := s.Totals.Page(context.Background(), "a")
+			var got []float64
+			for _, mf := range p.Families() {
+				got = append(got, mf.Metric[0].Counter.GetValue())
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("compacted %t, %s (-want +got):\n%s", compacts, when, diff)
+			}
+			p.Done()
+		}
+		restart()
+		s.Totals.Add([]Increment{count("a_total", "job=j", 1)})
+		restart()
+		see("the very first", 0)
+		s.Totals.Add([]Increment{count("b_total", "job=j", 2)})
+		restart()
+		see("what was not shown", 1, 0)
+		see("afterwards", 1, 2)
+		restart()
+		see("what was shown", 1, 2)
+		s.Totals.Add([]Increment{count("c_total", "job=brief", 3)})
+		see("a new one", 1, 2, 0)
+		c.advance(2 * time.Second)
+		s.Totals.Expire(func(job string) time.Duration {
+			if job == "brief" {
+				return time.Nanosecond
+			}
+			return 0
+		})
+		s.Totals.Add([]Increment{count("d_total", "job=j", 4)})
+		restart()
+		see("where the last that was shown is gone", 1, 2, 0)
+		see("and once more", 1, 2, 4)
+		restart()
+		see("at last", 1, 2, 4)
+	}
+}
+
+// TestTotalsOfBefore: builds that did not write down what was shown left totals that some
+// scraper knows.
+func TestTotalsOfBefore(t *testing.T) {
+	made := NewTotals(TotalsConfig{})
+	made.Add([]Increment{count("x_total", "job=j", 5)})
+	var unit []byte
+	for _, f := range made.families {
+		for _, to := range f.totals {
+			unit = to.appendTotal(to.appendBirth(unit, true))
+		}
+	}
+	path := t.TempDir()
+	dir := openState(t, path)
+	openStore(t, dir, Config{}).log.Append(unit)
+	if err := dir.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, openState(t, path), Config{})
+	if got := shownAt(s.Totals.Page(context.Background(), "a")); got != 5 {
+		t.Errorf("shown at %v", got)
 	}
 }
 

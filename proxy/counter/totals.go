@@ -132,7 +132,7 @@ func (t *Totals) add(increments []Increment, unit []byte) []byte {
 // keep writes down what an increment changed; with anew also what the total is.
 func (to *total) keep(unit []byte, inc *Increment, anew bool) []byte {
 	if anew {
-		unit = to.appendBirth(unit)
+		unit = to.appendBirth(unit, false)
 	}
 	if anew || inc.Value > 0 || inc.Count > 0 || inc.Sum != 0 {
 		unit = to.appendTotal(unit)

@@ -19,12 +19,12 @@ import (
 //	n                                           all baselines and keys are gone
 //	k key until                                 an idempotency key
 //	w nanoseconds                               the watermark
-//	d born created other kind name help n {name value} n {bound}   a total
+//	d born created what kind name help n {name value} n {bound}   a total
 //	t born value sum n {float}                  what it has come to; its buckets
 //	g born                                      it is gone
 //
-// A key is of 16 bytes, a group and a float of 8, little-endian; a kind and other
-// are of one byte; all else are varints, and strings with their length before
+// A key is of 16 bytes, a group and a float of 8, little-endian; a kind and what are of one
+// byte, the bits of what being isOther and isUnseen; all else are varints, and strings with their length before
 // them.
 const (
 	recordBaseline  = 'b'
@@ -35,6 +35,11 @@ const (
 	recordBirth     = 'd'
 	recordTotal     = 't'
 	recordGone      = 'g'
+)
+
+const (
+	isOther = 1 << iota // it stands for series for which there was no room
+	isUnseen            // no scraper was shown it; without it, as of builds that did not tell, one was, and all that were born before it
 )
 
 var errUnit = errors.New("a unit of counters is damaged")
@@ -78,14 +83,18 @@ func appendWatermark(dst []byte, w int64) []byte {
 	return binary.AppendVarint(append(dst, recordWatermark), w)
 }
 
-func (to *total) appendBirth(dst []byte) []byte {
+// appendBirth writes down what a total is, and whether a scraper was shown it.
+func (to *total) appendBirth(dst []byte, seen bool) []byte {
 	dst = binary.AppendUvarint(append(dst, recordBirth), to.born)
 	dst = binary.AppendVarint(dst, to.created)
-	other := byte(0)
+	what := byte(0)
 	if to.other {
-		other = 1
+		what = isOther
 	}
-	dst = append(dst, other, byte(to.family.kind))
+	if !seen {
+		what |= isUnseen
+	}
+	dst = append(dst, what, byte(to.family.kind))
 	dst = appendString(appendString(dst, to.family.name), to.family.help)
 	dst = binary.AppendUvarint(dst, uint64(len(to.labels)))
 	for _, l := range to.labels {
