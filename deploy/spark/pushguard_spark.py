@@ -9,9 +9,10 @@
 
 One push, when the block ends: how it ended, how long it took, and what was counted in
 it. It goes to the group {job="load_orders"}, by POST, so that the last success
-outlives a run that fails. Counters add up over runs and over drivers side by side.
-What tells one run from another, app_id, goes along as a label of the counters, and
-pushguard's policy takes it off. Never make it part of the job's name.
+outlives a run that fails. Counters add up over runs, of one application or of many,
+and over drivers side by side. What tells one run from another goes along: app_id as a
+label of the counters, which pushguard's policy takes off, and when the run began as
+their _created, which pushguard takes out. Never make either part of the job's name.
 
 It needs nothing but the standard library; spark may be None. The block's exception
 goes on as it is, and a push never fails a job.
@@ -168,14 +169,23 @@ def body(r, failed):
     }
     if not failed:
         gauges["job_last_success_unixtime"] = now
-    families = {**{name: ("gauge", {(): value}) for name, value in gauges.items()}, **r.families}
+    families = {**{name: ("gauge", {(): value}) for name, value in gauges.items()}, **begun(r), **r.families}
     lines = []
     for name, (kind, series) in families.items():
-        lines.append("# TYPE %s %s" % (name, kind))
+        lines.append("# TYPE %s %s" % (name, "gauge" if kind == "created" else kind))
         for labels, value in series.items():
-            source = (("app_id", r.source),) if kind == "counter" else ()
+            source = (("app_id", r.source),) if kind != "gauge" else ()
             lines.append(sample(name, labels + source, value))
     return "\n".join(lines) + "\n"
+
+
+def begun(r):
+    """What says of the counters that they began with the run: an application may have many."""
+    return {
+        re.sub("_total$", "", name) + "_created": ("created", {labels: r.start for labels in series})
+        for name, (kind, series) in r.families.items()
+        if kind == "counter"
+    }
 
 
 def sample(name, labels, value):

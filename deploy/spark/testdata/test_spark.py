@@ -46,6 +46,25 @@ class SparkTest(unittest.TestCase):
             self.assertIn(line, self.lines())
         self.assertTrue([l for l in self.lines() if l.startswith("job_last_success_unixtime ")])
 
+    def test_when_counters_began(self):
+        for _ in range(2):
+            with pushguard_spark.run("load", self.spark) as run:
+                run.count("rows_total", 3, table="a")
+                run.count("failed", 1)
+                run.count("orders_total", 500)
+                run.gauge("orders_created", 120)
+        began = set()
+        for request in self.sent:
+            lines = request.data.decode().splitlines()
+            rows = [l for l in lines if l.startswith('rows_created{table="a",app_id="application_1_0001"} ')]
+            failed = [l for l in lines if l.startswith('failed_created{app_id="application_1_0001"} ')]
+            self.assertEqual((len(rows), len(failed)), (1, 1))
+            self.assertIn("# TYPE rows_created gauge", lines)
+            self.assertEqual(rows[0].split()[1], failed[0].split()[1])
+            began.add(float(rows[0].split()[1]))
+            self.assertEqual([l for l in lines if "orders_created" in l], ["# TYPE orders_created gauge", "orders_created 120"])
+        self.assertEqual(len(began), 2)
+
     def test_numbers_of_others(self):
         class Float64(float):  # as numpy.float64 of numpy 2
             def __repr__(self):
