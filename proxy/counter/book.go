@@ -17,7 +17,7 @@ type Config struct {
 	// histogram is one, and one more for every 12 numbers it has. 0 is 200,000.
 	Baselines int
 	// Idle is how long a baseline is kept that no push shows, in whole seconds. 0 is
-	// 24 hours.
+	// 48 hours: who pushes once a day is seen again in time, late as it may be.
 	Idle time.Duration
 	// NewSecret says that the secret of the Hasher is not the one that the baselines
 	// were made with that Open finds: they are dropped.
@@ -52,7 +52,7 @@ type Book struct {
 func NewBook(cfg Config) *Book {
 	b := &Book{cfg: cfg}
 	b.cfg.Baselines = cmp.Or(cfg.Baselines, 200_000)
-	b.cfg.Idle = cmp.Or(cfg.Idle, 24*time.Hour)
+	b.cfg.Idle = cmp.Or(cfg.Idle, 48*time.Hour)
 	if b.cfg.Now == nil {
 		b.cfg.Now = time.Now
 	}

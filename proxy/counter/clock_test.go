@@ -19,7 +19,7 @@ func TestTheClockIsSet(t *testing.T) {
 	for _, by := range []time.Duration{time.Hour, 25 * time.Hour, -time.Hour, -25 * time.Hour} {
 		t.Run(by.String(), func(t *testing.T) {
 			h := clocktest.New(time.Unix(1_800_000_000, 0))
-			b := NewBook(Config{Now: h.Now})
+			b := NewBook(Config{Now: h.Now, Idle: 24 * time.Hour})
 			totals := NewTotals(TotalsConfig{Now: h.Now})
 			for n := range 100 {
 				group := fmt.Sprintf("job=j%d", n)

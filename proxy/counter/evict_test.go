@@ -74,6 +74,24 @@ func TestEvictionsAreRemembered(t *testing.T) {
 	}
 }
 
+// TestOnceADay: a source that is pushed once a day, a little later each time, goes on from
+// where it was.
+func TestOnceADay(t *testing.T) {
+	c := newClock()
+	b := NewBook(Config{Now: c.Now})
+	began := c.now.UnixNano() + 1
+	for day, v := range []float64{100, 200, 250} {
+		for range shards { // one shard is looked through with each push
+			pushed(t, b, "job=busy", value("job=busy", Anonymous, 0, 1))
+		}
+		want := []float64{100, 100, 50}[day]
+		if got := pushed(t, b, "job=daily", value("job=daily", Process, began, v)); got != want {
+			t.Errorf("day %d: %v counts %v, want %v", day, v, got, want)
+		}
+		c.advance(25 * time.Hour)
+	}
+}
+
 func TestIdleBaselinesGo(t *testing.T) {
 	c := newClock()
 	b := NewBook(Config{Now: c.Now, Idle: time.Hour})
