@@ -54,6 +54,8 @@ func TestExplain(t *testing.T) {
 		{"counters-of-python", 0, "python.prom", []string{"--job=load"}},
 		{"counters-of-python-to-statsd", 0, "python.prom", []string{"--job=load", "--statsd.address=udp://statsd:9125"}},
 		{"counters-of-a-shell", 0, "shell.prom", []string{"--job=load"}},
+		{"sums-that-fall", 0, "degrees.prom", []string{"--job=load"}},
+		{"sums-that-fall-to-statsd", 0, "degrees.prom", []string{"--job=load", "--statsd.address=udp://statsd:9125"}},
 		{"counters-reported", 0, "shell.prom", []string{"--job=etl"}},
 		{"counters-kept", 0, "python.prom", []string{"--job=kept"}},
 		{"counters-by-policy", 0, "shell.prom", []string{"--job=sorted"}},

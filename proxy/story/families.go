@@ -163,6 +163,9 @@ func sumText(sum *float64) string {
 	if sum == nil {
 		return ""
 	}
+	if *sum < 0 {
+		return ", sum " + number(*sum)
+	}
 	return ", sum +" + number(*sum)
 }
 
