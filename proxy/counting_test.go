@@ -141,6 +141,25 @@ func TestCreatedThatIsNoTime(t *testing.T) {
 	}
 }
 
+// TestCreatedOfOpenMetrics: what says there when a counter or a histogram began is evidence
+// though it comes without a type, and is no series.
+func TestCreatedOfOpenMetrics(t *testing.T) {
+	g := newGuard(t, gatewaytest.Start(t), setup{policy: countedPolicy})
+	for _, v := range []int{5, 15, 15, 25} {
+		g.push(t, 200, http.MethodPost, "/metrics/job/a", fmt.Sprintf("# TYPE done counter\ndone_total{x=\"1\"} %[1]d\ndone_created{x=\"1\"} 1.7e9\n"+
+			"# TYPE took histogram\ntook_bucket{le=\"1.0\"} %[1]d\ntook_bucket{le=\"+Inf\"} %[1]d\ntook_sum 1.0\ntook_count %[1]d\ntook_created 1.7e9\n# EOF\n", v))
+	}
+	page := g.page(t)
+	if done, took := page[`{__name__="done_total", instance="", job="a", x="1"}`], page[`{__name__="took_count", instance="", job="a"}`]; done != 25 || took != 25 {
+		t.Errorf("%v and %v, want 25", done, took)
+	}
+	for series := range page {
+		if strings.Contains(series, "_created") {
+			t.Errorf("a series of its own: %s", series)
+		}
+	}
+}
+
 // TestTotalsOfAnotherType: what two jobs count under one name as different types is of
 // the first for the whole guard, so that the page stays one that anybody can read.
 func TestTotalsOfAnotherType(t *testing.T) {

@@ -112,6 +112,8 @@ func untyped(name string) Classified {
 		return Classified{Class: ClassCounter, Semantics: Auto, Reason: "untyped, named as a total"}
 	case countsEvents(name):
 		found = Classified{Class: ClassCounter, Semantics: Delta, Reason: "untyped, named as a count of events"}
+	case strings.HasSuffix(name, created): // of OpenMetrics, which gives it no type of its own
+		found.depends = createdOf
 	}
 	if suffix := unitSuffix(name); suffix != "" {
 		found.depends = partOfUnit

@@ -123,7 +123,19 @@ func TestSiblingsDecide(t *testing.T) {
 		{"a gauge did not begin", []Family{{Name: "x_created", Type: isGauge}, {Name: "x", Type: isGauge}, {Name: "x_total", Type: isUntyped}}, []string{
 			"gauge x_created: snapshot", "gauge x: snapshot", "untyped x_total: counter auto",
 		}},
-		{"what is no gauge tells no beginning", []Family{{Name: "x_created", Type: isUntyped}, {Name: "x", Type: isCounter}}, []string{"untyped x_created: snapshot", "counter x: counter auto"}},
+		{"what is neither a gauge nor untyped tells no beginning", []Family{{Name: "x_created", Type: isSummary}, {Name: "x", Type: isCounter}}, []string{"summary x_created: counter auto", "counter x: counter auto"}},
+		{"OpenMetrics, in which the sample of a counter has another name", []Family{
+			{Name: "x", Type: isCounter},
+			{Name: "x_total", Type: isUntyped},
+			{Name: "x_created", Type: isUntyped},
+			{Name: "h", Type: isHistogram},
+			{Name: "h_created", Type: isUntyped},
+			{Name: "y_total", Type: isUntyped},
+			{Name: "y_created", Type: isUntyped},
+		}, []string{
+			"counter x: counter auto", "untyped x_total: counter auto", "untyped x_created: evidence",
+			"histogram h: counter auto", "untyped h_created: evidence", "untyped y_total: counter auto", "untyped y_created: snapshot",
+		}},
 		{"created of what was created", []Family{{Name: "x_created", Type: isCounter}, {Name: "x_created_created", Type: isGauge}}, []string{"counter x_created: counter auto", "gauge x_created_created: evidence"}},
 		{"an untyped histogram", []Family{bucket("x_bucket"), {Name: "x_sum", Type: isUntyped}, {Name: "x_count", Type: isUntyped}}, []string{
 			"untyped x_bucket: counter auto x", "untyped x_sum: counter auto x", "untyped x_count: counter auto x",
