@@ -76,10 +76,10 @@ func (g *Guard) writeOpenMetrics(w http.ResponseWriter, r *http.Request, header 
 	format := expfmt.NewFormat(expfmt.TypeOpenMetrics)
 	w.Header().Set("Content-Type", string(format))
 	out := bufio.NewWriter(w)
-	to := wholeCounts{expfmt.NewEncoder(out, format, expfmt.WithCreatedLines())}
 	totals := g.cfg.Totals.Page(r.Context(), g.scraper(r))
 	families := totals.Families()
 	withInstance(families)
+	to := strictly{expfmt.NewEncoder(out, format, expfmt.WithCreatedLines()), g.isOnPage(families), map[string]bool{}}
 	if err := join(to, expfmt.NewDecoder(page, expfmt.ResponseFormat(header)), families, g.heldToo(families)); err != nil {
 		return err
 	}
@@ -139,13 +139,33 @@ func join(to expfmt.Encoder, page expfmt.Decoder, totals []*dto.MetricFamily, tw
 	return nil
 }
 
-// wholeCounts encodes families as OpenMetrics, in which the counts of a histogram are
-// whole: of one that has others the buckets, the sum and the count are families without
-// a type, or nobody would get the page.
-type wholeCounts struct{ expfmt.Encoder }
+// isOnPage tells which families a page with these totals may have.
+func (g *Guard) isOnPage(totals []*dto.MetricFamily) func(name string) bool {
+	return func(name string) bool {
+		return g.book.HeldByOthers(name) || slices.ContainsFunc(totals, func(mf *dto.MetricFamily) bool { return mf.GetName() == name })
+	}
+}
+
+// strictly encodes families as OpenMetrics, in which the counts of a histogram are whole,
+// and the counter x_total is called x: of a histogram that has other counts the buckets,
+// the sum and the count are families without a type, and so is a counter x_total beside
+// another x, or nobody would get the page.
+type strictly struct {
+	expfmt.Encoder
+	isOnPage func(name string) bool
+	// seen are the families that were encoded, among them those that an upstream has of
+	// itself, in the order of their names; nil if there are no such.
+	seen map[string]bool
+}
 
 // Encode is part of expfmt.Encoder.
-func (to wholeCounts) Encode(mf *dto.MetricFamily) error {
+func (to strictly) Encode(mf *dto.MetricFamily) error {
+	if to.seen != nil {
+		to.seen[mf.GetName()] = true
+	}
+	if base, ok := strings.CutSuffix(mf.GetName(), "_total"); ok && mf.GetType() == dto.MetricType_COUNTER && (to.seen[base] || to.isOnPage(base)) {
+		return to.Encoder.Encode(typeless(mf))
+	}
 	if !slices.ContainsFunc(mf.Metric, func(m *dto.Metric) bool { return isFloat(m.GetHistogram()) }) {
 		return to.Encoder.Encode(mf)
 	}
@@ -161,6 +181,17 @@ func (to wholeCounts) Encode(mf *dto.MetricFamily) error {
 func isFloat(h *dto.Histogram) bool {
 	return h.GetSampleCountFloat() > 0 ||
 		slices.ContainsFunc(h.GetBucket(), func(b *dto.Bucket) bool { return b.GetCumulativeCountFloat() > 0 })
+}
+
+// typeless is a family of counters without their type.
+func typeless(mf *dto.MetricFamily) *dto.MetricFamily {
+	out := &dto.MetricFamily{Name: mf.Name, Help: mf.Help, Type: dto.MetricType_UNTYPED.Enum()}
+	for _, m := range mf.Metric {
+		out.Metric = append(out.Metric, &dto.Metric{
+			Label: m.Label, Untyped: &dto.Untyped{Value: m.Counter.Value}, TimestampMs: m.TimestampMs,
+		})
+	}
+	return out
 }
 
 // parts are the samples of a family of histograms, as families without a type.

@@ -51,7 +51,8 @@ func (g *Guard) writeOwn(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", string(p.format))
 	p.encoder = expfmt.NewEncoder(p.out, p.format, expfmt.WithCreatedLines())
 	if p.format.FormatType() == expfmt.TypeOpenMetrics {
-		p.encoder = wholeCounts{p.encoder}
+		p.isOnPage = g.isOnPage(p.families)
+		p.encoder = strictly{p.encoder, p.isOnPage, nil}
 	}
 	if err := p.write(r); err != nil {
 		return err
@@ -66,6 +67,7 @@ type ownPage struct {
 	out      *bufio.Writer
 	format   expfmt.Format
 	encoder  expfmt.Encoder
+	isOnPage func(name string) bool         // for OpenMetrics, whether some family has the name
 	families []*dto.MetricFamily            // the guard's own
 	twice    map[string]*dto.MetricFamily   // of them, by the names under which the store may have something
 	written  map[*dto.MetricFamily]struct{} // of them, those that were joined
@@ -103,7 +105,7 @@ func (p *ownPage) stored(name string) error {
 	switch {
 	case total != nil:
 	case p.format.FormatType() == expfmt.TypeOpenMetrics:
-		return wholeCounts{expfmt.NewEncoder(p.out, p.format)}.Encode(p.Message(name))
+		return strictly{expfmt.NewEncoder(p.out, p.format), p.isOnPage, nil}.Encode(p.Message(name))
 	default:
 		return p.Write(p.out, name, p.format)
 	}
