@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,6 +28,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/console"
 	"github.com/pushguard/pushguard/proxy/event"
 	"github.com/pushguard/pushguard/proxy/record"
+	"github.com/pushguard/pushguard/proxy/seldom"
 	"github.com/pushguard/pushguard/proxy/statsd"
 	"github.com/pushguard/pushguard/proxy/story"
 )
@@ -345,7 +348,7 @@ func (w *serving) server(says string, handler http.Handler, bound *connections) 
 		ReadHeaderTimeout: w.readHeaderTimeout,
 		IdleTimeout:       w.idleTimeout,
 		MaxHeaderBytes:    w.limits.headers(debug.SetMemoryLimit(-1)),
-		ErrorLog:          slog.NewLogLogger(w.logger.Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(&connLog{logger: w.logger}, "", 0),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			cutUnread(conn, unreadFor)
 			return ctx
@@ -358,6 +361,24 @@ func (w *serving) server(says string, handler http.Handler, bound *connections) 
 	}
 	server.RegisterOnShutdown(w.pages.Close)
 	return server
+}
+
+// connLog has what net/http says of its connections. Whoever looks whether the port is
+// open ends a TLS handshake, again and again: of these the log has one for many.
+type connLog struct {
+	logger     *slog.Logger
+	handshakes seldom.Warning
+}
+
+// Write is part of io.Writer: a line.
+func (l *connLog) Write(line []byte) (int, error) {
+	msg := strings.TrimSpace(string(line))
+	if strings.HasPrefix(msg, "http: TLS handshake error") {
+		l.handshakes.Log(l.logger, msg)
+	} else {
+		l.logger.Warn(msg)
+	}
+	return len(line), nil
 }
 
 // shutdown lets requests in flight finish, and cuts off those that take too

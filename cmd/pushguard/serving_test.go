@@ -3,7 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"syscall"
@@ -51,5 +55,30 @@ func TestKeepingEndsQuietly(t *testing.T) {
 	_ = execute()
 	if got := log.String(); strings.Contains(got, "closed") || !strings.Contains(got, `msg="It cannot be written" err="no space left"`) {
 		t.Error(got)
+	}
+}
+
+// TestHandshakesInTheLog has somebody look again and again whether there is TLS.
+func TestHandshakesInTheLog(t *testing.T) {
+	var out logtest.Buffer
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = newServing(&serveCommand{limits: limitFlags{connections: 100}}, slog.New(slog.NewTextHandler(&out, nil))).server("Serving", nil, newConnections(100, nil)).ErrorLog
+	server.StartTLS()
+	defer server.Close()
+	for range 20 {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte("what is this\n")); err != nil {
+			t.Error(err)
+		}
+		_, _ = io.Copy(io.Discard, conn)
+		conn.Close()
+	}
+	server.Config.ErrorLog.Print("something else")
+	server.Config.ErrorLog.Print("something else")
+	if s := out.String(); strings.Count(s, "TLS handshake error") != 1 || strings.Count(s, "something else") != 2 {
+		t.Errorf("the log has of 20 handshakes that failed:\n%s", s)
 	}
 }

@@ -38,8 +38,8 @@ const (
 )
 
 const (
-	isOther = 1 << iota // it stands for series for which there was no room
-	isUnseen            // no scraper was shown it; without it, as of builds that did not tell, one was, and all that were born before it
+	isOther  = 1 << iota // it stands for series for which there was no room
+	isUnseen             // no scraper was shown it; without it, as of builds that did not tell, one was, and all that were born before it
 )
 
 var errUnit = errors.New("a unit of counters is damaged")

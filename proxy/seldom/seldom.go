@@ -12,18 +12,20 @@ import (
 // Every is how often the log says what befalls one push after the other.
 const Every = 10 * time.Second
 
+var began = time.Now()
+
 // Warning is one of what may befall every push at once: the log has the first, and then
 // one for many. The zero value is ready, and safe for concurrent use.
 type Warning struct {
-	last   atomic.Int64 // when it was logged last, in Unix nanoseconds
+	last   atomic.Int64 // when it was logged last, by the process's own clock; 0 is never
 	unsaid atomic.Int64 // how often it was not, since then
 }
 
 // Log logs the warning and how many like it were not, unless one was logged just now.
 func (w *Warning) Log(logger *slog.Logger, msg string, args ...any) {
-	now := time.Now().UnixNano()
+	now := int64(time.Since(began)) // clocks are set back
 	last := w.last.Load()
-	if now-last < int64(Every) || !w.last.CompareAndSwap(last, now) {
+	if last != 0 && now-last < int64(Every) || !w.last.CompareAndSwap(last, now) {
 		w.unsaid.Add(1)
 		return
 	}
