@@ -40,7 +40,7 @@ const (
 func (f *Fleet) Move(ctx context.Context, hold func(context.Context, wire.Key) (release func(), ok bool)) (done, left int) {
 	f.moving.Lock()
 	defer f.moving.Unlock()
-	p := &pass{Fleet: f, hold: hold, away: make([]bool, len(f.all)), seen: map[string]bool{}}
+	p := &pass{Fleet: f, hold: hold, away: make([]bool, len(f.all)), homes: make([]*residents, f.staying), seen: map[string]bool{}}
 	for at := range f.all {
 		p.copyFrom(ctx, at)
 	}
@@ -57,8 +57,10 @@ type pass struct {
 	*Fleet
 	hold func(context.Context, wire.Key) (func(), bool)
 	pace gateway.Pace
-	away []bool          // upstreams that did not answer
-	seen map[string]bool // groups that were seen where they belong
+	away []bool // upstreams that did not answer
+	// homes are those that groups of this pass belong to, nil if not listed yet.
+	homes []*residents
+	seen  map[string]bool // groups that were seen where they belong
 
 	copied, retired, refused int
 	refusal                  string // the first
@@ -112,6 +114,7 @@ func (p *pass) copyFrom(ctx context.Context, at int) {
 	if len(wanted) == 0 {
 		return
 	}
+	p.visit(ctx, wanted)
 	parcels, err := p.read(ctx, at, wanted)
 	if err != nil {
 		p.lost(at, err)
@@ -132,6 +135,19 @@ func (p *pass) copyFrom(ctx context.Context, at int) {
 	}
 	for keys := range slices.Chunk(late, heldAtOnce) {
 		p.copyHeld(ctx, at, keys)
+	}
+}
+
+// visit lists where the groups belong that are to be copied.
+func (p *pass) visit(ctx context.Context, wanted map[string]standing) {
+	for _, s := range wanted {
+		home := p.Place(s.key)
+		if p.away[home] {
+			continue
+		}
+		if _, err := p.residents(ctx, home); err != nil {
+			p.lost(home, err)
+		}
 	}
 }
 
@@ -193,17 +209,22 @@ func (p *pass) copy(ctx context.Context, c *parcel, from int) bool {
 		return false
 	}
 	home := p.Place(s.key)
+	if err := p.homes[home].contradicted(c.of); err != nil {
+		c.unfit = err
+	}
+	if c.unfit != nil {
+		p.set(p.refuse(s, c.unfit.Error()))
+		return true
+	}
 	answer, err := p.put(ctx, home, c)
 	switch {
 	case taken(answer, err):
+		p.homes[home].add(c.of)
 		p.set(s.copiedTo(home, p.original(c.of)))
 		p.copied++
 		return true
 	case err == nil && answer.Status == http.StatusBadRequest:
-		s.retry = time.Now().Add(refusedFor)
-		if p.refused++; p.refused == 1 {
-			p.refusal = fmt.Sprintf("%s: %.200s", s.key, answer.Body)
-		}
+		s = p.refuse(s, string(answer.Body))
 	case err == nil:
 		p.lost(home, reason(answer, nil))
 	case untouched(err):
@@ -214,6 +235,15 @@ func (p *pass) copy(ctx context.Context, c *parcel, from int) bool {
 	}
 	p.set(s)
 	return true
+}
+
+// refuse has a group stay where it is for a while.
+func (p *pass) refuse(s standing, why string) standing {
+	s.retry = time.Now().Add(refusedFor)
+	if p.refused++; p.refused == 1 {
+		p.refusal = fmt.Sprintf("%s: %.200s", s.key, why)
+	}
+	return s
 }
 
 // put sends a group as it is: what was pushed, and whether the last push failed. It
@@ -270,7 +300,7 @@ func (p *pass) tell() {
 		p.logger.Info("Groups were copied to the Pushgateway they belong to, and old copies deleted", "copied", p.copied, "deleted", p.retired)
 	}
 	if p.refused > 0 {
-		p.logger.Error("Groups were refused by the Pushgateway they belong to, and stay where they are", "groups", p.refused, "first", p.refusal)
+		p.logger.Error("Groups contradict what the Pushgateway they belong to holds, or were refused by it, and stay where they are", "groups", p.refused, "first", p.refusal)
 	}
 }
 

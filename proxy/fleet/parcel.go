@@ -3,6 +3,7 @@ package fleet
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 
 	dto "github.com/prometheus/client_model/go"
@@ -26,6 +27,8 @@ type parcel struct {
 	writes int           // of its standing, before it was read
 	left   map[print]bool
 	body   bytes.Buffer // its families, as delimited messages
+	// unfit says why it must not be put where it belongs, nil if it may.
+	unfit error
 }
 
 // print is a metric of a group.
@@ -36,10 +39,10 @@ type print struct {
 
 // read returns what an upstream holds of the groups that are wanted, or of some of them.
 // A group that changes meanwhile may be missing.
-func (f *Fleet) read(ctx context.Context, at int, wanted map[string]standing) ([]*parcel, error) {
+func (p *pass) read(ctx context.Context, at int, wanted map[string]standing) ([]*parcel, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	groups, err := f.list(ctx, at, f.seed)
+	groups, err := p.list(ctx, at, p.seed)
 	if err != nil {
 		return nil, err
 	}
@@ -50,28 +53,33 @@ func (f *Fleet) read(ctx context.Context, at int, wanted map[string]standing) ([
 		if !ok || series > mostSeries {
 			continue
 		}
-		p := newParcel(g, s)
-		known.add(g.Key, p)
-		parcels, series = append(parcels, p), series+len(p.left)
+		c := newParcel(g, s)
+		known.add(g.Key, c)
+		parcels, series = append(parcels, c), series+len(c.left)
 	}
-	if err := f.all[at].EachFamily(ctx, func(family *dto.MetricFamily) error { return f.sort(family, known) }); err != nil {
+	if err := p.all[at].EachFamily(ctx, func(family *dto.MetricFamily) error { return p.sort(family, known) }); err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(parcels, func(p *parcel) bool { return len(p.left) > 0 }), nil
 }
 
 func newParcel(g gateway.Group, s standing) *parcel {
-	p := &parcel{of: g, writes: s.writes, left: map[print]bool{}}
+	return &parcel{of: g, writes: s.writes, left: printsOf(g)}
+}
+
+// printsOf are the metrics of a group.
+func printsOf(g gateway.Group) map[print]bool {
+	out := map[print]bool{}
 	for _, family := range g.Families {
 		for _, m := range family.Metrics {
-			p.left[print{family.Name, m.Fingerprint}] = true
+			out[print{family.Name, m.Fingerprint}] = true
 		}
 	}
-	return p
+	return out
 }
 
 // sort puts the metrics of a family into the parcels of their groups.
-func (f *Fleet) sort(family *dto.MetricFamily, known *atlas[*parcel]) error {
+func (p *pass) sort(family *dto.MetricFamily, known *atlas[*parcel]) error {
 	name := family.GetName()
 	if name == pushTimes || name == failureTimes {
 		return nil
@@ -79,23 +87,26 @@ func (f *Fleet) sort(family *dto.MetricFamily, known *atlas[*parcel]) error {
 	parts := map[*parcel]*dto.MetricFamily{}
 	for _, m := range family.Metric {
 		ls := labelsOf(m)
-		known.find(ls, func(p *parcel) bool {
-			fingerprint, _ := wire.Print(f.seed, p.of.Key, ls, nil)
+		known.find(ls, func(c *parcel) bool {
+			fingerprint, _ := wire.Print(p.seed, c.of.Key, ls, nil)
 			of := print{name, fingerprint}
-			if !p.left[of] {
+			if !c.left[of] {
 				return false
 			}
-			delete(p.left, of)
-			if parts[p] == nil {
-				parts[p] = &dto.MetricFamily{Name: family.Name, Help: family.Help, Type: family.Type, Unit: family.Unit}
+			delete(c.left, of)
+			if home := p.homes[p.Place(c.of.Key)]; home != nil && c.unfit == nil && home.holds(c.of.Key, name, ls) {
+				c.unfit = fmt.Errorf("another group there has a series of its %q", name)
 			}
-			m.Label = without(p.of.Key, m.Label)
-			parts[p].Metric = append(parts[p].Metric, m)
+			if parts[c] == nil {
+				parts[c] = &dto.MetricFamily{Name: family.Name, Help: family.Help, Type: family.Type, Unit: family.Unit}
+			}
+			m.Label = without(c.of.Key, m.Label)
+			parts[c].Metric = append(parts[c].Metric, m)
 			return true
 		})
 	}
-	for p, part := range parts {
-		if _, err := protodelim.MarshalTo(&p.body, part); err != nil {
+	for c, part := range parts {
+		if _, err := protodelim.MarshalTo(&c.body, part); err != nil {
 			return err
 		}
 	}
