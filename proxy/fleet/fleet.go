@@ -63,6 +63,7 @@ type Fleet struct {
 	changed   map[string]bool     // standings that changed since a listing began; nil if none is under way
 	ticks     int
 	aged      map[string]aged // by canonical keys
+	doubles   map[string]bool // canonical keys that several groups have; it is not changed
 	up        []bool          // whether the last page came
 	starts    []time.Time     // when each started, as it said last
 	restarts  int             // how often any of them was seen to have started again

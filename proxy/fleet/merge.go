@@ -18,7 +18,9 @@ type view struct {
 	*Fleet
 	groups *atlas[standing]
 	aged   map[string]aged
-	homes  map[string]int // of jobs, by and by
+	alike  map[string]bool    // canonical keys that several groups have
+	homes  map[string]int     // of jobs, by and by
+	shown  []*atlas[wire.Key] // what each shows of the jobs that groups has, if that is known
 }
 
 // view returns it. Until end is called no old copy of a group is deleted.
@@ -30,8 +32,37 @@ func (f *Fleet) view() (v *view, end func()) {
 	for _, s := range f.standings {
 		v.groups.add(s.key, s)
 	}
-	v.aged = maps.Clone(f.aged)
+	v.aged, v.alike = maps.Clone(f.aged), f.doubles
 	return v, end
+}
+
+// learn notes which groups each of them shows, by the times of their pushes.
+func (v *view) learn(times []part) {
+	v.shown = make([]*atlas[wire.Key], len(v.all))
+	for _, p := range times {
+		v.shown[p.at] = newAtlas[wire.Key]()
+		for _, m := range p.Metric {
+			if job, ok := jobIn(m); ok && v.groups.sets[job] != nil {
+				key := wire.NewKey(labelsOf(m)...).Canonical()
+				v.shown[p.at].add(key, key)
+			}
+		}
+	}
+}
+
+// counts reports whether a series of a job that belongs to an upstream is what its group
+// holds, as that shows it: not if all groups there that it may be of are held by others.
+func (v *view) counts(m *dto.Metric, job string, home int) bool {
+	if v.groups.sets[job] == nil || v.shown[home] == nil {
+		return true
+	}
+	known, counts := false, false
+	v.shown[home].find(labelsOf(m), func(key wire.Key) bool {
+		s, elsewhere := v.groups.groups[key.ID()]
+		known, counts = true, !elsewhere || s.holder == home || v.alike[key.ID()]
+		return counts
+	})
+	return counts || !known
 }
 
 // home returns where a job belongs.
@@ -89,12 +120,13 @@ type stray struct {
 	of     standing // the zero standing if that is not known
 }
 
-// split leaves in a part what belongs there, and returns what is elsewhere and counts.
+// split leaves in a part what belongs there and counts, and returns what is elsewhere and
+// counts.
 func (v *view) split(p part) (out []*stray) {
 	p.Metric = slices.DeleteFunc(p.Metric, func(m *dto.Metric) bool {
 		job, ok := jobIn(m)
 		if !ok || v.home(job) == p.at {
-			return !ok
+			return !ok || !v.counts(m, job, p.at)
 		}
 		s := &stray{Metric: m, labels: labelsOf(m), at: p.at}
 		v.groups.find(s.labels, func(of standing) bool {

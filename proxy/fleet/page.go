@@ -49,6 +49,7 @@ func (f *Fleet) page(w http.ResponseWriter, r *http.Request) {
 	v, end := f.view()
 	parts := f.parts(r)
 	end()
+	v.learn(parts[pushTimes])
 	format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)
 	w.Header().Set("Content-Type", string(format))
 	to := expfmt.NewEncoder(w, format)

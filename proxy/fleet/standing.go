@@ -266,9 +266,25 @@ func (f *Fleet) relearn(found map[string][]located, unknown func(wire.Key) bool)
 		f.restore(&group, f.standings[id], kept)
 		out = append(out, group)
 	}
-	f.aged = kept
+	f.aged, f.doubles = kept, doubles(found)
 	if was, now := len(before), len(f.standings); was != now {
 		f.logger.Info("Groups are not, or not only, on the Pushgateway they belong to: they move there", "groups", now, "before", was)
+	}
+	return out
+}
+
+// doubles are the canonical keys that several of the groups have.
+func doubles(found map[string][]located) map[string]bool {
+	out, seen := map[string]bool{}, map[string]bool{}
+	for id, copies := range found {
+		canonical := copies[0].Key.Canonical().ID()
+		if canonical == id {
+			continue
+		}
+		if found[canonical] != nil || seen[canonical] {
+			out[canonical] = true
+		}
+		seen[canonical] = true
 	}
 	return out
 }
