@@ -11,6 +11,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -154,23 +155,30 @@ func (f *Fleet) replace(ctx context.Context, r gateway.Request, s standing) (gat
 	return answer, nil
 }
 
-// remove deletes a group where it counts. Another copy of it that cannot be deleted now
-// counts no more, and Move deletes it.
+// remove deletes a group where it counts, and before that the old copies of it: whatever
+// ends in between, or gets no answer, none of them is all that is left. One that cannot be
+// deleted now counts no more, and Move deletes it.
 func (f *Fleet) remove(ctx context.Context, r gateway.Request, s standing) (answer gateway.Answer, err error) {
+	if s.holder != nobody && len(s.old) > 0 {
+		if err := f.answers(ctx, s.holder); err != nil { // what it has may be lost with it
+			return gateway.Answer{}, fmt.Errorf("%w: %w", gateway.ErrUnreachable, err)
+		}
+	}
+	left := s
+	for _, at := range s.old {
+		if other, err := f.all[at].Do(ctx, r); taken(other, err) {
+			left = left.without(at)
+		}
+	}
 	answer = gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}
 	if s.holder != nobody {
 		if answer, err = f.all[s.holder].Do(ctx, r); !taken(answer, err) {
+			f.set(left)
 			f.answered(r.Key, err)
 			return answer, err
 		}
 	}
-	s = s.replacedAt(nobody).without(s.holder)
-	for _, at := range s.old {
-		if other, err := f.all[at].Do(ctx, r); taken(other, err) {
-			s = s.without(at)
-		}
-	}
-	f.set(s)
+	f.set(left.replacedAt(nobody).without(s.holder))
 	return answer, nil
 }
 

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -211,4 +212,31 @@ func TestDeleteBesideOldCopies(t *testing.T) {
 	if now := content(t, home); len(now) != 1 || !strings.Contains(now[0], `"y"`) || strings.Contains(now[0], `"x"`) {
 		t.Errorf("%v where it belongs", now)
 	}
+}
+
+// TestDeleteWithoutAnswer: a group that was deleted, though nobody was told, is not what it
+// was when it moved for a guard that starts afterwards.
+func TestDeleteWithoutAnswer(t *testing.T) {
+	home, old := front(t), real(t, 1)[0]
+	send(t, old, http.MethodPut, "/job/j1/run/1", "x 1\n", 200)
+	cfg := Config{Staying: []*gateway.Upstream{home.Upstream}, Leaving: []*gateway.Upstream{old}, Rest: time.Hour}
+	f := New(cfg)
+	list(t, f)
+	f.Move(t.Context(), holdAny)
+	push(t, f, http.MethodPut, 1, "x 2\n")
+	push(t, f, http.MethodPost, 1, "x 3\n")
+	refuse := func(r *http.Request) bool { return r.Method != http.MethodDelete }
+	home.after.Store(&refuse)
+	if _, err := f.Do(t.Context(), gateway.Request{Method: http.MethodDelete, Key: job(1)}); err == nil {
+		t.Fatal("the DELETE has an answer")
+	}
+	home.after.Store(nil)
+	emptied(t, home.behind)
+	next := New(cfg)
+	eventually(t, func() error {
+		if n := list(t, next); n != 0 {
+			return fmt.Errorf("there are %d groups:\n%s", n, strings.Join(pageOf(t, next), ""))
+		}
+		return nil
+	})
 }
