@@ -156,29 +156,25 @@ func (f *Fleet) replace(ctx context.Context, r gateway.Request, s standing) (gat
 }
 
 // remove deletes a group where it counts, and before that the old copies of it: whatever
-// ends in between, or gets no answer, none of them is all that is left. One that cannot be
-// deleted now counts no more, and Move deletes it.
+// ends in between, or gets no answer, none of them is all that is left. What there is of it
+// counts no more, and Move sees to it that it goes.
 func (f *Fleet) remove(ctx context.Context, r gateway.Request, s standing) (answer gateway.Answer, err error) {
 	if s.holder != nobody && len(s.old) > 0 {
 		if err := f.answers(ctx, s.holder); err != nil { // what it has may be lost with it
 			return gateway.Answer{}, fmt.Errorf("%w: %w", gateway.ErrUnreachable, err)
 		}
 	}
-	left := s
 	for _, at := range s.old {
-		if other, err := f.all[at].Do(ctx, r); taken(other, err) {
-			left = left.without(at)
-		}
+		_, _ = f.all[at].Do(ctx, r)
 	}
 	answer = gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}
 	if s.holder != nobody {
 		if answer, err = f.all[s.holder].Do(ctx, r); !taken(answer, err) {
-			f.set(left)
 			f.answered(r.Key, err)
 			return answer, err
 		}
 	}
-	f.set(left.replacedAt(nobody).without(s.holder))
+	f.set(s.replacedAt(nobody))
 	return answer, nil
 }
 

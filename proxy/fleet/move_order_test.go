@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -236,6 +237,60 @@ func TestDeleteWithoutAnswer(t *testing.T) {
 	eventually(t, func() error {
 		if n := list(t, next); n != 0 {
 			return fmt.Errorf("there are %d groups:\n%s", n, strings.Join(pageOf(t, next), ""))
+		}
+		return nil
+	})
+}
+
+// TestDeletedLater: what a Pushgateway has answered that it deletes, and has not yet, is on
+// no page and in no listing.
+func TestDeletedLater(t *testing.T) {
+	both := real(t, 2)
+	home, old := both[0], both[1]
+	f := New(Config{Staying: both})
+	var here, there []int // jobs by where they belong
+	for i := 0; len(here) < 2 || len(there) < 1; i++ {
+		if f.Place(job(i)) == 0 {
+			here = append(here, i)
+		} else {
+			there = append(there, i)
+		}
+	}
+	var big strings.Builder
+	for i := range 5_000 {
+		fmt.Fprintf(&big, "big{i=\"%d\"} 1\n", i)
+	}
+	send(t, old, http.MethodPut, job(there[0]).Path()[len("/metrics"):], big.String(), 200)
+	for _, i := range here[:2] {
+		send(t, old, http.MethodPut, job(i).Path()[len("/metrics"):], "x 1\ny 1\n", 200)
+	}
+	list(t, f)
+	push(t, f, http.MethodPut, here[0], "x 2\n")
+	var busy sync.WaitGroup
+	first := make(chan struct{}, 60)
+	for range cap(first) { // each has all that it holds looked at
+		busy.Go(func() {
+			_, _ = old.Do(context.Background(), gateway.Request{Method: http.MethodPost, Key: job(there[0]), Body: []byte("other 1\n")})
+			first <- struct{}{}
+		})
+	}
+	<-first
+	push(t, f, http.MethodDelete, here[1], "")
+	f.Move(t.Context(), holdAny)
+	for _, when := range []string{"at once", "after a listing"} {
+		page := strings.Join(slices.DeleteFunc(pageOf(t, f), func(line string) bool { return line[0] != 'x' && line[0] != 'y' }), "")
+		if want := fmt.Sprintf("x{instance=\"\",job=\"j%d\",run=\"%[1]d\"} 2\n", here[0]); page != want {
+			t.Errorf("%s the page has\n%swant\n%s", when, page, want)
+		}
+		if n := list(t, f); n != 2 {
+			t.Errorf("%s %d groups are listed, want 2", when, n)
+		}
+	}
+	busy.Wait()
+	eventually(t, func() error {
+		f.Move(t.Context(), holdAny)
+		if here, there := len(content(t, home)), len(content(t, old)); here != 1 || there != 1 {
+			return fmt.Errorf("%d and %d groups, want one each", here, there)
 		}
 		return nil
 	})

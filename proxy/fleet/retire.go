@@ -83,7 +83,8 @@ func (p *pass) miss(was standing) {
 	p.set(s)
 }
 
-// retire deletes old copies once no page is being put together that may want them.
+// retire deletes old copies once no page is being put together that may want them, and
+// looks until they are gone: a Pushgateway answers a DELETE before it has carried it out.
 func (p *pass) retire(ctx context.Context) {
 	now := time.Now()
 	due := p.pick(func(s standing) bool {
@@ -92,18 +93,25 @@ func (p *pass) retire(ctx context.Context) {
 	if len(due) == 0 || p.reads.wait(ctx) != nil {
 		return
 	}
+	sent := make([]map[string]bool, len(p.all)) // what each is to delete
+	for at := range sent {
+		sent[at] = map[string]bool{}
+	}
 	for _, id := range slices.Sorted(maps.Keys(due)) {
 		if slices.ContainsFunc(due[id].old, func(at int) bool { return p.away[at] }) {
 			continue
 		}
-		if !p.held(ctx, due[id].key, func() { p.erase(ctx, due[id]) }) {
-			return
+		if !p.held(ctx, due[id].key, func() { p.erase(ctx, due[id], sent) }) {
+			break
 		}
+	}
+	for at := range sent {
+		p.gone(ctx, at, sent[at])
 	}
 }
 
-// erase deletes the old copies of a group, unless it stands otherwise by now.
-func (p *pass) erase(ctx context.Context, was standing) {
+// erase has the old copies of a group be deleted, unless it stands otherwise by now.
+func (p *pass) erase(ctx context.Context, was standing, sent []map[string]bool) {
 	p.wiping.RLock()
 	defer p.wiping.RUnlock()
 	s, ok := p.standing(was.key.ID())
@@ -116,8 +124,46 @@ func (p *pass) erase(ctx context.Context, was standing) {
 			p.lost(at, reason(answer, err))
 			continue
 		}
-		s = s.without(at)
+		sent[at][was.key.ID()] = true
+	}
+}
+
+// gone forgets the old copies that an upstream does not list any more. Those that it does
+// are the next pass's.
+func (p *pass) gone(ctx context.Context, at int, sent map[string]bool) {
+	for wait := firstLook; len(sent) > 0; wait *= 3 {
+		groups, err := p.seenBy(ctx, at)
+		if err != nil {
+			p.lost(at, err)
+			return
+		}
+		listed := make(map[string]bool, len(groups))
+		for _, g := range groups {
+			listed[g.Key.ID()] = true
+		}
+		for id := range sent {
+			if !listed[id] {
+				p.forget(id, at)
+				delete(sent, id)
+			}
+		}
+		if len(sent) == 0 || wait > lastLook {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// forget has an upstream have no old copy of a group.
+func (p *pass) forget(id string, at int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s, ok := p.standings[id]; ok && slices.Contains(s.old, at) {
+		p.stand(s.without(at))
 		p.retired++
 	}
-	p.set(s)
 }

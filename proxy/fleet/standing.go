@@ -135,6 +135,11 @@ func (f *Fleet) standing(id string) (standing, bool) {
 func (f *Fleet) set(s standing) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.stand(s)
+}
+
+// stand is set for who holds the lock.
+func (f *Fleet) stand(s standing) {
 	id := s.key.ID()
 	if f.changed != nil {
 		f.changed[id] = true
