@@ -65,6 +65,7 @@ type Fleet struct {
 	ticks     int
 	aged      map[string]aged // by canonical keys
 	doubles   map[string]bool // canonical keys that several groups have; it is not changed
+	told      bool            // there was a listing
 	up        []bool          // whether the last page came
 	starts    []time.Time     // when each started, as it said last
 	restarts  int             // how often any of them was seen to have started again

@@ -19,6 +19,7 @@ type view struct {
 	groups *atlas[standing]
 	aged   map[string]aged
 	alike  map[string]bool    // canonical keys that several groups have
+	told   bool               // where groups stand is known from a listing
 	homes  map[string]int     // of jobs, by and by
 	shown  []*atlas[wire.Key] // what each shows of the jobs that groups has, if that is known
 }
@@ -32,12 +33,15 @@ func (f *Fleet) view() (v *view, end func()) {
 	for _, s := range f.standings {
 		v.groups.add(s.key, s)
 	}
-	v.aged, v.alike = maps.Clone(f.aged), f.doubles
+	v.aged, v.alike, v.told = maps.Clone(f.aged), f.doubles, f.told
 	return v, end
 }
 
 // learn notes which groups each of them shows, by the times of their pushes.
 func (v *view) learn(times []part) {
+	if !v.told {
+		v.guess(times)
+	}
 	v.shown = make([]*atlas[wire.Key], len(v.all))
 	for _, p := range times {
 		v.shown[p.at] = newAtlas[wire.Key]()
@@ -46,6 +50,42 @@ func (v *view) learn(times []part) {
 				key := wire.NewKey(labelsOf(m)...).Canonical()
 				v.shown[p.at].add(key, key)
 			}
+		}
+	}
+}
+
+// guess has groups stand where a listing would have them, as far as a page tells, before
+// the first one does.
+func (v *view) guess(times []part) {
+	found := map[string]standing{}
+	latest := map[string]float64{}
+	for _, p := range times {
+		for _, m := range p.Metric {
+			if _, ok := jobIn(m); !ok {
+				continue
+			}
+			key := wire.NewKey(labelsOf(m)...).Canonical()
+			pushed := m.GetGauge().GetValue()
+			if a, ok := v.aged[key.ID()]; ok && a.stamp == pushed {
+				pushed = a.was
+			}
+			s, twice := found[key.ID()]
+			switch before := latest[key.ID()]; {
+			case !twice:
+				s = standing{key: key, holder: p.at, hidden: true}
+			case pushed > before || pushed == before && p.at == v.home(key.Job()):
+				s.old = append(s.old, s.holder)
+				s.holder = p.at
+			default:
+				s.old = append(s.old, p.at)
+				pushed = before
+			}
+			found[key.ID()], latest[key.ID()] = s, pushed
+		}
+	}
+	for _, s := range found {
+		if len(s.old) > 0 || s.holder != v.home(s.key.Job()) {
+			v.groups.add(s.key, s)
 		}
 	}
 }

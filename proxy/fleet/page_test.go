@@ -174,30 +174,37 @@ func TestReadyBesideSilence(t *testing.T) {
 }
 
 // TestPageWithoutOldCopyAtHome: of a group that was pushed to elsewhere later, what is left
-// of it where it belongs is on no page, and nothing else is missing there.
+// of it where it belongs is on no page, and nothing else is missing there; nor before the
+// groups were listed first.
 func TestPageWithoutOldCopyAtHome(t *testing.T) {
 	both := real(t, 2)
 	home, away := both[0], both[1]
 	send(t, home, http.MethodPut, "/job/a", "x 1\ny 1\n", 200)
 	send(t, home, http.MethodPut, "/job/c", "w{run=\"1\"} 1\n", 200) // looks as if it were of the next
 	send(t, home, http.MethodPut, "/job/c/run/1", "x 1\n", 200)
-	send(t, home, http.MethodPut, "/job/b", "u 1\n", 200)
 	send(t, away, http.MethodPut, "/job/a", "x 2\n", 200)
 	send(t, away, http.MethodPut, "/job/c/run/1", "x 2\n", 200)
-	send(t, away, http.MethodPut, "/job/b/note@base64/=", "v 2\n", 200) // is another group
+	send(t, away, http.MethodPut, "/job/d", "x 2\nz 2\n", 200)
+	send(t, home, http.MethodPut, "/job/d", "x 3\n", 200)
 	f := New(Config{Staying: both[:1], Leaving: both[1:]})
-	list(t, f)
-	page := slices.DeleteFunc(pageOf(t, f), func(line string) bool {
-		return strings.HasPrefix(line, "#") || strings.HasPrefix(line, "push")
-	})
 	want := []string{
-		"u{instance=\"\",job=\"b\"} 1\n",
-		"v{instance=\"\",job=\"b\",note=\"\"} 2\n",
 		"w{instance=\"\",job=\"c\",run=\"1\"} 1\n",
 		"x{instance=\"\",job=\"a\"} 2\n",
 		"x{instance=\"\",job=\"c\",run=\"1\"} 2\n",
+		"x{instance=\"\",job=\"d\"} 3\n",
 	}
-	if diff := cmp.Diff(want, page); diff != "" {
-		t.Errorf("the page is another (-want +got):\n%s", diff)
+	shows := func(want []string) {
+		t.Helper()
+		page := slices.DeleteFunc(pageOf(t, f), func(line string) bool {
+			return strings.HasPrefix(line, "#") || strings.HasPrefix(line, "push")
+		})
+		if diff := cmp.Diff(want, page); diff != "" {
+			t.Errorf("the page is another (-want +got):\n%s", diff)
+		}
 	}
+	shows(want)
+	send(t, home, http.MethodPut, "/job/b", "u 1\n", 200)
+	send(t, away, http.MethodPut, "/job/b/note@base64/=", "v 2\n", 200) // is another group
+	list(t, f)
+	shows(append([]string{"u{instance=\"\",job=\"b\"} 1\n", "v{instance=\"\",job=\"b\",note=\"\"} 2\n"}, want...))
 }

@@ -271,7 +271,7 @@ func (f *Fleet) relearn(found map[string][]located, unknown func(wire.Key) bool)
 		f.restore(&group, f.standings[id], kept)
 		out = append(out, group)
 	}
-	f.aged, f.doubles = kept, doubles(found)
+	f.aged, f.doubles, f.told = kept, doubles(found), true
 	if was, now := len(before), len(f.standings); was != now {
 		f.logger.Info("Groups are not, or not only, on the Pushgateway they belong to: they move there", "groups", now, "before", was)
 	}
