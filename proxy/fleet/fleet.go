@@ -156,17 +156,24 @@ func (f *Fleet) replace(ctx context.Context, r gateway.Request, s standing) (gat
 	return answer, nil
 }
 
-// remove deletes a group where it counts, and before that the old copies of it: whatever
-// ends in between, or gets no answer, none of them is all that is left. What there is of it
-// counts no more, and Move sees to it that it goes.
+// remove deletes a group where it counts, and before that what others may have of it, be it
+// where it belongs, of a copy or a push that was answered as failed: whatever ends in between,
+// or gets no answer, nothing of that is all that is left. What there is of it counts no more,
+// and Move sees to it that it goes.
 func (f *Fleet) remove(ctx context.Context, r gateway.Request, s standing) (answer gateway.Answer, err error) {
-	if s.holder != nobody && len(s.old) > 0 {
+	if s.holder != nobody {
 		if err := f.answers(ctx, s.holder); err != nil { // what it has may be lost with it
 			return gateway.Answer{}, fmt.Errorf("%w: %w", gateway.ErrUnreachable, err)
 		}
 	}
-	for _, at := range s.old {
-		_, _ = f.all[at].Do(ctx, r)
+	left := s.replacedAt(nobody)
+	if home := f.Place(r.Key); !slices.Contains(left.old, home) {
+		left.old = append(left.old, home)
+	}
+	for _, at := range left.old {
+		if at != s.holder {
+			_, _ = f.all[at].Do(ctx, r)
+		}
 	}
 	answer = gateway.Answer{Status: http.StatusAccepted, Header: http.Header{}}
 	if s.holder != nobody {
@@ -175,7 +182,7 @@ func (f *Fleet) remove(ctx context.Context, r gateway.Request, s standing) (answ
 			return answer, err
 		}
 	}
-	f.set(s.replacedAt(nobody))
+	f.set(left)
 	return answer, nil
 }
 

@@ -295,3 +295,45 @@ func TestDeletedLater(t *testing.T) {
 		return nil
 	})
 }
+
+// TestAnsweredInItsPlace: a group that is deleted after a copy or a push of it came where it
+// belongs, of which something between said that it had failed, stays deleted.
+func TestAnsweredInItsPlace(t *testing.T) {
+	where, old := gatewaytest.Start(t), real(t, 1)[0]
+	proxy := httputil.NewSingleHostReverseProxy(where)
+	proxy.ModifyResponse = func(r *http.Response) error {
+		if r.Request.Method == http.MethodPut {
+			r.StatusCode = http.StatusBadGateway
+		}
+		return nil
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	u, _ := url.Parse(server.URL)
+	home := at(t, where)
+	send(t, old, http.MethodPut, "/job/j1/run/1", "x 1\n", 200)
+	send(t, old, http.MethodPut, "/job/j2/run/2", "x 1\n", 200)
+	f := New(Config{Staying: []*gateway.Upstream{at(t, u)}, Leaving: []*gateway.Upstream{old}})
+	list(t, f)
+	f.Move(t.Context(), holdAny)
+	put := gateway.Request{Method: http.MethodPut, Body: []byte("x 2\n")}
+	for _, n := range []int{1, 2} {
+		put.Key = job(n)
+		if a, err := f.Do(t.Context(), put); err != nil || a.Status != http.StatusBadGateway {
+			t.Fatalf("%d %v", a.Status, err)
+		}
+	}
+	if n := len(content(t, home)); n != 2 {
+		t.Fatalf("%d groups are where they belong, want 2", n)
+	}
+	push(t, f, http.MethodDelete, 1, "")
+	push(t, f, http.MethodDelete, 2, "")
+	eventually(t, func() error {
+		f.Move(t.Context(), holdAny)
+		if n := list(t, f); n != 0 {
+			return fmt.Errorf("there are %d groups", n)
+		}
+		return nil
+	})
+	emptied(t, home)
+}

@@ -55,7 +55,9 @@ func (f *Fleet) astray() []int {
 			out[s.holder]++
 		}
 		for _, at := range s.old {
-			out[at]++
+			if at != f.Place(s.key) {
+				out[at]++
+			}
 		}
 	}
 	return out
