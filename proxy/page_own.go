@@ -9,6 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 
+	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/store"
 )
 
@@ -38,7 +39,7 @@ func (g *Guard) writeOwn(w http.ResponseWriter, r *http.Request) error {
 	totals := g.cfg.Totals.Page(r.Context(), g.scraper(r))
 	p := ownPage{
 		Page: g.own.Pin(), out: bufio.NewWriterSize(w, pageBuffer), families: totals.Families(),
-		format: expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...),
+		format: gateway.PageFormat(r.Header),
 	}
 	withInstance(p.families)
 	p.twice = g.heldToo(p.families)

@@ -53,7 +53,7 @@ var layers = []layer{
 	{"proxy/story", []string{"policy", "proxy", "proxy/wire", "rules"}},
 	{"proxy/trial", []string{"policy", "proxy", "proxy/gateway", "proxy/counter", "proxy/record", "proxy/store", "proxy/wire"}},
 	{"proxy/console", []string{"policy", "proxy", "proxy/audit", "proxy/shared", "rules/finding"}},
-	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/console", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/fleet", "proxy/gateway", "proxy/ledger", "proxy/quiet", "proxy/record", "proxy/shared", "proxy/spool", "proxy/state", "proxy/statsd", "proxy/store", "proxy/story", "proxy/wire", "rules", "rules/finding"}},
+	{"cmd/pushguard", []string{"deploy", "policy", "policy/learn", "proxy", "proxy/console", "proxy/consistency", "proxy/trial", "proxy/audit", "proxy/counter", "proxy/event", "proxy/fleet", "proxy/gateway", "proxy/ledger", "proxy/quiet", "proxy/record", "proxy/seldom", "proxy/shared", "proxy/spool", "proxy/state", "proxy/statsd", "proxy/store", "proxy/story", "proxy/wire", "rules", "rules/finding"}},
 }
 
 // testOnly are modules that the product must not carry.

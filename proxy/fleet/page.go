@@ -50,7 +50,7 @@ func (f *Fleet) page(w http.ResponseWriter, r *http.Request) {
 	parts := f.parts(r)
 	end()
 	v.learn(parts[pushTimes])
-	format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)
+	format := gateway.PageFormat(r.Header)
 	w.Header().Set("Content-Type", string(format))
 	to := expfmt.NewEncoder(w, format)
 	presence := f.presence()

@@ -8,6 +8,8 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/prometheus/common/expfmt"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
 )
 
 // Proxy serves what is only read, by the paths of a Pushgateway: its pages, its
@@ -80,7 +82,7 @@ func (s *Store) serveHealth(w http.ResponseWriter, _ *http.Request) {
 const pageBuffer = 64 << 10
 
 func (s *Store) servePage(w http.ResponseWriter, r *http.Request) {
-	format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)
+	format := gateway.PageFormat(r.Header)
 	w.Header().Set("Content-Type", string(format))
 	page := s.Pin()
 	out := bufio.NewWriterSize(w, pageBuffer)

@@ -216,6 +216,26 @@ func TestUTF8NamesEmbedded(t *testing.T) {
 	}
 }
 
+// TestNamesAsPrometheusAsks: a Prometheus 3, which takes names in UTF-8, gets them as from a
+// Pushgateway, and not escaped; from a guard before several likewise.
+func TestNamesAsPrometheusAsks(t *testing.T) {
+	t.Parallel()
+	accept := [2]string{"Accept", "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"}
+	alone := embedded(t, world.OpenPolicy, "--push.enable-utf8-names")
+	write(t, alone, "PUT", "/metrics/job/j", "{\"rows.loaded\",\"of.table\"=\"orders\"} 1\n", 200)
+	page := alone.Get(t, "/metrics", accept)
+	if want := `{"rows.loaded",instance="",job="j","of.table"="orders"} 1`; !strings.Contains(page.Body, want) {
+		t.Errorf("no %s on the page:\n%s", want, page.Body)
+	}
+	before := world.Guard(t, world.GuardOptions{Flags: []string{"--pushgateway.url=" + world.Pushgateway(t).URL, "--pushgateway.url=" + world.Pushgateway(t).URL}})
+	const want = "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8"
+	for _, page := range []world.Answer{page, before.Get(t, "/metrics", accept)} {
+		if got := page.Header.Get("Content-Type"); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 // TestListedEndpointsEmbedded: quit and wipe do what they do of a Pushgateway, behind
 // their flags alone.
 func TestListedEndpointsEmbedded(t *testing.T) {
