@@ -115,7 +115,8 @@ type Config struct {
 	// GroupWait bounds how long a push waits for another of the same group, and
 	// for the upstream to say which groups it holds; for that at least a second.
 	GroupWait time.Duration
-	// AnyUser takes pushes whoever sends them and whatever the policy's auth says.
+	// AnyUser takes pushes, and answers reads, whoever sends them and whatever the
+	// policy's auth says.
 	AnyUser bool
 	// Story tells an explanation to people. Nil is for machines alone.
 	Story func(*Trace) string

@@ -83,7 +83,7 @@ func (g *Guard) permit(needed right, next http.Handler) http.Handler {
 			has = auth.Admin
 		}
 		switch {
-		case needed == noRight, has.Anyone():
+		case needed == noRight, has.Anyone(), g.cfg.AnyUser:
 		case err != nil:
 			_ = respond(w, unauthenticated(err))
 			return

@@ -135,3 +135,23 @@ func pageOf(t *testing.T, url string) []string {
 		return !strings.Contains(line, `job="`) || strings.HasPrefix(line, "push_") || strings.HasPrefix(line, "pushguard_job_findings")
 	})
 }
+
+// Who may push, read and scrape is not what a test is about.
+func TestRehearsalTakesNoUser(t *testing.T) {
+	p, err := policy.Parse("policy.yml", []byte(`version: v1
+auth: {push: required, read: [prometheus], users: {prometheus: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}}
+default: {mode: enforce, budget: {series: 10, groups: 5}}
+tests:
+- name: what is there is seen
+  job: load
+  push: 'rows{table="t"} 7'
+  want: {outcome: passed, left: {series: 7, groups: 4}, page: 'rows{job="load",table="t"} 7'}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	differences, err := trial.Test(t.Context(), trial.Config{Policy: p, Caps: caps}, p.Tests()[0])
+	if err != nil || len(differences) > 0 {
+		t.Errorf("%+v, %v", differences, err)
+	}
+}
