@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/pushguard/pushguard/proxy/record"
 	"github.com/pushguard/pushguard/proxy/wire"
@@ -22,6 +23,9 @@ func (g *Guard) keep(v *passage, e *epoch, a Answer, outcome Outcome) {
 			Entry: v.entry.Name, Mode: string(v.entry.Mode), Policy: e.policy.Digest(),
 			Outcome: outcome.String(), Status: a.Status, Findings: v.findingIDs(),
 		},
+	}
+	for _, f := range v.push.Families {
+		p.Families = append(p.Families, strings.Clone(f.Name))
 	}
 	if said := v.said(); !v.enforced() && said != outcome {
 		p.Happened.Would = said.String()

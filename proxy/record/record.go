@@ -26,6 +26,9 @@ type Push struct {
 	// Body is as it came, without its Content-Encoding; Unread is set if nobody saw it.
 	Body   []byte
 	Unread bool
+	// Families are the names of those in the body, in its order. What the budgets have
+	// no room for is told by that.
+	Families []string
 	// Happened is without its series, which Sent, SentKey and Added have.
 	Happened Happened
 	// Sent is the body that went on to SentKey, if that is not the one that came. Its

@@ -165,6 +165,7 @@ func TestCountersStayCounters(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.families("j", families)
+		inOrder(families, nil)
 		samples, _ := expfmt.ExtractSamples(&expfmt.DecodeOptions{}, families...)
 		var out []float64
 		for _, s := range samples {

@@ -76,6 +76,7 @@ func (r *redactor) entry(p *Push) *Entry {
 		return out
 	}
 	r.families(job, families)
+	inOrder(families, p.Families)
 	out.Request.Body = render(families, p.ContentType)
 	out.Happened.Series = r.series(job, p)
 	return out
@@ -181,7 +182,7 @@ func (r *redactor) hash(s string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// families redacts the families of a body, and sorts them by name.
+// families redacts the families of a body.
 func (r *redactor) families(job string, families []*dto.MetricFamily) {
 	for _, f := range families {
 		if f.Help != nil {
@@ -195,7 +196,18 @@ func (r *redactor) families(job string, families []*dto.MetricFamily) {
 			scale.metric(m)
 		}
 	}
-	slices.SortStableFunc(families, func(a, b *dto.MetricFamily) int { return cmp.Compare(a.GetName(), b.GetName()) })
+}
+
+// inOrder sorts families as they came, which their decoder forgets: of what is new to a
+// budget the first has the room. Those that are not named are sorted by their names.
+func inOrder(families []*dto.MetricFamily, names []string) {
+	place := make(map[string]int, len(names))
+	for i, name := range names {
+		place[name] = i - len(names)
+	}
+	slices.SortStableFunc(families, func(a, b *dto.MetricFamily) int {
+		return cmp.Or(cmp.Compare(place[a.GetName()], place[b.GetName()]), cmp.Compare(a.GetName(), b.GetName()))
+	})
 }
 
 // scale is what the values of a family are multiplied by.

@@ -151,6 +151,22 @@ func TestRecordedIsJudgedAsTheOriginal(t *testing.T) {
 	}
 }
 
+// Of what is new to a full budget the first in the body has the room, in a replay, too.
+func TestRecordedKeepsItsOrder(t *testing.T) {
+	p, err := policy.Parse("policy.yml", []byte("version: v1\ndefault: {mode: enforce, budget: {series: 4}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pushes []recorded
+	for _, job := range []string{"a", "b", "b"} { // the last one's body is known by its shape
+		r := proxy.Request{Method: http.MethodPut, Path: "/metrics/job/" + job, Header: http.Header{"Content-Type": {"text/plain"}}}
+		pushes = append(pushes, recorded{job, r, []byte("z 1\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n# TYPE b gauge\nb 1\na 1\n")})
+	}
+	if n, other := judgedAlike(t, p, recordedBy(t, p, pushes)); n != len(pushes) || other > 0 {
+		t.Errorf("the series of %d of %d pushes are not those that went on", other, n)
+	}
+}
+
 // ofEveryShape are pushes of random metrics with values of every shape and of none.
 func ofEveryShape(t *testing.T, n int) []recorded {
 	t.Helper()
