@@ -159,12 +159,13 @@ func TestFewValuesStayReadable(t *testing.T) {
 // whole numbers are as before, a histogram is one, and times are not touched.
 func TestCountersStayCounters(t *testing.T) {
 	r := newRedactor([32]byte{7})
+	plain := func(label, value string) string { return r.value("j", label, value) }
 	values := func(text string) []float64 {
 		families, err := gateway.ReadFamilies([]byte(text), "text/plain")
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.families("j", families)
+		r.families("j", families, plain)
 		inOrder(families, nil)
 		samples, _ := expfmt.ExtractSamples(&expfmt.DecodeOptions{}, families...)
 		var out []float64
@@ -187,7 +188,7 @@ func TestCountersStayCounters(t *testing.T) {
 		t.Errorf("a histogram became %v, its bucket alone %v", h, u)
 	}
 	huge := &dto.MetricFamily{Name: proto.String("c"), Type: dto.MetricType_COUNTER.Enum(), Metric: []*dto.Metric{{Counter: &dto.Counter{Value: proto.Float64(1e308)}}}}
-	if r.families("j", []*dto.MetricFamily{huge}); huge.Metric[0].Counter.GetValue() != 1e308 {
+	if r.families("j", []*dto.MetricFamily{huge}, plain); huge.Metric[0].Counter.GetValue() != 1e308 {
 		t.Errorf("1e308 became %v", huge.Metric[0].Counter.GetValue())
 	}
 }

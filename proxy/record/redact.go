@@ -59,7 +59,13 @@ func newRedactor(secret [32]byte) *redactor {
 // entry is the push as it is kept.
 func (r *redactor) entry(p *Push) *Entry {
 	job := p.Key.Job()
-	key := r.key(job, p.Key)
+	came := &values{shown: map[labels.Label]string{}}
+	shown := func(label, value string) string {
+		masked := r.value(job, label, value)
+		came.add(label, value, masked)
+		return masked
+	}
+	key := redacted(p.Key, shown)
 	out := &Entry{Time: p.Time.UTC(), Request: Request{Method: p.Method, Target: key.Path()}, Happened: &p.Happened}
 	out.Happened.Job = key.Job()
 	if p.Method == http.MethodDelete {
@@ -75,34 +81,89 @@ func (r *redactor) entry(p *Push) *Entry {
 		out.Happened.AsPushed = false
 		return out
 	}
-	r.families(job, families)
+	r.families(job, families, shown)
 	inOrder(families, p.Families)
 	out.Request.Body = render(families, p.ContentType)
-	out.Happened.Series = r.series(job, p)
+	out.Happened.Series = r.series(job, p, came)
 	return out
 }
 
 // series are those that went on, with their values as those of the push.
-func (r *redactor) series(job string, p *Push) []model.Metric {
+func (r *redactor) series(job string, p *Push, came *values) []model.Metric {
 	var out []model.Metric
-	if p.Sent != nil {
-		sent := gateway.Families(p.Sent, p.ContentType)
-		r.families(job, sent)
-		out = seriesOf(sent, r.key(job, p.SentKey))
-	} else if p.SentKey.Job() != "" {
-		sent := gateway.Families(p.Body, p.ContentType)
-		r.families(job, sent)
-		out = seriesOf(sent, r.key(job, p.SentKey))
+	shown := func(label, value string) string { return r.cut(job, came, label, value) }
+	body := p.Sent
+	if body == nil && p.SentKey.Job() != "" {
+		body = p.Body
+	}
+	if body != nil {
+		sent := gateway.Families(body, p.ContentType)
+		r.families(job, sent, shown)
+		out = seriesOf(sent, redacted(p.SentKey, shown))
 	}
 	for _, s := range p.Added {
-		redacted := *s
-		redacted.Labels = make([]labels.Label, len(s.Labels))
+		added := *s
+		added.Labels = make([]labels.Label, len(s.Labels))
 		for i, l := range s.Labels {
-			redacted.Labels[i] = labels.Label{Name: l.Name, Value: r.value(job, l.Name, l.Value)}
+			added.Labels[i] = labels.Label{Name: l.Name, Value: shown(l.Name, l.Value)}
 		}
-		out = append(out, Added(&redacted)...)
+		out = append(out, Added(&added)...)
 	}
 	return out
+}
+
+// values are those that a push came with, and what stands for them.
+type values struct {
+	shown  map[labels.Label]string
+	hidden []labels.Label // those for which something else stands
+	looked int            // hidden values that were looked at for a cut
+}
+
+func (v *values) add(label, value, shown string) {
+	l := labels.Label{Name: label, Value: value}
+	if _, ok := v.shown[l]; ok {
+		return
+	}
+	v.shown[l] = shown
+	if shown != value {
+		v.hidden = append(v.hidden, l)
+	}
+}
+
+const (
+	// minCut is how long a value is at least that is taken for a part of another
+	// label's: what is shorter stands in many by chance.
+	minCut = 4
+	// maxLooked is how many hidden values of a push are looked at.
+	maxLooked = 1 << 20
+)
+
+// cut is what stands for a value that a policy has cut out of a hidden one, such as
+// what truncate leaves of it: the same part of what stands for that, as the policy
+// would cut it out again.
+func (r *redactor) cut(job string, came *values, label, value string) string {
+	if shown, ok := came.shown[labels.Label{Name: label, Value: value}]; ok {
+		return shown
+	}
+	if shown, ok := r.masked.Get(valueOf{ofJob{job, label}, value}); ok { // a normal form, too
+		return shown
+	}
+	for _, own := range []bool{true, false} {
+		for _, h := range came.hidden {
+			if came.looked++; came.looked > maxLooked {
+				return r.mask.Whole(label, value)
+			}
+			at := strings.Index(h.Value, value)
+			if at < 0 || own != (h.Name == label) || !(own && at == 0) && len(value) < minCut {
+				continue
+			}
+			if whole := came.shown[h]; len(whole) == len(h.Value) {
+				return whole[at : at+len(value)]
+			}
+			return r.mask.Whole(label, value)
+		}
+	}
+	return r.value(job, label, value)
 }
 
 // plainType is a content type without what a client may have put into it.
@@ -113,10 +174,11 @@ func plainType(contentType string) string {
 	return string(expfmt.NewFormat(expfmt.TypeTextPlain))
 }
 
-func (r *redactor) key(job string, key wire.Key) wire.Key {
+// redacted is a key with its values as they are shown.
+func redacted(key wire.Key, shown func(label, value string) string) wire.Key {
 	var out []labels.Label
 	for _, l := range key.Labels() {
-		out = append(out, labels.Label{Name: l.Name, Value: r.value(job, l.Name, l.Value)})
+		out = append(out, labels.Label{Name: l.Name, Value: shown(l.Name, l.Value)})
 	}
 	return wire.NewKey(out...)
 }
@@ -182,8 +244,8 @@ func (r *redactor) hash(s string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// families redacts the families of a body.
-func (r *redactor) families(job string, families []*dto.MetricFamily) {
+// families redacts the families of a body, values of labels by shown.
+func (r *redactor) families(job string, families []*dto.MetricFamily, shown func(label, value string) string) {
 	for _, f := range families {
 		if f.Help != nil {
 			f.Help = proto.String(finding.Redact(f.GetHelp()))
@@ -191,7 +253,7 @@ func (r *redactor) families(job string, families []*dto.MetricFamily) {
 		scale := r.scale(job, f)
 		for _, m := range f.Metric {
 			for _, l := range m.Label {
-				l.Value = proto.String(r.value(job, l.GetName(), l.GetValue()))
+				l.Value = proto.String(shown(l.GetName(), l.GetValue()))
 			}
 			scale.metric(m)
 		}

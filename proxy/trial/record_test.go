@@ -167,6 +167,39 @@ func TestRecordedKeepsItsOrder(t *testing.T) {
 	}
 }
 
+// What a policy cuts out of a value that is not shown is not shown, either, and a replay
+// cuts it out again.
+func TestRecordedHidesWhatIsCutOut(t *testing.T) {
+	p, err := policy.Parse("policy.yml", []byte(`version: v1
+default:
+  mode: enforce
+  relabel_configs:
+  - {source_labels: [mail], regex: '(.*)@.*', target_label: who}
+  - {source_labels: [url], regex: '.*=(.*)', target_label: of}
+  rules: [{id: short, labels: [mail, session], action: truncate, length: 7}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const body = "# TYPE logins_total counter\n" +
+		`logins_total{mail="jane.roe@example.com",session="7f3c2a1b-4d30-4c55-8a11-0f9e8d7c6b5a",team="core"} 3` + "\n" +
+		`visits{url="https://shop.example.com/a/42?user=zebedee",session="x"} 4` + "\n"
+	r := proxy.Request{Method: http.MethodPost, Path: "/metrics/job/a/mail/mallory@example.com", Header: http.Header{"Content-Type": {"text/plain"}}}
+	path := recordedBy(t, p, []recorded{{"a", r, []byte(body)}})
+	if n, other := judgedAlike(t, p, path); n != 1 || other > 0 {
+		t.Errorf("the series of %d of %d pushes are not those that went on", other, n)
+	}
+	text := string(read(t, path))
+	for _, secret := range []string{"jane", "mallory", "zebedee", "7f3c2a1"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%q is shown:\n%s", secret, text)
+		}
+	}
+	if !strings.Contains(text, `"team":"core"`) {
+		t.Errorf("a value that is shown is not:\n%s", text)
+	}
+}
+
 // ofEveryShape are pushes of random metrics with values of every shape and of none.
 func ofEveryShape(t *testing.T, n int) []recorded {
 	t.Helper()
