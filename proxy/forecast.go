@@ -22,6 +22,7 @@ func (g *Guard) forecast(ctx context.Context, v *passage, e *epoch, applied bool
 		v.noteOverBudget(c, err)
 		return
 	}
+	v.noteSharedFamilies(ruling.Shared)
 	if err := v.noteRuling(c, ruling, e); err != nil {
 		v.noteUnmergeable(err)
 		return
@@ -72,10 +73,16 @@ func (g *Guard) foretellEviction(ctx context.Context, v *passage, e *epoch, vict
 	}
 }
 
-// forecastRemoval takes out of the shadow what a DELETE would under enforcement.
+// forecastRemoval takes out of the shadow what a DELETE would under enforcement, which
+// may be nothing.
 func (g *Guard) forecastRemoval(ctx context.Context, v *passage, e *epoch) {
 	grant, err := v.admit(ctx, g.shadow, ledger.Claim{Group: v.group, Raw: v.raw, Method: http.MethodDelete, Folds: e.folds(v)})
-	if err == nil {
-		grant.Settle(ledger.Applied)
+	if err != nil {
+		return
 	}
+	if v.spared = grant.Skip; v.spared {
+		grant.Settle(ledger.Untouched)
+		return
+	}
+	grant.Settle(ledger.Applied)
 }

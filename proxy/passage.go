@@ -62,6 +62,8 @@ type passage struct {
 	refusals finding.List
 	// changed is set once the rules, or the protocol's own safety, change it.
 	changed bool
+	// spared is set where enforcement would not act on a DELETE.
+	spared bool
 
 	place    admission.Place // among the pushes in flight
 	most     int64           // bytes that all of them may hold; 0 is no limit
@@ -107,7 +109,7 @@ const keptBody = 1 << 20
 
 func (v *passage) reset() {
 	v.request, v.raw, v.job, v.group, v.entry = Request{}, wire.Key{}, "", wire.Key{}, nil
-	v.changed, v.upstreamStatus, v.retryAfter = false, 0, 0
+	v.changed, v.spared, v.upstreamStatus, v.retryAfter = false, false, 0, 0
 	v.user, v.turnedAway = "", false
 	v.held, v.most, v.shed, v.tight = 0, 0, "", false
 	v.received, v.unpacked, v.rendered = kept(v.received), kept(v.unpacked), kept(v.rendered)
@@ -283,6 +285,8 @@ func (v *passage) said() Outcome {
 	switch {
 	case v.refused():
 		return Refused
+	case v.spared:
+		return Skipped
 	case v.changed:
 		return Changed
 	default:

@@ -155,3 +155,27 @@ tests:
 		t.Errorf("%+v, %v", differences, err)
 	}
 }
+
+// What report says of runs that share a group is what enforcement does.
+func TestReportKnowsOfSharedGroups(t *testing.T) {
+	for mode, outcome := range map[string]string{"enforce": "outcome", "report": "would"} {
+		text := fmt.Sprintf(`version: v1
+default: {mode: %s, rules: [{id: run-ids, labels: [run_id], action: drop}]}
+tests:
+- name: two runs
+  pushes:
+  - {job: load, grouping: {run_id: r1}, push: rows 1, want: {%[2]s: changed, findings: [run-ids]}}
+  - {job: load, grouping: {run_id: r2}, push: rows 2, want: {%[2]s: changed, findings: [run-ids, shared_family]}}
+  - {job: load, grouping: {run_id: r1}, method: DELETE, want: {%[2]s: skipped}}
+  - {job: load, grouping: {run_id: r2}, method: DELETE, want: {%[2]s: changed}}
+`, mode, outcome)
+		p, err := policy.Parse("policy.yml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		differences, err := trial.Test(t.Context(), trial.Config{Policy: p, Caps: caps}, p.Tests()[0])
+		if err != nil || len(differences) > 0 {
+			t.Errorf("%s: %+v, %v", mode, differences, err)
+		}
+	}
+}
