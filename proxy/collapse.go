@@ -33,8 +33,13 @@ type slot struct {
 	output uint64
 }
 
-func (v *passage) slot(metric int32) slot {
-	return slot{v.push.Metrics()[metric].Family, v.verdict(int(metric)).fate.Output}
+func (v *passage) slot(metric int32, e *epoch) slot {
+	fate := &v.verdict(int(metric)).fate
+	output := fate.Output
+	if standing := wire.Standing(v.group, fate.Labels); len(standing) < len(fate.Labels) {
+		output = wire.Fingerprint(e.verdicts.secret, standing)
+	}
+	return slot{v.push.Metrics()[metric].Family, output}
 }
 
 // collapse gives the metrics that have no room by themselves the labels for which
@@ -44,7 +49,7 @@ func (v *passage) slot(metric int32) slot {
 func (v *passage) collapse(c *claim, r ledger.Ruling, e *epoch) error {
 	said := make(map[slot][]labels.Label, len(r.Collapsed)+len(r.Trimmed))
 	for _, i := range r.Trimmed {
-		said[v.slot(c.Metrics[i].Metric)] = nil
+		said[v.slot(c.Metrics[i].Metric, e)] = nil
 	}
 	collapsed := map[string]int{}
 	for _, x := range r.Collapsed {
@@ -59,14 +64,14 @@ func (v *passage) collapse(c *claim, r ledger.Ruling, e *epoch) error {
 				}
 			}
 		}
-		said[v.slot(metric)] = ls
+		said[v.slot(metric, e)] = ls
 	}
 	v.unfold()
 	for i, verdict := range v.verdicts {
 		if verdict == nil || v.apart(i) || verdict.fate.Act == wire.LeaveOut {
 			continue
 		}
-		ls, over := said[v.slot(int32(i))]
+		ls, over := said[v.slot(int32(i), e)]
 		switch {
 		case !over:
 			v.fates[i] = verdict.fate
@@ -81,7 +86,7 @@ func (v *passage) collapse(c *claim, r ledger.Ruling, e *epoch) error {
 	}
 	v.changed = true
 	v.noteCollapsed(collapsed)
-	return wire.Merge(&v.push, v.fates)
+	return wire.Merge(&v.push, v.fates, v.group)
 }
 
 // noteCollapsed says which labels lost values, and in how many metrics.

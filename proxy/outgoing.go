@@ -15,11 +15,11 @@ import (
 
 // merge joins the metrics that the rules made equal.
 func (v *passage) merge() {
-	if v.entry.Mode == policy.Open || v.refused() || v.known != nil && v.known.distinct {
+	if v.entry.Mode == policy.Open || v.refused() || v.known != nil && v.known.distinct && v.known.apartFrom(v.group) {
 		return
 	}
 	v.ownFates()
-	if err := wire.Merge(&v.push, v.fates); err != nil {
+	if err := wire.Merge(&v.push, v.fates, v.group); err != nil {
 		v.noteUnmergeable(err)
 	}
 }

@@ -179,3 +179,67 @@ tests:
 		}
 	}
 }
+
+// Metrics that a rule makes equal become one, also where it is only the labels of the
+// grouping key, in place of their own, that make them so: a Pushgateway would refuse the
+// push. What was equal as pushed it still refuses.
+func TestMetricsOfAGroupBecomeOne(t *testing.T) {
+	p, err := policy.Parse("policy.yml", []byte(`version: v1
+default:
+  mode: enforce
+  counters: {route: snapshot}
+  rules: [{id: users, labels: [user], action: drop, gauges: sum}]
+jobs:
+- {job: full, budget: {label_values: 1}, on_over_budget: collapse}
+tests:
+- name: own labels
+  pushes:
+  - job: load
+    push: &body |
+      # TYPE rows gauge
+      rows{instance="a",user="1"} 1
+      rows{instance="b",user="2"} 2
+      rows{instance="c"} 3
+    want: {outcome: changed, page: "rows{instance=\"a\",job=\"load\"} 1\nrows{instance=\"b\",job=\"load\"} 2\nrows{instance=\"c\",job=\"load\"} 3"}
+  - {job: load, push: *body, want: {outcome: changed}}
+  - {job: load, push: *body, want: {outcome: changed}}
+  - {job: load, method: DELETE}
+  - {job: load, grouping: {instance: x}, push: *body, want: {outcome: changed, page: 'rows{instance="x",job="load"} 6'}}
+- name: collapsed
+  job: full
+  grouping: {instance: x}
+  push: |
+    rows{instance="a",user="1",t="1"} 1
+    rows{instance="b",user="2",t="2"} 2
+    rows{instance="c",t="2"} 3
+  want: {outcome: changed, page: 'rows{instance="x",job="full",t="__other__"} 6'}
+- name: equal as pushed
+  job: load
+  grouping: {instance: x}
+  push: |
+    rows{instance="a",user="1"} 1
+    rows{instance="b",user="1"} 2
+  want: {outcome: failed, status: 400}
+- name: a histogram of fragments
+  job: load
+  grouping: {instance: x}
+  push: |
+    h_bucket{instance="a",user="1",le="+Inf"} 1
+    h_sum{instance="a",user="1"} 1
+    h_count{instance="a",user="1"} 1
+    h_bucket{instance="b",user="2",le="1"} 1
+    h_bucket{instance="b",user="2",le="+Inf"} 1
+    h_sum{instance="b",user="2"} 1
+    h_count{instance="b",user="2"} 1
+  want: {outcome: refused, status: 422}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range p.Tests() {
+		differences, err := trial.Test(t.Context(), trial.Config{Policy: p, Caps: caps}, test)
+		if err != nil || len(differences) > 0 {
+			t.Errorf("%s: %+v, %v", test.Name, differences, err)
+		}
+	}
+}

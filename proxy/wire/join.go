@@ -31,15 +31,16 @@ func (e *MergeError) Unwrap() error { return e.Err }
 
 // Merge joins the metrics that relabelling made equal: the first of them stands
 // for all, the others' fates become LeaveOut. Metrics that were equal as pushed
-// are left for the upstream to refuse. The error is a *MergeError.
-func Merge(p *Push, fates []Fate) error {
+// are left for the upstream to refuse. Both is told as in the group to which the push
+// goes on, whose labels take the place of a metric's own. The error is a *MergeError.
+func Merge(p *Push, fates []Fate, group Key) error {
 	if !slices.ContainsFunc(fates, func(f Fate) bool { return f.Act == Relabel }) {
 		return nil
 	}
 	untyped := p.untyped()
-	sets := p.collisions(fates)
+	sets := p.collisions(fates, group)
 	if len(sets) == 0 {
-		return p.checkFragments(fates, untyped)
+		return p.checkFragments(fates, untyped, group)
 	}
 	values, err := p.values(sets)
 	if err != nil {
@@ -50,41 +51,71 @@ func Merge(p *Push, fates []Fate) error {
 			return err
 		}
 	}
-	return p.checkFragments(fates, untyped)
+	return p.checkFragments(fates, untyped, group)
 }
 
 // Distinct reports whether no fates of these labels can make metrics of the push
-// equal, whichever of the metrics are left out.
+// equal, whichever of the metrics are left out, in a group that has none of their
+// labels.
 func Distinct(p *Push, fates []Fate) bool {
 	for name := range p.untyped() {
 		if strings.HasSuffix(name, "_bucket") {
 			return false // of a histogram pushed without a TYPE
 		}
 	}
-	return len(p.collisions(fates)) == 0
+	return len(p.collisions(fates, Key{})) == 0
+}
+
+// Standing are the labels of a metric that say what it is in a group: without those
+// that the group has, in place of which a Pushgateway puts the group's. It may be ls
+// itself.
+func Standing(group Key, ls []labels.Label) []labels.Label {
+	overwritten := func(l labels.Label) bool { _, ok := group.Get(l.Name); return ok }
+	if !slices.ContainsFunc(ls, overwritten) {
+		return ls
+	}
+	return slices.DeleteFunc(slices.Clone(ls), overwritten)
+}
+
+// outputs are fingerprints of what the metrics are in a group; nil where those of their
+// fates are.
+func (p *Push) outputs(fates []Fate, group Key) []uint64 {
+	overwritten := func(f Fate) bool { return len(Standing(group, f.Labels)) < len(f.Labels) }
+	if !slices.ContainsFunc(fates, overwritten) {
+		return nil
+	}
+	seed, out := rand.Uint64(), make([]uint64, len(fates))
+	for i := range fates {
+		out[i] = Fingerprint(seed, Standing(group, fates[i].Labels))
+	}
+	return out
 }
 
 // collisions returns the sets of metrics of one family with equal output labels.
-func (p *Push) collisions(fates []Fate) [][]int32 {
+func (p *Push) collisions(fates []Fate, group Key) [][]int32 {
 	type slot struct {
 		family int32
 		output uint64
 	}
 	first := make(map[slot]int32, len(fates))
 	at := map[int32]int{}
+	outputs := p.outputs(fates, group)
 	var sets [][]int32
 	for i := range fates {
 		if fates[i].Act == LeaveOut {
 			continue
 		}
 		k := slot{p.Metrics()[i].Family, fates[i].Output}
+		if outputs != nil {
+			k.output = outputs[i]
+		}
 		m := int32(i)
 		f, taken := first[k]
 		if !taken {
 			first[k] = m
 			continue
 		}
-		if !sameLabels(fates[f].Labels, fates[m].Labels) {
+		if !sameLabels(Standing(group, fates[f].Labels), Standing(group, fates[m].Labels)) {
 			continue // two fingerprints met; the upstream sees two series
 		}
 		if n, ok := at[f]; ok {
@@ -94,7 +125,7 @@ func (p *Push) collisions(fates []Fate) [][]int32 {
 		at[f] = len(sets)
 		sets = append(sets, []int32{f, m})
 	}
-	return slices.DeleteFunc(sets, p.equalAsPushed)
+	return slices.DeleteFunc(sets, func(set []int32) bool { return p.equalAsPushed(set, group) })
 }
 
 func isEmpty(l labels.Label) bool { return l.Value == "" }
@@ -108,10 +139,10 @@ func holds(all, some []labels.Label) bool {
 }
 
 // equalAsPushed reports whether some of the metrics were equal before any rule.
-func (p *Push) equalAsPushed(set []int32) bool {
+func (p *Push) equalAsPushed(set []int32, group Key) bool {
 	seed, seen := rand.Uint64(), make(map[uint64]struct{}, len(set))
 	for _, m := range set {
-		fp := Fingerprint(seed, p.Labels(nil, int(m)))
+		fp := Fingerprint(seed, Standing(group, p.Labels(nil, int(m))))
 		if _, ok := seen[fp]; ok {
 			return true
 		}
@@ -128,6 +159,7 @@ func (p *Push) join(set []int32, fates []Fate, values map[int32]*dto.Metric, unt
 	for i, m := range set {
 		metrics[i] = values[m]
 		fates[m].Act = LeaveOut
+		fates[m].Labels, fates[m].Output = fate.Labels, fate.Output // of what it is told with
 	}
 	merged, err := mergeMetrics(family.Type, p.joining(family, set, fates, untyped), metrics)
 	if err != nil {
@@ -205,7 +237,7 @@ type bucketSet struct {
 // checkFragments holds histograms pushed without a TYPE, whose buckets are
 // metrics of their own, to what mergeMetrics asks of typed ones: those that a
 // rule adds up must have the same bounds.
-func (p *Push) checkFragments(fates []Fate, untyped map[string]bool) error {
+func (p *Push) checkFragments(fates []Fate, untyped map[string]bool, group Key) error {
 	type key struct {
 		family int32
 		output uint64
@@ -225,14 +257,14 @@ func (p *Push) checkFragments(fates []Fate, untyped map[string]bool) error {
 		if !fragments[family] {
 			continue
 		}
-		raw, _ := cutBound(p.Labels(nil, i))
+		source, _ := cutBound(p.Labels(nil, i))
 		out, le := cutBound(slices.Clone(fates[i].Labels))
-		k := key{family, Fingerprint(seed, out)}
+		k := key{family, Fingerprint(seed, Standing(group, out))}
 		if sets[k] == nil {
 			sets[k] = &bucketSet{bounds: map[string]int{}, sources: map[uint64]bool{}}
 		}
 		sets[k].bounds[le]++
-		sets[k].sources[Fingerprint(seed, raw)] = true
+		sets[k].sources[Fingerprint(seed, Standing(group, source))] = true
 	}
 	for k, set := range sets {
 		for _, n := range set.bounds {

@@ -63,7 +63,7 @@ took_count{run="2"} 1
 			t.Fatal(err)
 		}
 		fates := droppingRun(&p)
-		if err := Merge(&p, fates); err != nil {
+		if err := Merge(&p, fates, Key{}); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, p.Merged(fates, 2)); diff != "" {

@@ -378,7 +378,7 @@ func TestRelabelText(t *testing.T) {
 		out := slices.DeleteFunc(p.Labels(nil, i), func(l labels.Label) bool { return l.Name == "run" })
 		fates[i] = Fate{Act: Relabel, Labels: out, Block: AppendLabels(nil, Text, out), Output: Fingerprint(1, out)}
 	}
-	if err := Merge(p, fates); err != nil {
+	if err := Merge(p, fates, Key{}); err != nil {
 		t.Fatal(err)
 	}
 	want := "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_sum 3\na{x=\"q\\\"\"} 5\nb 7\n"

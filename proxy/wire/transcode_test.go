@@ -159,7 +159,7 @@ func checkTranscode(t *testing.T, body []byte) bool {
 			first[i] = relabelled(ls[1:])
 		}
 	}
-	if Merge(p, first) == nil {
+	if Merge(p, first, Key{}) == nil {
 		sameTranscoded(t, p, first)
 		sameByMould(t, p, first)
 	}
@@ -169,7 +169,7 @@ func checkTranscode(t *testing.T, body []byte) bool {
 	for i := range joined {
 		joined[i] = relabelled([]labels.Label{{Name: "all", Value: "\"o\\n\ne\""}})
 	}
-	if Merge(p, joined) == nil {
+	if Merge(p, joined, Key{}) == nil {
 		sameTranscoded(t, p, joined)
 		sameByMould(t, p, joined)
 	}
