@@ -74,7 +74,7 @@ func (g *Guard) Sweep(ctx context.Context) {
 		return // one of the fleet does
 	}
 	e := g.epoch.Load()
-	g.cfg.Totals.Expire(func(job string) time.Duration { return e.policy.Entry(job).StaleAfter })
+	g.cfg.Totals.Expire(func(job string) time.Duration { return g.idleTotals(e.policy.Entry(job), job) })
 	begun := g.cfg.Now()
 	sent, done := g.deleteStale(ctx)
 	if !g.verify(ctx, sent) || !done {
@@ -84,6 +84,21 @@ func (g *Guard) Sweep(ctx context.Context) {
 	if len(sent) > 0 {
 		g.logger.Info("Stale groups were deleted", "groups", len(sent), "seconds", g.cfg.Now().Sub(begun).Seconds())
 	}
+}
+
+// leftBehind is how long a total stays to which, by the policy in force, nobody adds any
+// more: other guards of a fleet may have the policy from before for a while.
+const leftBehind = 5 * time.Minute
+
+// idleTotals is how long the totals of a job stay to which nothing is added; 0 is for
+// ever. Those of a job that is enforced no more, or whose increments go elsewhere now,
+// would stand for ever before what it pushes.
+func (g *Guard) idleTotals(entry *policy.Entry, job string) time.Duration {
+	adds := entry.Mode == policy.Enforce && g.route(entry) == toTotals
+	if adds || job == wire.Other || entry.StaleAfter > 0 && entry.StaleAfter < leftBehind {
+		return entry.StaleAfter
+	}
+	return leftBehind
 }
 
 // deleteStale deletes the groups that are stale, oldest first, each once. It
