@@ -66,7 +66,7 @@ func (d *decoder) document(data []byte) *yaml.Node {
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(data), yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth))))
 	if err != nil {
-		d.syntax(err)
+		d.syntax(err, data)
 		return nil
 	}
 	var first, second yaml.Node
@@ -75,13 +75,13 @@ func (d *decoder) document(data []byte) *yaml.Node {
 		d.fault(spot{}, "", "the file is empty: want at least version: v1")
 		return nil
 	case err != nil:
-		d.syntax(err)
+		d.syntax(err, data)
 		return nil
 	}
 	switch err := loader.Load(&second); {
 	case errors.Is(err, io.EOF):
 	case err != nil:
-		d.syntax(err)
+		d.syntax(err, data)
 	default:
 		d.fault(d.at(&second), "", "a second YAML document: a policy is one")
 	}
@@ -117,16 +117,37 @@ func (d *decoder) text(data []byte) bool {
 	return true
 }
 
-// syntax reports why the file is no YAML. The parser stops at the first reason.
-func (d *decoder) syntax(err error) {
+// syntax reports why data is no YAML. The parser stops at the first reason, and says of
+// a tab only that it is a character.
+func (d *decoder) syntax(err error, data []byte) {
 	place, msg := spot{}, err.Error()
 	if e := (*yaml.LoadError)(nil); errors.As(err, &e) {
 		place, msg = d.place(e.Mark.Line, e.Mark.Column), e.Message
 		if e.ContextMsg != "" {
 			msg = e.ContextMsg + ": " + msg
 		}
+		if runeAt(data, place) == '\t' {
+			msg += "; indent with spaces, not with tabs"
+		}
 	}
 	d.fault(place, "", "not YAML: %s", msg)
+}
+
+// runeAt is the character at a place of a text, 0 if there is none.
+func runeAt(text []byte, at spot) rune {
+	line, n := 1, 0
+	for _, r := range string(text) {
+		if line == at.line {
+			n++
+		}
+		if line == at.line && n == at.column {
+			return r
+		}
+		if r == '\n' {
+			line++
+		}
+	}
+	return 0
 }
 
 // at is where a node of the file stands that is being read.
