@@ -48,7 +48,7 @@ func reason(err error) Reason {
 
 // TestInFlight goes up to the limit, waits at it, and is shed where as many wait as may.
 func TestInFlight(t *testing.T) {
-	g := New(Config{InFlight: 2, Working: 2, Wait: time.Minute})
+	g := New(Config{InFlight: 2, Working: 2, Wait: time.Hour}) // who came first is next, however slow the machine
 	var places []*Place
 	var told []<-chan error
 	for range 2 + 2*waitingShare {
