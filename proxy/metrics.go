@@ -139,6 +139,9 @@ func (m *Metrics) watch(g *Guard) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pushguard_groups", Help: "Groups that the Pushgateway behind is known to hold.",
 		}, func() float64 { return float64(g.book.Len()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "pushguard_sweep_interval_seconds", Help: "How often groups are looked for that are stale; 0 is never.",
+		}, g.cfg.Rhythm.Sweep.Seconds),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "pushguard_audit_lost_total", Help: "Audit records that could not be written.",
 		}, func() float64 { return float64(g.cfg.Audit.Lost()) }),
