@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/pushguard/pushguard/policy"
@@ -106,6 +107,31 @@ func TestExplainAsText(t *testing.T) {
 		if text := w.Body.String() == "told of /metrics/job/a"; text != tc.text || w.Code != http.StatusOK {
 			t.Errorf("%q %v: %d %s", tc.query, tc.headers, w.Code, w.Body)
 		}
+	}
+}
+
+// TestExplainHidesSecretsByTheirLabels: what a push adds to, and what a rule made equal, is
+// told without the value of a label that is named as a secret.
+func TestExplainHidesSecretsByTheirLabels(t *testing.T) {
+	g := newAsked(t)
+	body := "# TYPE rows_total counter\nrows_total{db_password=\"hunter2\"} 3\n# TYPE size gauge\n" +
+		"size{db_password=\"hunter2\",id=\"1\"} 3\nsize{db_password=\"hunter2\",id=\"2\"} 4\n"
+	trace, err := g.Explain(t.Context(), Request{Method: http.MethodPut, Path: "/metrics/job/merge", Body: strings.NewReader(body), Length: int64(len(body))}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for _, f := range trace.Families {
+		for _, added := range f.Added {
+			told = append(told, added.Labels["db_password"])
+		}
+	}
+	for _, m := range trace.Merges {
+		told = append(told, m.Parts...)
+	}
+	want := []string{"…", "size{db_password=\"…\",id=\"1\"} 3\n", "size{db_password=\"…\",id=\"2\"} 4\n"}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -129,7 +129,7 @@ func (t *TraceFamily) count(inc counter.Increment, source counter.Source, how co
 func newTraceAdded(inc counter.Increment, toStatsD bool) TraceAdded {
 	out := TraceAdded{Labels: make(map[string]string, len(inc.Series.Labels))}
 	for _, l := range inc.Series.Labels {
-		out.Labels[l.Name] = finding.Redact(l.Value)
+		out.Labels[l.Name] = finding.RedactLabel(l.Name, l.Value)
 	}
 	if inc.Series.Kind != counter.Counter && !(inc.NoSum && toStatsD) {
 		out.Sum = new(float64)

@@ -60,7 +60,7 @@ func (p *Push) partTexts(set []int32) []string {
 	for _, m := range set {
 		ls := p.Labels(nil, int(m))
 		for i := range ls {
-			ls[i].Value = finding.Redact(ls[i].Value)
+			ls[i].Value = finding.RedactLabel(ls[i].Name, ls[i].Value)
 		}
 		texts = append(texts, p.metricText(int(m), ls, values[m]))
 	}
