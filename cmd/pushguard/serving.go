@@ -103,11 +103,11 @@ func (w *serving) openParts(ctx context.Context, metrics *proxy.Metrics, quit fu
 		return err
 	}
 	w.closes(w.known.close)
+	defer w.known.sayDamage(w.logger)
 	if w.log, err = w.audit.open(w.logger); err != nil {
 		return err
 	}
 	w.closes(w.log.Close)
-	defer w.known.sayDamage(w.logger)
 	if w.behind, err = w.openBehind(metrics, w.known.dir, flagValues(w.cmd), quit, w.logger); err != nil {
 		return err
 	}
