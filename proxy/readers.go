@@ -22,7 +22,7 @@ type readers struct {
 
 	mu   sync.Mutex
 	open []*reader // the longest first
-	said time.Time // when the log was told last that one was cut off
+	cut  seldom.Warning
 }
 
 // reader is a page that is read.
@@ -90,10 +90,7 @@ func (r *readers) enter(page *reader) {
 	}
 	longest := r.longest()
 	_ = r.open[longest].to.SetWriteDeadline(time.Now())
-	if now := time.Now(); now.Sub(r.said) >= seldom.Every {
-		r.said = now
-		r.logger.Warn("A page that was read for long was cut off: many are read at once", "client", r.open[longest].client, "limit", mostRead)
-	}
+	r.cut.Log(r.logger, "A page that was read for long was cut off: many are read at once", "client", r.open[longest].client, "limit", mostRead)
 	r.open = slices.Delete(r.open, longest, longest+1)
 }
 

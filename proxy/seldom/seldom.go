@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Every is how often the log says what befalls one push after the other.
-const Every = 10 * time.Second
+// every is how often the log says what befalls one push after the other.
+const every = 10 * time.Second
 
 var began = time.Now()
 
@@ -25,7 +25,7 @@ type Warning struct {
 func (w *Warning) Log(logger *slog.Logger, msg string, args ...any) {
 	now := int64(time.Since(began)) // clocks are set back
 	last := w.last.Load()
-	if last != 0 && now-last < int64(Every) || !w.last.CompareAndSwap(last, now) {
+	if last != 0 && now-last < int64(every) || !w.last.CompareAndSwap(last, now) {
 		w.unsaid.Add(1)
 		return
 	}

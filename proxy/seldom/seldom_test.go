@@ -22,7 +22,7 @@ func TestOneForMany(t *testing.T) {
 	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "seldom_test.go:") || !strings.HasSuffix(got, "msg=away job=j\n") {
 		t.Errorf("50 at once:\n%s", got)
 	}
-	w.last.Add(-int64(Every)) // as if that long ago
+	w.last.Add(-int64(every)) // as if that long ago
 	w.Log(logger, "away", "job", "k")
 	w.Log(logger, "away", "job", "l")
 	if got := log.String(); strings.Count(got, "\n") != 2 || !strings.HasSuffix(got, "msg=away job=k besides=49\n") {
