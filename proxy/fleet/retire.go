@@ -17,28 +17,39 @@ func (p *pass) verify(ctx context.Context, home int) {
 		return s.holder == home && !s.worthless && len(s.old) > 0 && (s.seen.IsZero() || p.rested(s, now))
 	})
 	defer p.commit(ctx)
-	for wait := firstLook; len(due) > 0; wait *= 3 {
-		groups, err := p.seenBy(ctx, home)
-		if err != nil {
-			p.lost(home, err)
-			return
-		}
+	seen := func(groups []gateway.Group) bool {
 		for _, g := range groups {
 			if s, ok := due[g.Key.ID()]; ok && p.found(g, s) {
 				delete(due, g.Key.ID())
 			}
 		}
-		if len(due) == 0 || wait > lastLook {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
+		return len(due) == 0
+	}
+	if len(due) == 0 || !p.look(ctx, home, seen) {
+		return
 	}
 	for _, s := range due {
 		p.miss(s)
+	}
+}
+
+// look lists what an upstream holds, again and again for a while, until enough says that
+// it is. It reports whether it has looked for as long as that.
+func (p *pass) look(ctx context.Context, at int, enough func([]gateway.Group) bool) bool {
+	for wait := firstLook; ; wait *= 3 {
+		groups, err := p.seenBy(ctx, at)
+		if err != nil {
+			p.lost(at, err)
+			return false
+		}
+		if enough(groups) || wait > lastLook {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
 	}
 }
 
@@ -131,12 +142,10 @@ func (p *pass) erase(ctx context.Context, was standing, sent []map[string]bool) 
 // gone forgets the old copies that an upstream does not list any more. Those that it does
 // are the next pass's.
 func (p *pass) gone(ctx context.Context, at int, sent map[string]bool) {
-	for wait := firstLook; len(sent) > 0; wait *= 3 {
-		groups, err := p.seenBy(ctx, at)
-		if err != nil {
-			p.lost(at, err)
-			return
-		}
+	if len(sent) == 0 {
+		return
+	}
+	p.look(ctx, at, func(groups []gateway.Group) bool {
 		listed := make(map[string]bool, len(groups))
 		for _, g := range groups {
 			listed[g.Key.ID()] = true
@@ -147,15 +156,8 @@ func (p *pass) gone(ctx context.Context, at int, sent map[string]bool) {
 				delete(sent, id)
 			}
 		}
-		if len(sent) == 0 || wait > lastLook {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-	}
+		return len(sent) == 0
+	})
 }
 
 // forget has an upstream have no old copy of a group.
