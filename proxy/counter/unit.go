@@ -24,8 +24,8 @@ import (
 //	g born                                      it is gone
 //
 // A key is of 16 bytes, a group and a float of 8, little-endian; a kind and what are of one
-// byte, the bits of what being isOther and isUnseen; all else are varints, and strings with their length before
-// them.
+// byte, the bits of what being isOther and isUnseen; all else are varints, and strings with
+// their length before them.
 const (
 	recordBaseline  = 'b'
 	recordForgotten = 'f'
