@@ -65,22 +65,28 @@ func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
 	return false
 }
 
-// ClientNetwork is the network that the client at an address has to itself, by its first
-// address: of IPv6 the 64 bits that are routed (RFC 4291, section 2.5.1), below which it may
-// call itself what it likes, of IPv4 the address.
-func ClientNetwork(addr netip.Addr) netip.Addr {
-	if !addr.Is6() || addr.Is4In6() {
-		return addr
+// ClientNetwork is the network that the client at an address, with or without a port, has
+// to itself, by its first address: of IPv6 the 64 bits that are routed (RFC 4291, section
+// 2.5.1), below which it may call itself what it likes, of IPv4 the address. It is shared if
+// the clients of many are there: a trusted proxy, by its own address, or, with the zero
+// Addr, a socket without addresses, of which nobody tells one from another.
+func ClientNetwork(address string, trusted []netip.Prefix) (network netip.Addr, shared bool) {
+	addr, ok := parseHop(address)
+	switch {
+	case !ok || isTrusted(addr, trusted):
+		return addr, true
+	case addr.Is4():
+		return addr, false
 	}
-	network, _ := addr.WithZone("").Prefix(64) // which an address of 128 bits has
-	return network.Addr()
+	of, _ := addr.Prefix(64) // which an address of 128 bits has
+	return of.Addr(), false
 }
 
 // network is the network of an address as a request has it, or that if it is none.
 func network(address string) string {
-	addr, ok := parseHop(address)
-	if !ok {
+	addr, unknown := ClientNetwork(address, nil)
+	if unknown {
 		return address
 	}
-	return ClientNetwork(addr).String()
+	return addr.String()
 }

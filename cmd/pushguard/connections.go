@@ -108,20 +108,10 @@ func (c *connections) add(conn net.Conn) *connection {
 	return known
 }
 
-// client is who is at the other end of a connection. Of a socket without addresses
-// nobody tells one from another: they are exempt.
+// client is who is at the other end of a connection.
 func (c *connections) client(remote string) client {
-	at, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return client{exempt: true}
-	}
-	addr := at.Addr().Unmap().WithZone("")
-	for _, network := range c.trusted {
-		if network.Contains(addr) {
-			return client{addr, true}
-		}
-	}
-	return client{proxy.ClientNetwork(addr), false}
+	network, exempt := proxy.ClientNetwork(remote, c.trusted)
+	return client{network, exempt}
 }
 
 // boundStreams has next take no more requests by HTTP/2 at once, in all and of one
