@@ -61,7 +61,7 @@ func (b *book) enter(key wire.Key) *group {
 	}
 	g := newGroup(key)
 	b.groups[g.key.ID()] = g
-	b.index.Enter(g.key.Job(), g.names)
+	g.names = b.index.Enter(g.key.Job(), g.names)
 	g.changed = time.Now()
 	return g
 }

@@ -206,8 +206,9 @@ func (x *Index) check(f Family) error {
 var suffixes = [...]string{"_count", "_sum", "_bucket"}
 
 // Enter has a job have one more group whose labels, those with a value, have these
-// names, sorted and without job. Leave takes it back.
-func (x *Index) Enter(job string, names []string) {
+// names, sorted and without job. Leave takes it back. It returns the names in memory that
+// all groups with such names share, and that must not be changed.
+func (x *Index) Enter(job string, names []string) []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	j := x.jobs[job]
@@ -217,11 +218,12 @@ func (x *Index) Enter(job string, names []string) {
 	}
 	if s := j.find(names); s != nil {
 		s.groups++
-		return
+		return s.names
 	}
-	last := lastOf(names)
-	j.byLast[last] = append(j.byLast[last], &nameSet{slices.Clone(names), 1})
+	last, set := lastOf(names), &nameSet{slices.Clone(names), 1}
+	j.byLast[last] = append(j.byLast[last], set)
 	j.sets++
+	return set.names
 }
 
 // Leave takes back an Enter.

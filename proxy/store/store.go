@@ -141,7 +141,7 @@ func (s *Store) enter(key wire.Key) *group {
 			g = newGroup(key)
 			sh.enter(g)
 			s.padded.enter(g)
-			s.index.Enter(g.key.Job(), g.names)
+			g.names = s.index.Enter(g.key.Job(), g.names)
 			if !g.plain {
 				s.shapes.strange.Store(true)
 			}
