@@ -97,6 +97,9 @@ func difference(before, after []*family) (take, give []Family) {
 
 // without is a without the families of b, both in the order of their names.
 func without(a, b []*family) []*family {
+	if len(b) == 0 {
+		return a
+	}
 	out := make([]*family, 0, len(a))
 	for _, f := range a {
 		if len(b) > 0 && b[0] == f {

@@ -48,14 +48,18 @@ func (s *Store) recall(r gateway.Request, now int64) ([]*family, bool) {
 	families := make([]*family, len(l.families))
 	own := make([]family, len(l.families))
 	var scratch [1024]byte
-	values := scratch[:0]
+	var bounds [32]int
+	values, ends := scratch[:0], bounds[:0]
 	for i := range l.families {
-		values = values[:0]
 		for _, sample := range l.families[i].samples {
 			values = appendValue(values, r.Push, sample)
 		}
-		own[i] = family{shape: l.families[i].shape, values: string(values), pushed: now, shared: true}
-		families[i] = &own[i]
+		ends = append(ends, len(values))
+	}
+	all, begun := string(values), 0 // one piece of memory for all of them, as own is
+	for i, end := range ends {
+		own[i] = family{shape: l.families[i].shape, values: all[begun:end], pushed: now, shared: true}
+		families[i], begun = &own[i], end
 	}
 	return families, true
 }
