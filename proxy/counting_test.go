@@ -315,7 +315,7 @@ func TestSummariesAddUpWithoutQuantiles(t *testing.T) {
 }
 
 // TestNativeHistogramsStay: increments carry classic buckets alone, and one that has
-// them counts by them.
+// them counts by them. What stays of several jobs is in nobody's way.
 func TestNativeHistogramsStay(t *testing.T) {
 	upstream := gatewaytest.Start(t)
 	g := newGuard(t, upstream, setup{policy: countedPolicy})
@@ -343,6 +343,12 @@ func TestNativeHistogramsStay(t *testing.T) {
 	page := g.page(t)
 	if _, stays := families["both"]; stays || page[`{__name__="both_bucket", instance="", job="a", le="1.0"}`] != 2 || page[`{__name__="both_count", instance="", job="a"}`] != 4 {
 		t.Errorf("of one with classic buckets, too: behind %v, on the page %v", families["both"], page)
+	}
+	if a := g.do(http.MethodPost, "/metrics/job/b", body.String(), "Content-Type", wire.ProtobufType); a.Status != 200 {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	if found := findings(t, g); found != "" {
+		t.Errorf("another job that pushes the same has the findings %s", found)
 	}
 }
 

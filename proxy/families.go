@@ -12,12 +12,16 @@ import (
 
 // mayCount reports whether a family of counters may be added up here, and says
 // so if not: it is totals or a snapshot for the whole guard, whichever it was
-// first.
+// first. Of native buckets alone there is nothing to add up, so that where they are no
+// totals to others they are a snapshot as that of any job.
 func (g *Guard) mayCount(v *passage, family int) bool {
 	if g.route(v.entry) != toTotals {
 		return true
 	}
 	f := &v.push.Families[family]
+	if f.OnlyNative() && !g.clashes(v, family) {
+		return false
+	}
 	name, kind := v.totalOf(family)
 	if !g.totals(v).Holds(name) && g.isSnapshot(v, name, kind) {
 		v.noteFamily(finding.FamilyConflict, f.Name, "other jobs keep this family as a snapshot: have them enforced too, or give the family another name")

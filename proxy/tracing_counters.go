@@ -59,7 +59,7 @@ func (v *passage) traceFamily(g *Guard, i int) TraceFamily {
 	}
 	if c.Class == rules.ClassCounter {
 		t.Route = g.route(v.entry).String()
-		if v.counts.stays[i] {
+		if v.counts.stays[i] && !f.OnlyNative() { // that has a reason of its own
 			t.Route = toSnapshot.String()
 		}
 	}

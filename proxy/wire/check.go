@@ -118,31 +118,31 @@ func (w *metricWalk) checkPair(lp labelPair, bound string, suspect bool) error {
 }
 
 // checkNative refuses native histograms whose spans and buckets do not belong
-// together: Prometheus loses the whole scrape over one.
-func checkNative(family string, msg []byte) error {
-	native := false
+// together: Prometheus loses the whole scrape over one. It tells which histograms have
+// something native.
+func checkNative(family string, msg []byte) (native bool, err error) {
 	_ = fields(msg, func(f field) error { // read before
 		native = native || f.num >= histogramSchema && f.num <= histogramCounts
 		return nil
 	})
 	if !native {
-		return nil
+		return false, nil
 	}
 	h := &dto.Histogram{}
 	if err := proto.Unmarshal(msg, h); err != nil {
-		return errWire
+		return true, errWire
 	}
 	if !isNative(h) {
-		return nil
+		return true, nil
 	}
 	var unlike *UnmergeableError
 	if _, err := nativePart(h); errors.As(err, &unlike) {
-		return &Error{
+		return true, &Error{
 			Reason: fmt.Sprintf("metric %.100q: %s", family, unlike.Reason),
 			Fix:    "push it as your client library makes it: Prometheus refuses the whole scrape, of every job, over a native histogram that is not consistent",
 		}
 	}
-	return nil
+	return true, nil
 }
 
 func typeWord(t dto.MetricType) string {

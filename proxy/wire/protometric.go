@@ -22,12 +22,15 @@ func (p *Push) metric(family int32, msg []byte) error {
 		err = w.walk(msg[n:])
 	}
 	if err == errDoubt {
-		w.plain, w.valued, w.stamped, w.metric, w.id = false, false, false, fresh, nil
+		w.plain, w.valued, w.stamped, w.native, w.metric, w.id = false, false, false, false, fresh, nil
 		err = w.walk(msg)
 	}
 	p.pairs = w.pairs
 	if err != nil {
 		return err
+	}
+	if w.native {
+		f.natives++
 	}
 	if !w.valued {
 		return &Error{
@@ -54,6 +57,7 @@ type metricWalk struct {
 	mark   int    // where in scratch the identity is collected, if it must be
 	pairs  []labelPair
 	valued bool
+	native bool // it is a histogram with native buckets alone
 	plain  bool // the labels have been read and checked by plainLabels
 	end    int  // of the latest label field, as an offset in the body
 	// timestamp is that of the metric, if it is stamped.
@@ -111,7 +115,9 @@ func (w *metricWalk) field(f field) error {
 			return err
 		}
 		w.metric.Samples = int32(n + 3)
-		return checkNative(w.family.Name, f.value)
+		native, err := checkNative(w.family.Name, f.value)
+		w.native = native && n == 0
+		return err
 	}
 	return nil
 }

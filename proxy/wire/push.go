@@ -102,7 +102,12 @@ type Family struct {
 	Metrics int32
 
 	typed, helped bool
+	natives       int32 // of the metrics, those with native buckets alone
 }
+
+// OnlyNative reports whether all metrics are histograms that have native buckets and no
+// others.
+func (f *Family) OnlyNative() bool { return f.natives > 0 && f.natives == f.Metrics }
 
 // Metric is one metric of a family: a histogram or a summary is one metric, its
 // buckets and quantiles are samples.
