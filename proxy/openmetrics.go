@@ -39,7 +39,7 @@ func (g *Guard) scrapeOpenMetrics(upstream http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		in := r.Clone(r.Context())
 		in.Header.Del("Accept-Encoding")
-		in.Header.Set("Accept", string(expfmt.NewFormat(expfmt.TypeProtoDelim)))
+		in.Header.Set("Accept", string(expfmt.NewFormat(expfmt.TypeProtoDelim).WithEscapingScheme(model.NoEscaping)))
 		reader, writer := io.Pipe()
 		defer reader.Close()
 		page := &piped{header: http.Header{}, to: writer, begun: make(chan struct{})}
@@ -80,7 +80,7 @@ func (g *Guard) writeOpenMetrics(w http.ResponseWriter, r *http.Request, header 
 	families := totals.Families()
 	withInstance(families)
 	to := strictly{expfmt.NewEncoder(out, format, expfmt.WithCreatedLines()), g.isOnPage(families), map[string]bool{}}
-	if err := join(to, expfmt.NewDecoder(page, expfmt.ResponseFormat(header)), families, g.heldToo(families)); err != nil {
+	if err := join(to, expfmt.NewDecoder(page, expfmt.ResponseFormat(header).WithEscapingScheme(model.NoEscaping)), families, g.heldToo(families)); err != nil {
 		return err
 	}
 	if found := g.findings(); found != nil {

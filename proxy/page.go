@@ -10,6 +10,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/pushguard/pushguard/proxy/gateway"
 )
 
 // scrape serves the upstream's page with what the guard adds behind it: the
@@ -22,10 +24,10 @@ func (g *Guard) scrape(upstream http.Handler) http.Handler {
 		totals := g.cfg.Totals.Page(r.Context(), g.scraper(r))
 		families := totals.Families()
 		withInstance(families)
-		page := &appender{ResponseWriter: w, twice: g.heldToo(families)}
+		page := &appender{ResponseWriter: w, totals: families, twice: g.heldToo(families)}
 		upstream.ServeHTTP(page, plain)
 		page.join()
-		for _, family := range families {
+		for _, family := range page.totals {
 			page.append(family)
 		}
 		if page.whole() && r.Context().Err() == nil {
@@ -98,7 +100,8 @@ func (g *Guard) scraper(r *http.Request) string {
 // stand on it already, it keeps the page back until it is joined with them.
 type appender struct {
 	http.ResponseWriter
-	twice  map[string]*dto.MetricFamily // by the names under which they may stand
+	totals []*dto.MetricFamily
+	twice  map[string]*dto.MetricFamily // of the totals, by the names under which they may stand
 	kept   bytes.Buffer
 	status int
 	format expfmt.Format
@@ -112,8 +115,28 @@ type appender struct {
 func (a *appender) WriteHeader(status int) {
 	a.status = status
 	a.Header().Del("Content-Length")
-	a.format = expfmt.ResponseFormat(a.Header())
+	a.format = gateway.FormatOf(a.Header())
+	a.escape(a.format.ToEscapingScheme())
 	a.ResponseWriter.WriteHeader(status)
+}
+
+// escape gives the totals the names under which they stand on the page, as the upstream
+// gave its own families theirs.
+func (a *appender) escape(scheme model.EscapingScheme) {
+	if scheme == model.NoEscaping {
+		return
+	}
+	escaped := make(map[*dto.MetricFamily]*dto.MetricFamily, len(a.totals))
+	for i, total := range a.totals {
+		a.totals[i] = model.EscapeMetricFamily(total, scheme)
+		escaped[total] = a.totals[i]
+	}
+	twice := make(map[string]*dto.MetricFamily, len(a.twice))
+	for name, total := range a.twice {
+		stands := model.EscapeMetricFamily(&dto.MetricFamily{Name: &name}, scheme).GetName()
+		twice[stands] = escaped[total]
+	}
+	a.twice = twice
 }
 
 // Write is part of http.ResponseWriter.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"mime"
 	"net/http"
 
 	"github.com/prometheus/common/expfmt"
@@ -22,4 +23,19 @@ func PageFormat(h http.Header) expfmt.Format {
 	}
 	first := expfmt.NegotiateAccept(h, append(expfmt.DefaultOpenMetricsAcceptedFormats(), textOfPrometheus3)...)
 	return expfmt.NewFormat(expfmt.TypeTextPlain).WithEscapingScheme(first.ToEscapingScheme())
+}
+
+// FormatOf is the format in which a server says that it wrote a page, names escaped in it as
+// it says, too. One that does not, as an old Pushgateway, is taken to have escaped them.
+func FormatOf(h http.Header) expfmt.Format {
+	format := expfmt.ResponseFormat(h)
+	_, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil || format == expfmt.FmtUnknown {
+		return format
+	}
+	scheme, err := model.ToEscapingScheme(params["escaping"])
+	if err != nil {
+		return format
+	}
+	return format.WithEscapingScheme(scheme)
 }

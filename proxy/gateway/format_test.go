@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 )
 
@@ -26,5 +27,24 @@ func TestPageFormat(t *testing.T) {
 		if got := PageFormat(http.Header{"Accept": {accept}}); string(got) != want {
 			t.Errorf("%q: %s, want %s", accept, got, want)
 		}
+	}
+}
+
+// TestFormatOf: what a Pushgateway says of its page, of 1.11.3 and of 1.5.1.
+func TestFormatOf(t *testing.T) {
+	for contentType, want := range map[string]model.EscapingScheme{
+		"text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8":                                              model.NoEscaping,
+		"text/plain; version=0.0.4; charset=utf-8; escaping=values":                                                   model.ValueEncodingEscaping,
+		"text/plain; version=0.0.4; charset=utf-8":                                                                    model.NameEscapingScheme,
+		"text/plain; version=0.0.4; escaping=another":                                                                 model.NameEscapingScheme,
+		"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=dots": model.DotsEscaping,
+	} {
+		format := FormatOf(http.Header{"Content-Type": {contentType}})
+		if got := format.ToEscapingScheme(); got != want || format == expfmt.FmtUnknown {
+			t.Errorf("%s: %s, want %s", contentType, got, want)
+		}
+	}
+	if got := FormatOf(http.Header{"Content-Type": {"text/html; escaping=allow-utf-8"}}); got != expfmt.FmtUnknown {
+		t.Errorf("a page of HTML is taken for %s", got)
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/pushguard/pushguard/cmd/pushguard/e2e/world"
 )
 
@@ -67,6 +70,44 @@ func TestSeveralOpenMetrics(t *testing.T) {
 	}
 	if strings.Count(page.Body, "# TYPE rows gauge\n") != 1 || !strings.HasSuffix(page.Body, "\n# EOF\n") {
 		t.Errorf("the page is not one:\n%s", page.Body)
+	}
+}
+
+// TestTotalsAsPrometheusAsks: the names of totals are escaped as those of the page that they
+// stand on, and none stands there beside a copy from before it was added up.
+func TestTotalsAsPrometheusAsks(t *testing.T) {
+	t.Parallel()
+	file := world.Write(t, "policy.yml", modes("report"))
+	guard := world.Guard(t, world.GuardOptions{Policy: file, Flags: []string{
+		"--push.enable-utf8-names", "--web.enable-lifecycle",
+		"--pushgateway.url=" + world.Pushgateway(t).URL, "--pushgateway.url=" + world.Pushgateway(t).URL,
+	}})
+	loaded := func(n float64) {
+		t.Helper()
+		a := guard.Send(t, post("/metrics/job/watched", delimited(&dto.MetricFamily{
+			Name: proto.String("rows.loaded"), Type: dto.MetricType_COUNTER.Enum(), Metric: []*dto.Metric{{Counter: &dto.Counter{Value: &n}}},
+		}), protobufType))
+		if a.Status != 200 {
+			t.Fatalf("%d %s", a.Status, a.Body)
+		}
+	}
+	loaded(5)
+	switchTo(t, guard, file, modes("enforce"))
+	loaded(3)
+	for accept, want := range map[string]string{
+		"text/plain;version=1.0.0;escaping=allow-utf-8": `{"rows.loaded",instance="",job="watched"} 3`,
+		"text/plain;version=0.0.4":                      `rows_loaded{instance="",job="watched"} 3`,
+		"text/plain;escaping=dots":                      `rows_dot_loaded{instance="",job="watched"} 3`,
+		"text/plain;escaping=values":                    `U__rows_2e_loaded{instance="",job="watched"} 3`,
+		"application/openmetrics-text;version=1.0.0":    `rows_loaded{instance="",job="watched"} 3.0`,
+	} {
+		page := guard.Get(t, "/metrics", [2]string{"Accept", accept})
+		if !strings.Contains(page.Body, "\n"+want+"\n") {
+			t.Errorf("%s: no %s on the page", accept, want)
+		}
+		if n := strings.Count(page.Body, `,job="watched"} 5`) + strings.Count(page.Body, `{job="watched"} 5`); n > 0 {
+			t.Errorf("%s: the copy stands on the page beside the total:\n%s", accept, page.Body)
+		}
 	}
 }
 
