@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/wire"
 )
 
 // The metrics of a command that was run.
@@ -43,7 +44,7 @@ func (c *pushCommand) fill(r *gateway.Request, stdin io.Reader, done *ranCommand
 	}
 	families, err := parseFamilies(text)
 	if err != nil {
-		return fmt.Errorf("%s: %w", cmp.Or(c.file, "stdin"), err)
+		return fmt.Errorf("%s: %w; %s", cmp.Or(c.file, "stdin"), err, wire.TextFix(err))
 	}
 	if len(c.gauges)+len(c.counters) == 0 && done == nil && !c.increment {
 		r.Body, r.ContentType = text, string(expfmt.NewFormat(expfmt.TypeTextPlain))

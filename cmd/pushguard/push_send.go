@@ -100,7 +100,13 @@ func passing(err error) bool {
 
 // reason is what the server says, on one line.
 func reason(body []byte) string {
-	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "\ufffd")), " ")
+	var said []string
+	for line := range strings.Lines(strings.ToValidUTF8(string(body), "\ufffd")) {
+		if words := strings.Fields(line); len(words) > 0 {
+			said = append(said, strings.Join(words, " "))
+		}
+	}
+	text := strings.Join(said, "; ")
 	if text == "" {
 		return ""
 	}

@@ -98,10 +98,10 @@ func TestPushTriesAgainWhatMayPass(t *testing.T) {
 		{"an error of the server", []int{500, 200}, 0, 2, ""},
 		{"too many at once", []int{429, 200}, 0, 2, ""},
 		{"no answer", []int{0, 200}, 0, 2, ""},
-		{"refused by the protocol", []int{400}, 1, 1, "status 400: why it is so\n"},
-		{"refused by the policy", []int{422}, 1, 1, "status 422: why it is so\n"},
-		{"nobody it knows", []int{401}, 1, 1, "status 401: why it is so\n"},
-		{"refused in the second attempt", []int{503, 400}, 1, 2, "status 400: why it is so\n"},
+		{"refused by the protocol", []int{400}, 1, 1, "status 400: why; it is so\n"},
+		{"refused by the policy", []int{422}, 1, 1, "status 422: why; it is so\n"},
+		{"nobody it knows", []int{401}, 1, 1, "status 401: why; it is so\n"},
+		{"refused in the second attempt", []int{503, 400}, 1, 2, "status 400: why; it is so\n"},
 		{"sent elsewhere", []int{301}, 1, 1, "redirects"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -456,6 +456,7 @@ func TestPushRefusesBeforeItRuns(t *testing.T) {
 		{"two files", 2, []string{"--job=x", "a", "b"}, `"b": want one file; a command comes after --`},
 		{"a file that is none", 1, []string{"--job=x", "/no/such/file"}, "open /no/such/file: "},
 		{"a file that is no text format", 1, []string{"--job=x", bad}, bad + ": text format parsing error in line 2"},
+		{"a file of Windows", 1, []string{"--job=x", write(t, "windows.prom", "a 1\r\n")}, "lines end in LF"},
 		{"delete and metrics", 2, []string{"--job=x", "--delete", "--gauge=a=1"}, "--delete pushes nothing"},
 		{"a gauge without a value", 2, []string{"--job=x", "--gauge=a"}, `--gauge="a": want a series and its value`},
 		{"a gauge without a number", 2, []string{"--job=x", "--gauge=a=b"}, `--gauge="a=b": want a series and its value`},

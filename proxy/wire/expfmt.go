@@ -23,7 +23,7 @@ func renderByExpfmt(dst, body []byte, utf8Names bool) ([]byte, error) {
 	parser := expfmt.NewTextParser(scheme)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
 	if err != nil {
-		return nil, &Error{Reason: err.Error(), Fix: textFix(err)}
+		return nil, &Error{Reason: err.Error(), Fix: TextFix(err)}
 	}
 	buf := bytes.NewBuffer(dst)
 	for _, mf := range slices.SortedFunc(maps.Values(families), func(a, b *dto.MetricFamily) int { return cmp.Compare(a.GetName(), b.GetName()) }) {
@@ -34,13 +34,14 @@ func renderByExpfmt(dst, body []byte, utf8Names bool) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// textFix says how to mend the mistakes that people make most.
-func textFix(err error) string {
+// TextFix says how to mend the mistakes that people make most, of a text that expfmt cannot
+// read.
+func TextFix(err error) string {
 	var pe expfmt.ParseError
 	if errors.As(err, &pe) && pe.Msg == "unexpected end of input stream" {
 		return "end every line, the last one too, with a newline; with curl use --data-binary, since --data strips them"
 	}
-	return "see the line named above; the format is text 0.0.4, lines end in LF"
+	return "see the line named above; the format is text 0.0.4: lines end in LF, without a blank before it, and there is no byte order mark and no exemplar"
 }
 
 // maxLabelWork bounds the sum of the squares of the lines' labels in a body that
