@@ -63,18 +63,23 @@ func (l *Log) heed(ctx context.Context, up time.Duration) (h head, ok bool, err 
 	return head{}, false, ctx.Err()
 }
 
+// leap is how far apart epochs begin, each at a multiple of it: the places of one are all
+// beyond those of the epochs before, so that a Redis which comes back with one of these is
+// told from one in which somebody has begun another.
+const leap = 1 << 30
+
 // crown begins an epoch with what the guard knows, unless the head is another by now
 // than the one that was seen.
 func (l *Log) crown(ctx context.Context, seen head, saved []byte) error {
 	name := make([]byte, 8)
 	_, _ = rand.Read(name)
-	epoch := hex.EncodeToString(name)
-	chunks, err := l.store.write(ctx, epoch, l.place.seq, saved)
+	epoch, seq := hex.EncodeToString(name), (l.place.seq/leap+1)*leap
+	chunks, err := l.store.write(ctx, epoch, seq, saved)
 	if err != nil {
 		return err
 	}
 	args := []any{
-		seen.epoch, "", epoch, l.place.seq, l.place.mark, l.now.Load(), hex.EncodeToString(l.secret[:]), format, chunks, lifetime.Milliseconds(),
+		seen.epoch, "", epoch, seq, l.place.mark, l.now.Load(), hex.EncodeToString(l.secret[:]), format, chunks, lifetime.Milliseconds(),
 	}
 	if seen.epoch != "" {
 		args[1] = strconv.FormatUint(seen.seq, 10)
@@ -105,7 +110,7 @@ func (l *Log) rejoin(ctx context.Context, why error) error {
 		l.store.doubt()
 		return err
 	}
-	if h.epoch != "" && h.epoch != l.place.epoch {
+	if h.epoch != "" && h.epoch != l.place.epoch && h.seq >= l.place.seq {
 		return l.follow(ctx) // somebody has begun an epoch
 	}
 	farthest, err := l.elect(ctx)

@@ -103,6 +103,38 @@ func TestWhoComesToARedisThatHasForgotten(t *testing.T) {
 	}
 }
 
+// TestRedisForgetsAgain has a Redis start twice with what it had written down before the
+// first time, as one that is killed over and over: what it has then is of an epoch that the
+// guards have left, and nothing is lost that they were told was done.
+func TestRedisForgetsAgain(t *testing.T) {
+	t.Parallel()
+	r := redistest.Start(t, "--dir", t.TempDir())
+	cfg := shared.Config{URL: r.URL(), Election: 5 * time.Second}
+	a, b := join(t, cfg), join(t, cfg)
+	a.do(t, "written down")
+	if err := client(t, r).Save(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"written down"}
+	for _, more := range []string{"before the first", "before the second"} {
+		a.do(t, more)
+		b.do(t, more)
+		want = append(want, more, more)
+		r.Kill()
+		eventually(t, "both notice", func() bool { return a.log.Away() && b.log.Away() })
+		r.Restart()
+		eventually(t, "both are back", func() bool { return !a.log.Away() && !b.log.Away() })
+		for _, g := range []*guard{a, b} {
+			if got := g.sync(t); !slices.Equal(got, want) {
+				t.Errorf("%s: %q", more, got)
+			}
+		}
+	}
+	if got := join(t, cfg).sync(t); !slices.Equal(got, want) {
+		t.Errorf("the one that came knows %q", got)
+	}
+}
+
 // TestRedisEvicts has a Redis lose one of the keys that guards share, as one does that makes
 // room: they go on with all that they were told was done, and know the same.
 func TestRedisEvicts(t *testing.T) {

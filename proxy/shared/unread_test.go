@@ -305,7 +305,7 @@ func TestStrangeEntry(t *testing.T) {
 	a, b := join(t, shared.Config{URL: r.URL()}), join(t, shared.Config{URL: r.URL()})
 	a.do(t, "before")
 	c := client(t, r)
-	if err := c.XAdd(t.Context(), &redis.XAddArgs{Stream: "{pushguard}:log", ID: "0-1000000", Values: []any{"any", "thing"}}).Err(); err != nil {
+	if err := c.XAdd(t.Context(), &redis.XAddArgs{Stream: "{pushguard}:log", ID: "0-1000000000000", Values: []any{"any", "thing"}}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "both notice", func() bool { return a.log.Away() && b.log.Away() })
