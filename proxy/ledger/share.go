@@ -218,7 +218,8 @@ func (r room) Apply(e shared.Entry) error {
 	case cmdListed:
 		b.applyListed(&in, grantID{e.Guard, in.Uvarint()})
 	case cmdListedEnd:
-		b.applyListedEnd(&in, grantID{e.Guard, in.Uvarint()})
+		heard, _ := e.Own.(*bool)
+		b.applyListedEnd(&in, grantID{e.Guard, in.Uvarint()}, heard)
 	case cmdWipe:
 		b.wipes++
 		b.wipe()

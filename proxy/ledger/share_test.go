@@ -344,6 +344,49 @@ func TestSharedLoad(t *testing.T) {
 	}
 }
 
+// TestSharedLoadCountsForNothing has a guard list the upstream while another one wipes it,
+// and while it is thought to have left: the listing counts for nothing, who made it is told
+// so in the second case, and all read what it said.
+func TestSharedLoadCountsForNothing(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL(), Lease: time.Hour}
+	a, b := newSharer(t, cfg, 0), newSharer(t, cfg, 0)
+	for _, tc := range []struct {
+		name      string
+		meanwhile func()
+		want      error
+		groups    int
+	}{
+		{"wiped", func() { b.book.Wipe(); b.sync(t) }, nil, 0},
+		{"left", func() {
+			b.sync(t)
+			for _, s := range []*sharer{a, b} {
+				room{s.book}.Leave(a.book.shared.door.Guard(), s.log.Now())
+			}
+		}, errLeft, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			stands := Group{Key: wire.NewKey(labels.Label{Name: "job", Value: tc.name})}
+			if err := b.book.loadAll(func() ([]Group, error) { return []Group{stands}, nil }); err != nil {
+				t.Fatal(err)
+			}
+			err := a.book.loadAll(func() ([]Group, error) {
+				tc.meanwhile()
+				return []Group{{Key: wire.NewKey(labels.Label{Name: "job", Value: "other"})}}, nil
+			})
+			if err != tc.want {
+				t.Errorf("Load: %v, want %v", err, tc.want)
+			}
+			if a.saved(t) != b.saved(t) {
+				t.Error("they know other things")
+			}
+			if got := a.book.Len(); got != tc.groups {
+				t.Errorf("%d groups are known, want %d", got, tc.groups)
+			}
+		})
+	}
+}
+
 // TestUnreadCommands has a guard say what no ledger can read: it is told so, nothing of
 // it is done on any guard, and all know the same afterwards.
 func TestUnreadCommands(t *testing.T) {

@@ -3,10 +3,12 @@ package ledger
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/pushguard/pushguard/proxy/shared"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -51,8 +53,19 @@ func (b *Book) loadShared(read func() ([]Group, func(wire.Key) bool, error)) err
 			return err
 		}
 	}
-	return door.Do(ctx, slices.Concat([]byte{cmdListedEnd}, id, b.missing(groups, unlisted)), nil)
+	heard := new(bool)
+	if err := door.Do(ctx, slices.Concat([]byte{cmdListedEnd}, id, b.missing(groups, unlisted)), heard); err != nil {
+		return err
+	}
+	if !*heard {
+		return errLeft
+	}
+	return nil
 }
+
+// errLeft says that a listing counts for nothing, since its guard was thought to have left
+// while it read.
+var errLeft = fmt.Errorf("%w in time: the others thought that this guard had left while it listed the groups", shared.ErrAway)
 
 // differences writes down the groups that are listed otherwise than the book knows,
 // in parts.
@@ -129,16 +142,14 @@ func appendWords(dst []byte, words []uint64) []byte {
 
 func (b *Book) applyListed(in *reader, id grantID) {
 	l := b.shared.loads[id]
-	if l == nil || l.wipes != b.wipes {
-		return
-	}
+	counts := l != nil && l.wipes == b.wipes
 	now := toSecond(b.clock.last)
 	for in.Len() > 0 {
 		g := Group{Key: wire.KeyOf(in.Text()), Job: in.Text(), Entry: int(in.Varint()), Budget: in.budget()}
 		g.Pushed, g.Failed, g.Success = in.time(), in.time(), in.Byte() == 1
 		g.Families = []wire.FamilyPrint{{Values: in.labelValues()}}
 		listed := in.holdings()
-		if in.Err() == nil {
+		if in.Err() == nil && counts {
 			b.replaceGroup(&g, listed, l.settled[g.Key.ID()], now)
 		}
 	}
@@ -169,15 +180,18 @@ func (b *Book) missing(groups []Group, unlisted func(wire.Key) bool) []byte {
 	return dst
 }
 
-func (b *Book) applyListedEnd(in *reader, id grantID) {
+// applyListedEnd ends a listing; heard, if it is this guard's, is told whether anybody
+// knows that it began.
+func (b *Book) applyListedEnd(in *reader, id grantID, heard *bool) {
 	l := b.shared.loads[id]
 	delete(b.shared.loads, id)
-	if l == nil || l.wipes != b.wipes {
-		return
+	if heard != nil {
+		*heard = l != nil
 	}
+	counts := l != nil && l.wipes == b.wipes
 	for range in.Count(1) {
 		g := b.find(wire.KeyOf(in.Text()))
-		if g == nil || g.turn != nil || l.settled[g.id] != nil {
+		if !counts || g == nil || g.turn != nil || l.settled[g.id] != nil {
 			continue
 		}
 		b.forget(g)
