@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/pushguard/pushguard/proxy/seldom"
 )
 
 const (
@@ -28,8 +30,9 @@ type shipper struct {
 	logger *slog.Logger
 	pause  func(context.Context, time.Duration) error // not to be woken by records
 
-	told time.Time // of records that were rejected
-	left []item    // given up at the end
+	outage seldom.Outage
+	told   time.Time // of records that were rejected
+	left   []item    // given up at the end
 }
 
 // run ships until ctx ends, or until the queue is closed and empty.
@@ -116,7 +119,8 @@ func (s *shipper) took(items []item, d delivery) {
 	if lost > 0 {
 		s.reject(lost, d.why)
 	}
-	if len(d.again) == 0 && s.stats.down.Swap(false) {
+	if len(d.again) == 0 && s.outage.End() {
+		s.stats.down.Store(false)
 		s.logger.Info("The event log takes records again", "sink", s.name)
 	}
 }
@@ -131,7 +135,8 @@ func (s *shipper) reject(n int, why error) {
 
 func (s *shipper) failed(err error) {
 	s.stats.errors.Add(1)
-	if !s.stats.down.Swap(true) {
+	s.stats.down.Store(true)
+	if s.outage.IsNew(err) {
 		s.logger.Warn("The event log takes no records: they wait", "sink", s.name, "err", err)
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/pushguard/pushguard/proxy/logtest"
 	"github.com/pushguard/pushguard/proxy/state"
 )
 
@@ -151,6 +154,31 @@ func TestTakingNoneIsNoSuccess(t *testing.T) {
 	}
 	if st.down.Load() || st.sent.Load() != 1 || st.batches.Load() != 1 || st.errors.Load() != 2 {
 		t.Errorf("down %v, %d sent in %d batches, %d errors", st.down.Load(), st.sent.Load(), st.batches.Load(), st.errors.Load())
+	}
+}
+
+// TestAnotherReasonIsLogged has an event log be gone, and then there with another password.
+func TestAnotherReasonIsLogged(t *testing.T) {
+	t.Parallel()
+	said := []error{syscall.ECONNREFUSED, syscall.ECONNREFUSED, errors.New("status 401: no"), errors.New("status 401: no"), nil}
+	s := &scripted{do: func([]string) (delivery, error) {
+		err := said[0]
+		said = said[1:]
+		return delivery{}, err
+	}}
+	log := &logtest.Buffer{}
+	q := newQueue(Limits{}, nil, func(lane, string, int) {})
+	q.add(facts, []byte("a"))
+	q.close()
+	sh := &shipper{
+		sink: s, queue: q, stats: newStats(), logger: slog.New(slog.NewTextHandler(log, nil)), limits: batchLimits{records: 1, most: 1, bytes: 1 << 20},
+		pause: func(context.Context, time.Duration) error { return nil },
+	}
+	sh.run(t.Context())
+	for _, want := range []string{"connection refused", "status 401", "takes records again"} {
+		if strings.Count(log.String(), want) != 1 {
+			t.Errorf("%q is not there once:\n%s", want, log.String())
+		}
 	}
 }
 

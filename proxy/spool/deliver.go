@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
+	"github.com/pushguard/pushguard/proxy/seldom"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
 
@@ -31,6 +32,7 @@ type lane struct {
 	queue   *list.List // of *entry, the one to be tried next first
 	down    bool       // nothing is sent until a probe is answered
 	unsure  bool       // it may have received what it did not answer
+	outage  seldom.Outage
 	probing bool
 	probe   time.Time // the next
 	wait    time.Duration
@@ -50,13 +52,21 @@ func (s *Spool) lost(l *lane, err error) {
 
 func (s *Spool) loseLane(l *lane, err error) {
 	l.unsure = l.unsure || !errors.Is(err, gateway.ErrUnreachable)
+	s.tell(l, err)
 	if l.down {
 		return
 	}
 	l.down, l.wait = true, firstProbe
 	l.probe = time.Now().Add(l.wait)
-	s.cfg.Logger.Warn("The Pushgateway is away: pushes are kept", "err", err)
 	l.rouse()
+}
+
+// tell has the log have why an upstream takes nothing: of one that is known to be away the
+// breaker tells itself that it is left alone. The lock is held.
+func (s *Spool) tell(l *lane, err error) {
+	if !(l.down && errors.Is(err, gateway.ErrOpen)) && l.outage.IsNew(err) {
+		s.cfg.Logger.Warn("The Pushgateway is away: pushes are kept", "err", err)
+	}
 }
 
 func (l *lane) rouse() {
@@ -187,11 +197,15 @@ func (s *Spool) look(ctx context.Context, l *lane) {
 	defer s.mu.Unlock()
 	l.probing = false
 	if err != nil {
+		if ctx.Err() == nil {
+			s.tell(l, err)
+		}
 		l.wait = min(2*l.wait, lastProbe)
 		l.probe = time.Now().Add(l.wait)
 		return
 	}
 	l.down, l.unsure = false, false
+	l.outage.End()
 	s.cfg.Logger.Info("The Pushgateway is back: what was kept is delivered", "groups", l.queue.Len())
 	l.rouse()
 }

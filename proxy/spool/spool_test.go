@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/leaktest"
+	"github.com/pushguard/pushguard/proxy/logtest"
 	"github.com/pushguard/pushguard/proxy/state"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -321,6 +323,33 @@ func TestNotKept(t *testing.T) {
 	_, err := s.Do(t.Context(), gateway.Request{Method: "PUT", Key: key("a"), Body: []byte("x 1\n")})
 	if !errors.Is(err, gateway.ErrTimeout) {
 		t.Errorf("%v, want %v", err, gateway.ErrTimeout)
+	}
+}
+
+// TestAnotherReasonIsLogged has a Pushgateway that was gone come back with another password.
+func TestAnotherReasonIsLogged(t *testing.T) {
+	m := &model{groups: map[string]map[string]string{}, away: true}
+	s, stop := opened(t, t.TempDir(), m)
+	log := &logtest.Buffer{}
+	s.cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
+	refused := errors.New("status of the upstream: status 401")
+	asked := make(chan struct{})
+	s.cfg.Probe = func(ctx context.Context, _ int) error {
+		select {
+		case asked <- struct{}{}:
+		case <-ctx.Done():
+		}
+		return refused
+	}
+	push(t, s, "PUT", "a", "x 1\n")
+	for range 3 {
+		<-asked
+	}
+	stop()
+	for _, want := range []string{errAway.Error(), refused.Error()} {
+		if strings.Count(log.String(), want) != 1 {
+			t.Errorf("%q is not there once:\n%s", want, log.String())
+		}
 	}
 }
 

@@ -61,8 +61,7 @@ func (s *Sender) connected(ctx context.Context) bool {
 // there notes that the server is there.
 func (s *Sender) there() {
 	s.stats.up.Store(1)
-	if s.away {
-		s.away = false
+	if s.outage.End() {
 		s.cfg.Logger.Info("the StatsD server is back", "address", s.cfg.Address.String())
 	}
 }
@@ -254,8 +253,7 @@ func (s *Sender) failed(ctx context.Context, err error) {
 	if s.link.conn == nil || kind == kindTimeout {
 		s.stats.up.Store(0)
 	}
-	if !s.away {
-		s.away = true
+	if s.outage.IsNew(err) {
 		s.cfg.Logger.Warn("the StatsD server takes nothing; what is pending stays", "address", s.cfg.Address.String(), "err", err)
 	}
 }

@@ -419,3 +419,23 @@ func TestConcurrentUse(t *testing.T) {
 		t.Errorf("%d + %d in lists, %d with heartbeats, of %d series", s.queued.n, s.settled.n, s.beats.n, len(s.series))
 	}
 }
+
+// Where a server that is away is there again and takes nothing for another reason, the log
+// has that, too: who reads of the first would look in the wrong place.
+func TestAnotherReasonIsLogged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	logged := &logbook{}
+	s := newSender(t, Config{Address: &url.URL{Scheme: "unixgram", Path: path}, Logger: logged.logger(), FlushEvery: time.Millisecond})
+	start(t, s)
+	eventually(t, "the first reason", func() bool { return contains(logged.String(), "no such file or directory") })
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	eventually(t, "the next reason", func() bool { return contains(logged.String(), "wrong type for socket") })
+	eventually(t, "two more attempts", func() bool { return metric(t, s, "errors_total", kindConnect) >= 4 })
+	if n := strings.Count(logged.String(), "takes nothing"); n != 2 {
+		t.Errorf("logged %d times:\n%s", n, logged.String())
+	}
+}

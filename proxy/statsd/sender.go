@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pushguard/pushguard/proxy/counter"
+	"github.com/pushguard/pushguard/proxy/seldom"
 )
 
 const (
@@ -38,7 +39,7 @@ type Sender struct {
 	link   *link
 	pacer  pacer
 	packet packet
-	away   bool // the log says so
+	outage seldom.Outage
 }
 
 var (
