@@ -100,7 +100,7 @@ func statusError(resp *http.Response, answer []byte) error {
 	if resp.StatusCode/100 == 2 {
 		return nil
 	}
-	err := fmt.Errorf("status %d: %s", resp.StatusCode, words(answer))
+	err := fmt.Errorf("status %d%s: %s", resp.StatusCode, whereTo(resp), words(answer))
 	if isAtFault(resp.StatusCode) {
 		return &refusedError{err}
 	}
@@ -108,6 +108,14 @@ func statusError(resp *http.Response, answer []byte) error {
 		return &laterError{err, min(after, mostLater)}
 	}
 	return err
+}
+
+// whereTo is what an error says of where a redirect leads, for who is to mend the URL.
+func whereTo(resp *http.Response) string {
+	if resp.StatusCode/100 != 3 {
+		return ""
+	}
+	return fmt.Sprintf(" to %.100q, which is not followed", resp.Header.Get("Location"))
 }
 
 // isAtFault reports whether a status tells of what was sent: anything else goes by, or

@@ -438,6 +438,9 @@ func TestStatusesOfAnEventLog(t *testing.T) {
 			if err == nil || errors.As(err, &refused) != tc.refused || laterOf(err) != tc.later {
 				t.Errorf("%v", err)
 			}
+			if to := strings.Contains(err.Error(), ` to "/elsewhere", which is not followed`); to != (tc.status == 302) {
+				t.Errorf("where a redirect leads: %v", err)
+			}
 			if !strings.Contains(err.Error(), "no [31m more") || len(f.requests()) != 1 {
 				t.Errorf("%q after %d requests", err, len(f.requests()))
 			}
