@@ -72,9 +72,17 @@ func (u *Upstream) getAs(ctx context.Context, path, accept string) (*http.Respon
 	resp, err := u.askOver(ctx, u.reads, path, accept)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()
-		return nil, fmt.Errorf("get %s from the upstream: status %d", path, resp.StatusCode)
+		return nil, fmt.Errorf("get %s from the upstream: status %d%s", path, resp.StatusCode, advice(resp.StatusCode))
 	}
 	return resp, err
+}
+
+// advice is what to do about a status that no Pushgateway answers a read of its own with.
+func advice(status int) string {
+	if status != http.StatusNotFound {
+		return ""
+	}
+	return ": its URL must have its route prefix, and it must be a Pushgateway since 1.2"
 }
 
 // askOver returns any answer.

@@ -162,8 +162,8 @@ func TestListingOfARealPushgateway(t *testing.T) {
 
 func TestListingNotFound(t *testing.T) {
 	u := serve(t, http.NotFound)
-	if _, err := u.Groups(t.Context(), 1); err == nil {
-		t.Error("a 404 is a listing")
+	if _, err := u.Groups(t.Context(), 1); err == nil || !strings.HasSuffix(err.Error(), "since 1.2") {
+		t.Errorf("of a 404: %v", err)
 	}
 }
 
