@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/logtest"
 )
 
 // TestUpstreamDown has an upstream that went away, and one that never was there.
@@ -36,6 +38,27 @@ func TestUpstreamDown(t *testing.T) {
 			if r := g.lastRecord(t); r["outcome"] != "failed" || r["status"] != 502.0 {
 				t.Errorf("%s, %s: record %v", name, method, r)
 			}
+		}
+	}
+}
+
+// TestUpstreamAnswersStrangely has an upstream that takes no push of anybody: who runs the
+// guard learns of it, though the clients are answered as it says. What is one push's own
+// fault is not for the log.
+func TestUpstreamAnswersStrangely(t *testing.T) {
+	t.Parallel()
+	for status, logged := range map[int]bool{200: false, 202: false, 400: false, 401: true, 404: true, 413: true, 503: true} {
+		log := &logtest.Buffer{}
+		up := upstreamFunc(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "so it is", status) })
+		g := newGuard(t, up, setup{policy: openAll, logger: slog.New(slog.NewTextHandler(log, nil))})
+		g.push(t, status, http.MethodPut, "/metrics/job/a", "rows 1\n")
+		g.push(t, status, http.MethodPut, "/metrics/job/a", "rows 1\n")
+		want := 0
+		if logged {
+			want = 1
+		}
+		if n := strings.Count(log.String(), fmt.Sprintf(`job=a status=%d answer="so it is`, status)); n != want {
+			t.Errorf("status %d is logged %d times, want %d:\n%s", status, n, want, log.String())
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -41,6 +42,7 @@ type setup struct {
 	// asProtobuf has text go on as protobuf.
 	asProtobuf bool
 	prefix     string
+	logger     *slog.Logger // nil is told nothing
 }
 
 // guard is a real guard in front of an upstream, called without a network.
@@ -77,6 +79,7 @@ func newGuard(t tb, upstream *url.URL, s setup) *guard {
 	g.Guard, err = proxy.New(proxy.Config{
 		Policy: rules, Upstream: behind, Audit: audit.New(s.audit, nil), AuditAll: !s.sparing, Metrics: metrics,
 		EnableAdminAPI: s.adminAPI, TextAsProtobuf: s.asProtobuf, RoutePrefix: s.prefix, Caps: s.caps, GroupWait: s.wait,
+		Logger: s.logger,
 	})
 	if err != nil {
 		t.Fatalf("guard: %v", err)
