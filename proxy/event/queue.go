@@ -135,6 +135,9 @@ func (q *queue) lost(givenUp []item) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := q.records
+	if q.spool != nil {
+		n += q.spool.gone(givenUp)
+	}
 	for _, i := range givenUp {
 		if q.spool == nil || slices.ContainsFunc(q.onWay, func(o item) bool { return o.seq == i.seq }) {
 			n++

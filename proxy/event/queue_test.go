@@ -249,6 +249,37 @@ func TestFullSpoolDropsTheLeastFirst(t *testing.T) {
 	}
 }
 
+// Records that are on their way, or were read ahead of that, are delivered though their files
+// had to make room; but they are lost if the process ends first, and counted then.
+func TestOnTheirWayWithoutAFile(t *testing.T) {
+	t.Parallel()
+	var d drops
+	s := openedSpool(t, t.TempDir(), 4*leastSegment)
+	q := newQueue(Limits{}, s, d.note)
+	defer s.close()
+	record := bytes.Repeat([]byte{'x'}, 1000)
+	add := func(n int) {
+		for range n {
+			q.add(facts, record)
+			settle(t, s)
+		}
+	}
+	add(100)
+	items, err := q.next(t.Context(), batchLimits{records: 1, most: 10, bytes: 1 << 20})
+	if must(t, err); len(items) != 10 || q.lost(items) != 0 {
+		t.Fatalf("%d records are on their way, %d of them would be lost", len(items), q.lost(items))
+	}
+	add(400)
+	lost := d.all()[facts] + q.lost(items)
+	must(t, s.close())
+	again := newQueue(Limits{}, openedSpool(t, s.dir, 4*leastSegment), d.note)
+	left := len(drained(t, again, true))
+	must(t, again.spool.close())
+	if q.lost(items) <= len(items) || lost+left != 500 {
+		t.Errorf("%d are lost, %d left of 500", lost, left)
+	}
+}
+
 func TestSpoolWithoutADiskKeepsRecordsInMemory(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "spool")

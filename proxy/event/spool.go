@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -244,6 +245,24 @@ func (s *spool) tellLost() {
 			c.lost = 0
 		}
 	}
+}
+
+// gone is how many records, of these and of those read ahead, are on disk no more, since
+// there was no room for their files while they waited to be delivered.
+func (s *spool) gone(items []item) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range s.chains {
+		ahead := &s.chains[l].ahead
+		items = slices.Concat(items, ahead.items[ahead.head:])
+	}
+	for _, i := range items {
+		isIts := func(g *segment) bool { return g.id == i.end.segment }
+		if i.end != (place{}) && !slices.ContainsFunc(s.chains[i.lane].segments, isIts) {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *spool) used() (n int64) {
