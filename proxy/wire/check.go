@@ -56,6 +56,8 @@ func (p *Push) checkFamily(f *Family) error {
 // reservedFix mends a label whose name is reserved.
 const reservedFix = "names that begin with __ are reserved: rename the label"
 
+const labelPattern = "[a-zA-Z_][a-zA-Z0-9_]*"
+
 func nameFix(what, pattern string) string {
 	return fmt.Sprintf("name the %s by %s, or run gateway and guard with --push.enable-utf8-names", what, pattern)
 }
@@ -101,7 +103,7 @@ func (w *metricWalk) checkPair(lp labelPair, bound string, suspect bool) error {
 	case !w.validLabelName(lp.name):
 		return &Error{
 			Reason: fmt.Sprintf("invalid label name %.100q in metric %.100q", lp.name, w.family.Name),
-			Fix:    nameFix("label", "[a-zA-Z_][a-zA-Z0-9_]*"),
+			Fix:    nameFix("label", labelPattern),
 		}
 	case suspect && !utf8.Valid(lp.value):
 		return &Error{

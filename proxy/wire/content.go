@@ -172,7 +172,10 @@ func DecodeContent(dst []byte, encoding string, body []byte, limit int64, more f
 	if tooLarge, ok := errors.AsType[*TooLargeError](err); ok {
 		return nil, tooLarge
 	}
-	return nil, &Error{Reason: err.Error()}
+	return nil, &Error{
+		Reason: err.Error(),
+		Fix:    "the body is not what its Content-Encoding says, or was cut short: compress it so, framed if it is snappy, or leave the header out",
+	}
 }
 
 // gunzipper keeps the tables and the window of a gzip reader between bodies.

@@ -304,8 +304,8 @@ func TestDecodeContentRefuses(t *testing.T) {
 		{"snappy, padding of 16 MiB", "snappy", snappyStart + "\xfe\xff\xff\xff", "snappy: unsupported input"},
 	} {
 		got, err := DecodeContent(nil, c.encoding, []byte(c.body), 1<<20, nil)
-		if bad, ok := errors.AsType[*Error](err); !ok || bad.Error() != c.want || got != nil {
-			t.Errorf("%s: %q, %v; want the *Error %s", c.name, got, err, c.want)
+		if bad, ok := errors.AsType[*Error](err); !ok || bad.Reason != c.want || !strings.Contains(bad.Fix, "Content-Encoding") || got != nil {
+			t.Errorf("%s: %q, %v; want the *Error %s, and how to mend it", c.name, got, err, c.want)
 		}
 	}
 }

@@ -21,7 +21,10 @@ var ErrNotGroup = errors.New("not the path of a group")
 // take it for success, others repeat it as a GET without a body.
 var ErrUnclean = errors.New("path with an empty or a dot segment")
 
-const base64Suffix = "@base64"
+const (
+	base64Suffix = "@base64"
+	base64Fix    = "encode it by the URL alphabet of base64, with - and _ in place of + and /; padding may be left out"
+)
 
 // ParsePath reads the grouping key out of the path of a push, as a Pushgateway
 // does. The path is escaped (as by url.URL.EscapedPath) and without the route
@@ -47,7 +50,7 @@ func ParsePath(escaped string, utf8Names bool) (Key, error) {
 	}
 	path, err := url.PathUnescape(escaped)
 	if err != nil {
-		return Key{}, &Error{Reason: fmt.Sprintf("invalid path: %.200s", err)}
+		return Key{}, &Error{Reason: fmt.Sprintf("invalid path: %.200s", err), Fix: "write a percent sign of the path as %25"}
 	}
 	job, rest, encoded, ok := cutJob(path)
 	if !ok {
@@ -56,7 +59,7 @@ func ParsePath(escaped string, utf8Names bool) (Key, error) {
 	name := job
 	if encoded {
 		if name, err = decodeBase64(job); err != nil {
-			return Key{}, &Error{Reason: fmt.Sprintf("invalid base64 encoding in job name %.200q: %v", job, err)}
+			return Key{}, &Error{Reason: fmt.Sprintf("invalid base64 encoding in job name %.200q: %v", job, err), Fix: base64Fix}
 		}
 	}
 	ls, err := splitLabels(rest, utf8Names)
@@ -64,7 +67,7 @@ func ParsePath(escaped string, utf8Names bool) (Key, error) {
 		return Key{}, err
 	}
 	if name == "" {
-		return Key{}, &Error{Reason: "job name is required"}
+		return Key{}, &Error{Reason: "job name is required", Fix: "name the job in the path: /metrics/job/NAME"}
 	}
 	// Last, so that no label of the path overrides the job.
 	key := keyOf(append(ls, labels.Label{Name: model.JobLabel, Value: name}))
@@ -100,7 +103,10 @@ func splitLabels(s string, utf8Names bool) ([]labels.Label, error) {
 	}
 	slashes := strings.Count(s, "/")
 	if slashes%2 != 0 {
-		return nil, &Error{Reason: fmt.Sprintf("odd number of components in label string %.200q", s)}
+		return nil, &Error{
+			Reason: fmt.Sprintf("odd number of components in label string %.200q", s),
+			Fix:    "write what follows the job as /NAME/VALUE; a job or a value that holds a slash is written in base64, as job@base64/… or NAME@base64/…",
+		}
 	}
 	ls := make([]labels.Label, 0, slashes/2+1) // and the job
 	for rest, more := s[1:], true; more; {
@@ -115,7 +121,7 @@ func splitLabels(s string, utf8Names bool) ([]labels.Label, error) {
 		value := text
 		if encoded {
 			if value, err = decodeBase64(text); err != nil {
-				return nil, &Error{Reason: fmt.Sprintf("invalid base64 encoding for label %.200s=%.200q: %v", written, text, err)}
+				return nil, &Error{Reason: fmt.Sprintf("invalid base64 encoding for label %.200s=%.200q: %v", written, text, err), Fix: base64Fix}
 			}
 		}
 		ls = append(ls, labels.Label{Name: name, Value: value})
@@ -131,9 +137,14 @@ func pathLabel(written string, utf8Names bool) (string, error) {
 	if utf8Names {
 		scheme, name = model.UTF8Validation, unescaped
 	}
-	fix := ""
+	var fix string
 	switch {
-	case !scheme.IsValidLabelName(name) || strings.HasPrefix(written, model.ReservedLabelPrefix):
+	case strings.HasPrefix(written, model.ReservedLabelPrefix):
+		fix = reservedFix
+	case utf8Names && !scheme.IsValidLabelName(name):
+		fix = "give the label a name, in UTF-8"
+	case !scheme.IsValidLabelName(name):
+		fix = nameFix("label", labelPattern)
 	case strings.HasPrefix(unescaped, model.ReservedLabelPrefix):
 		// Refused without utf8Names too: a Pushgateway that unescapes after all
 		// would lose every scrape over it.
