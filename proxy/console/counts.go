@@ -84,6 +84,22 @@ func read(from prometheus.Gatherer) counts {
 	return c
 }
 
+// nameless reports whether what is counted of the pushes of a job may be counted without
+// its name: the guard's metrics name some jobs, and one more stands for all others.
+func (c counts) nameless(job string) bool {
+	_, named := c.byJob[job]
+	_, others := c.byJob[otherJobs]
+	return others && !named
+}
+
+// overlooks reports whether there are jobs in report of which it is counted without their
+// names what enforcement would have made of their pushes.
+func (c counts) overlooks() bool {
+	return slices.ContainsFunc(c.families["pushguard_forecast_pushes_total"].GetMetric(), func(m *dto.Metric) bool {
+		return label(m, "job") == otherJobs
+	})
+}
+
 // answered counts the answers of the Pushgateway behind; 0 is the code of none.
 func (c counts) answered() answers {
 	const name = "pushguard_upstream_request_duration_seconds"

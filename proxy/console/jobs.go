@@ -22,7 +22,10 @@ const otherJobs = "__other__"
 // row is a job of the table.
 type row struct {
 	proxy.JobView
-	Refused int // within the last hour
+	Refused  int  // within the last hour
+	Nameless bool // what was refused is counted without the job's name
+	// Overlooked is whether what enforcement would do may be counted without it, too.
+	Overlooked bool
 }
 
 // Would says what enforcement would do to a job in report.
@@ -31,6 +34,8 @@ func (r row) Would() string {
 	switch {
 	case r.Mode != "report":
 		return ""
+	case f == nil && r.Overlooked:
+		return "not counted by name"
 	case f == nil:
 		return "nothing came yet"
 	case f.Safe:
@@ -143,10 +148,10 @@ func (c *Console) jobsPage(s *snapshot, all url.Values) *jobsPage {
 
 // rows are all jobs that hold something, and those of which all was refused.
 func (c *Console) rows(s *snapshot) []row {
-	refusals := c.history.refusals(s)
+	refusals, overlooks := c.history.refusals(s), s.counts.overlooks()
 	rows := make([]row, 0, len(s.jobs.Jobs))
 	for _, j := range s.jobs.Jobs {
-		rows = append(rows, row{j, refusals[j.Job]})
+		rows = append(rows, row{j, refusals[j.Job], s.counts.nameless(j.Job), overlooks})
 		delete(refusals, j.Job)
 	}
 	for name, n := range refusals {
@@ -158,7 +163,7 @@ func (c *Console) rows(s *snapshot) []row {
 			known, _ := c.guard.Job(name, 0, 0)
 			j = known.JobView
 		}
-		rows = append(rows, row{j, n})
+		rows = append(rows, row{j, n, false, overlooks})
 	}
 	return rows
 }

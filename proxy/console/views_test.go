@@ -194,3 +194,31 @@ func TestSharedViewsAreBounded(t *testing.T) {
 		t.Errorf("%d views are kept, want %d", n, maxViews)
 	}
 }
+
+// TestJobsWithoutNames: of a job that the guard's metrics do not name, no page says that
+// nothing of it was refused, or that nothing came.
+func TestJobsWithoutNames(t *testing.T) {
+	c := newCrowd(t, 500) // as many as have a name
+	c.push(t, "late", "rows 1\n")
+	page := func(at string) string {
+		w := httptest.NewRecorder()
+		c.console.ServeHTTP(w, httptest.NewRequest(http.MethodGet, at, nil))
+		return w.Body.String()
+	}
+	for at, want := range map[string]string{
+		"/guard/jobs?q=late": ">not counted</a>", "/guard/job?name=late": ">not counted by name</a>",
+		"/guard/jobs?q=job_00001": ">0</td>", "/guard/job?name=job_00001": "<dt>Refused, last hour</dt><dd>0</dd>",
+	} {
+		if got := page(at); !strings.Contains(got, want) {
+			t.Errorf("%s has no %s:\n%s", at, want, got)
+		}
+	}
+	would := row{JobView: proxy.JobView{Mode: "report"}}
+	if got := would.Would(); got != "nothing came yet" {
+		t.Errorf("of a job to which nothing came: %q", got)
+	}
+	would.Overlooked = true
+	if got := would.Would(); got != "not counted by name" {
+		t.Errorf("of a job that may be counted without its name: %q", got)
+	}
+}
