@@ -37,13 +37,17 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if len(args) == 0 {
 		app.UsageTemplate(briefTemplate)
 	}
-	app.UsageWriter(stdout)
+	page := &sheet{w: stdout}
+	app.UsageWriter(page)
 	app.ErrorWriter(stderr)
 
 	// Kingpin expects Terminate to end the process. Where it does not, Parse
 	// goes on and may print help after the version: only the first answer counts.
-	answered := false
-	app.Terminate(func(int) {
+	answered, answer := false, exitOK
+	app.Terminate(func(code int) {
+		if !answered && code != 0 { // help was asked for a command that there is not
+			answer = exitUsage
+		}
 		answered = true
 		app.UsageWriter(io.Discard)
 	})
@@ -68,7 +72,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		"explain":    func() error { return explain.run(ctx, stdin, stdout) },
 		"push":       func() error { return push.run(ctx, args, stdin, stdout, stderr) },
 		"learn":      func() error { return learn.run(ctx, stdin, stdout, stderr) },
-		"test":       func() error { return test.run(ctx, stdout, stderr) },
+		"test":       func() error { return test.run(ctx, page, stderr) },
 		"audit":      func() error { return search.run(ctx, time.Now(), stdout, stderr) },
 		"replay":     func() error { return replay.run(ctx, stdout, stderr) },
 		"sweep":      func() error { return sweep.run(ctx, stdout, stderr) },
@@ -77,17 +81,33 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		"man":        func() error { return printManual(app, stdout) },
 	}
 
+	code := exitOK
 	command, err := app.Parse(args)
 	switch {
 	case answered:
-		return exitOK
+		code = answer
 	case err != nil:
-		return exit(stderr, flagFault("%v", err))
+		code = exit(stderr, flagFault("%v", err))
 	case command == "check":
-		return check.run(time.Now(), stdout, stderr)
+		code = check.run(time.Now(), page, stderr)
 	default:
-		return exit(stderr, commands[command]())
+		code = exit(stderr, commands[command]())
 	}
+	return max(code, exit(stderr, page.err))
+}
+
+// sheet is stdout for who does not look whether it takes what is written: check, test, and
+// kingpin, which panics where its help cannot be. It remembers the first fault.
+type sheet struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sheet) Write(b []byte) (int, error) {
+	if s.err == nil {
+		_, s.err = s.w.Write(b)
+	}
+	return len(b), nil
 }
 
 // exit says what went wrong, if anything did, and returns the exit code.

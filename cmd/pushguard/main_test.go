@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -259,6 +260,30 @@ func TestHelpOfServe(t *testing.T) {
 		code, stdout, _ := command(t, args...)
 		if code != 0 || !strings.HasPrefix(stdout, "usage: pushguard serve [<flags>]\n") || !strings.Contains(stdout, "--pushgateway.url=URL") {
 			t.Errorf("%v: exit code %d and\n%s", args, code, stdout)
+		}
+	}
+}
+
+func TestHelpOfNoCommand(t *testing.T) {
+	code, stdout, stderr := command(t, "help", "frobnicate")
+	if code != exitUsage || stdout != "" || !strings.Contains(stderr, `expected command but got "frobnicate"`) {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+// full is a disk that takes nothing.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestFullDisk: what cannot be written is said, by the exit code too.
+func TestFullDisk(t *testing.T) {
+	policy := write(t, "policy.yml", goodPolicy+"tests: [{name: all pass, job: a, push: rows 1, want: {outcome: passed}}]\n")
+	for _, args := range [][]string{{"-h"}, {"help"}, {"serve", "-h"}, {}, {"--version"}, {"check", policy}, {"test", policy}, {"man"}, {"completion", "bash"}} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), args, strings.NewReader(""), full{}, &stderr)
+		if code != exitFailure || !strings.Contains(stderr.String(), "no space left on device") {
+			t.Errorf("%v: exit code %d, stderr %q", args, code, stderr.String())
 		}
 	}
 }
