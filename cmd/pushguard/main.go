@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -88,6 +89,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		code = answer
 	case err != nil:
 		code = exit(stderr, flagFault("%v", err))
+	case command != "push" && slices.Contains(args, "-"): // which kingpin takes for nothing
+		code = exit(stderr, flagFault("- is not standard input here: name a file, such as /dev/stdin; for learn it is --from=-"))
 	case command == "check":
 		code = check.run(time.Now(), page, stderr)
 	default:

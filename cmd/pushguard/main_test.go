@@ -57,6 +57,8 @@ func TestWrongFlags(t *testing.T) {
 		{"a Pushgateway twice", append(good, "--pushgateway.url=HTTP://127.0.0.1:1/"), `--pushgateway.url="HTTP://127.0.0.1:1/": it is there twice`},
 		{"a Pushgateway twice, with its port", append(good, "--pushgateway.url=http://pg", "--pushgateway.url=http://PG:80"), `--pushgateway.url="http://PG:80": it is there twice`},
 		{"a Pushgateway that stays and leaves", append(good, "--pushgateway.leaving=http://127.0.0.1:1/"), `--pushgateway.leaving="http://127.0.0.1:1/": --pushgateway.url names it, too`},
+		{"standard input, of check", []string{"check", "-"}, "- is not standard input here: name a file, such as /dev/stdin; for learn it is --from=-"},
+		{"standard input, of learn, after a blank", []string{"learn", "--from", "-"}, "- is not standard input here: name a file, such as /dev/stdin; for learn it is --from=-"},
 		{"log level", append(good, "--log.level=loud"), "unrecognized log level loud"},
 		{"log format", append(good, "--log.format=xml"), "unrecognized log format xml"},
 		{
