@@ -15,6 +15,7 @@ const faults = [];
 const patience = 120_000; // milliseconds, for a machine with much else to do
 const wide = { viewport: { width: 1280, height: 860 } };
 const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
+const tablet = { viewport: { width: 800, height: 1000 } };
 const dark = { ...wide, colorScheme: "dark" };
 
 async function push(job, body, want = 200) {
@@ -51,7 +52,7 @@ async function open(context, at) {
 const allRules = { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] };
 const contrast = { runOnly: { type: "rule", values: ["color-contrast"] } };
 // The markup is the same in each look: all rules are asked of one, and of the dark its colours.
-const looks = [["", wide, allRules], ["-phone", phone, null], ["-dark", dark, contrast]];
+const looks = [["", wide, allRules], ["-phone", phone, null], ["-tablet", tablet, null], ["-dark", dark, contrast]];
 
 // check has no page wider than the window, and none with a serious finding of axe-core.
 async function check(page, name, rules = allRules) {
@@ -73,7 +74,7 @@ const pages = [
   ["groups", "../"],
 ];
 
-// eachLook opens a page in the light, the dark and on a phone.
+// eachLook opens a page in the light, the dark, on a phone and on a tablet.
 async function eachLook(browser, name, at, before = async () => {}) {
   for (const [suffix, look, rules] of looks) {
     const context = await browser.newContext(look);
