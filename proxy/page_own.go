@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"bufio"
+	"context"
+	"io"
 	"net/http"
 
 	"github.com/klauspost/compress/gzhttp"
@@ -80,7 +82,7 @@ func (p *ownPage) write(r *http.Request) error {
 		if err := r.Context().Err(); err != nil {
 			return err
 		}
-		if err := p.stored(name); err != nil {
+		if err := p.stored(r.Context(), name); err != nil {
 			return err
 		}
 	}
@@ -101,14 +103,16 @@ func (p *ownPage) write(r *http.Request) error {
 }
 
 // stored writes a family of the store, and the total of its name with it.
-func (p *ownPage) stored(name string) error {
+func (p *ownPage) stored(ctx context.Context, name string) error {
 	total := p.twice[name]
 	switch {
 	case total != nil:
 	case p.format.FormatType() == expfmt.TypeOpenMetrics:
-		return strictly{expfmt.NewEncoder(p.out, p.format), p.isOnPage, nil}.Encode(p.Message(name))
+		return p.WriteLines(ctx, p.out, name, func(w io.Writer) expfmt.Encoder {
+			return strictly{expfmt.NewEncoder(w, p.format), p.isOnPage, nil}
+		})
 	default:
-		return p.Write(p.out, name, p.format)
+		return p.Write(ctx, p.out, name, p.format)
 	}
 	mf := p.Message(name)
 	if dropCopies(mf, total); len(mf.Metric) == 0 {

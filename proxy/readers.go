@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -29,15 +30,18 @@ type readers struct {
 type reader struct {
 	client string // the network that it has
 	to     *http.ResponseController
+	end    context.CancelFunc // of what makes the page
 }
 
 // bound is a handler of pages among those that are bounded together.
 func (g *Guard) bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		page := &reader{network(g.client(r)), http.NewResponseController(w)}
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		page := &reader{network(g.client(r)), http.NewResponseController(w), cancel}
 		g.readers.enter(page)
 		defer g.readers.leave(page)
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
@@ -45,7 +49,7 @@ func (g *Guard) bound(next http.Handler) http.Handler {
 // among those that are bounded from its first byte on.
 func (g *Guard) boundAnswers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := &ownAnswer{w, &g.answers, &reader{network(g.client(r)), http.NewResponseController(w)}, false}
+		answer := &ownAnswer{w, &g.answers, &reader{network(g.client(r)), http.NewResponseController(w), func() {}}, false}
 		defer g.answers.leave(answer.page)
 		next.ServeHTTP(answer, r)
 	})
@@ -90,6 +94,7 @@ func (r *readers) enter(page *reader) {
 	}
 	longest := r.longest()
 	_ = r.open[longest].to.SetWriteDeadline(time.Now())
+	r.open[longest].end()
 	r.cut.Log(r.logger, "A page that was read for long was cut off: many are read at once", "client", r.open[longest].client, "limit", mostRead)
 	r.open = slices.Delete(r.open, longest, longest+1)
 }

@@ -31,7 +31,7 @@ func (s *Store) serveListing(w http.ResponseWriter, r *http.Request) {
 		if i > 0 {
 			_ = out.WriteByte(',')
 		}
-		b, err := json.Marshal(g.object())
+		b, err := s.listed(g)
 		if err != nil {
 			panic(http.ErrAbortHandler)
 		}
@@ -41,6 +41,14 @@ func (s *Store) serveListing(w http.ResponseWriter, r *http.Request) {
 	if out.Flush() != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// listed is a group as JSON, made for one reader at a time: what that is made of weighs far
+// more than what is stored.
+func (s *Store) listed(g pinned) ([]byte, error) {
+	s.making.Lock()
+	defer s.making.Unlock()
+	return json.Marshal(g.object())
 }
 
 // object is a group as it is listed.

@@ -62,7 +62,7 @@ func BenchmarkPage(b *testing.B) {
 		out := bufio.NewWriterSize(io.Discard, pageBuffer)
 		page := s.Pin()
 		for _, name := range page.Families() {
-			if err := page.Write(out, name, expfmt.NewFormat(expfmt.TypeTextPlain)); err != nil {
+			if err := page.Write(b.Context(), out, name, expfmt.NewFormat(expfmt.TypeTextPlain)); err != nil {
 				b.Fatal(err)
 			}
 		}

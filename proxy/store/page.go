@@ -3,11 +3,13 @@ package store
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"iter"
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -22,6 +24,7 @@ type Page struct {
 	members map[string][][]member // by family
 	names   []string              // of the families, sorted
 	plain   bool                  // of all groups all names are of the legacy charset
+	making  *sync.Mutex           // held while messages are made, of all pages of the store
 	looked  int                   // so that no compiler leaves out what looks ahead
 }
 
@@ -35,7 +38,7 @@ const (
 
 // Pin returns the page as of now. Nothing is copied but pointers.
 func (s *Store) Pin() *Page {
-	p := &Page{members: map[string][][]member{}, groups: make([]pinned, 0, s.size())}
+	p := &Page{members: map[string][][]member{}, groups: make([]pinned, 0, s.size()), making: &s.making}
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.RLock()
@@ -104,9 +107,9 @@ func (p *Page) head(name string) (typ dto.MetricType, help string, plain bool) {
 	return typ, help, plain
 }
 
-// WriteText writes a family in the text format to a buffered writer. A name outside
+// writeText writes a family in the text format to a buffered writer. A name outside
 // the legacy charset stands as the format says, its escaping as it wants.
-func (p *Page) WriteText(w *bufio.Writer, name string, format expfmt.Format) error {
+func (p *Page) writeText(ctx context.Context, w *bufio.Writer, name string, format expfmt.Format) error {
 	escapes := format.ToEscapingScheme() != model.NoEscaping
 	own := name == pushTime || name == pushFailure
 	typ, help, plain := p.head(name)
@@ -115,7 +118,7 @@ func (p *Page) WriteText(w *bufio.Writer, name string, format expfmt.Format) err
 	}
 	switch {
 	case !plain && escapes:
-		return p.encode(w, name, format)
+		return p.WriteLines(ctx, w, name, func(w io.Writer) expfmt.Encoder { return expfmt.NewEncoder(w, format) })
 	case own:
 		return p.writeOwn(w, name)
 	}
@@ -205,35 +208,41 @@ func (p pinned) own(name string) float64 {
 	return float64(p.failed) / 1e9
 }
 
-// encode writes a family by way of its message.
-func (p *Page) encode(w io.Writer, name string, format expfmt.Format) error {
-	return expfmt.NewEncoder(w, format).Encode(p.Message(name))
-}
-
 // Message returns a family as a message, with the labels of its groups.
 func (p *Page) Message(name string) *dto.MetricFamily {
-	typ, help, _ := p.head(name)
-	mf := &dto.MetricFamily{Name: proto.String(name), Type: typ.Enum()}
-	if name == pushTime || name == pushFailure {
-		mf.Type = dto.MetricType_GAUGE.Enum()
-		help = pushTimeHelp
-		if name == pushFailure {
-			help = pushFailureHelp
-		}
-		for _, g := range p.groups {
-			m := &dto.Metric{Gauge: &dto.Gauge{Value: proto.Float64(g.own(name))}}
-			m.Label = groupPairs(g.key, m)
-			sortPairs(m)
-			mf.Metric = append(mf.Metric, m)
-		}
+	mf := p.bare(name)
+	for metrics := range p.made(name) {
+		mf.Metric = append(mf.Metric, metrics()...)
 	}
+	return mf
+}
+
+// bare is a family as a message without its metrics.
+func (p *Page) bare(name string) *dto.MetricFamily {
+	typ, help, _ := p.head(name)
+	switch name {
+	case pushTime:
+		typ, help = dto.MetricType_GAUGE, pushTimeHelp
+	case pushFailure:
+		typ, help = dto.MetricType_GAUGE, pushFailureHelp
+	}
+	mf := &dto.MetricFamily{Name: proto.String(name), Type: typ.Enum()}
 	if help != "" {
 		mf.Help = proto.String(help)
 	}
-	for m := range p.each(name) {
-		mf.Metric = append(mf.Metric, m.family.metrics(m.group)...)
-	}
 	return mf
+}
+
+// ownMetrics are those that some groups have in a family that every group has.
+func ownMetrics(groups []pinned, name string) []*dto.Metric {
+	out := make([]*dto.Metric, 0, len(groups))
+	for _, g := range groups {
+		m := &dto.Metric{Gauge: &dto.Gauge{Value: proto.Float64(g.own(name))}}
+		m.Label = groupPairs(g.key, m)
+		sortPairs(m)
+		out = append(out, m)
+	}
+	return out
 }
 
 func sortPairs(m *dto.Metric) {

@@ -49,6 +49,7 @@ type Store struct {
 	// each other unseen.
 	owners   sync.RWMutex
 	builders sync.Pool
+	making   sync.Mutex // held while metrics are messages, or JSON, for a page
 }
 
 // Open returns a store with what its directory holds.

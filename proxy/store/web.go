@@ -2,6 +2,8 @@ package store
 
 import (
 	"bufio"
+	"context"
+	"io"
 	"net/http"
 	"strings"
 
@@ -87,7 +89,7 @@ func (s *Store) servePage(w http.ResponseWriter, r *http.Request) {
 	page := s.Pin()
 	out := bufio.NewWriterSize(w, pageBuffer)
 	for _, name := range page.Families() {
-		if page.Write(out, name, format) != nil || r.Context().Err() != nil {
+		if page.Write(r.Context(), out, name, format) != nil || r.Context().Err() != nil {
 			panic(http.ErrAbortHandler) // half a page must not look like a whole one
 		}
 	}
@@ -96,10 +98,14 @@ func (s *Store) servePage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Write writes a family in the format of a page.
-func (p *Page) Write(w *bufio.Writer, name string, format expfmt.Format) error {
-	if format.FormatType() == expfmt.TypeTextPlain {
-		return p.WriteText(w, name, format)
+// Write writes a family in the format of a page, until ctx ends.
+func (p *Page) Write(ctx context.Context, w *bufio.Writer, name string, format expfmt.Format) error {
+	switch format.FormatType() {
+	case expfmt.TypeTextPlain:
+		return p.writeText(ctx, w, name, format)
+	case expfmt.TypeProtoDelim:
+		return p.writeDelimited(ctx, w, name, format.ToEscapingScheme())
+	default:
+		return p.writeWhole(ctx, w, name, func(w io.Writer) expfmt.Encoder { return expfmt.NewEncoder(w, format) })
 	}
-	return p.encode(w, name, format)
 }
