@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"math"
+	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
 
@@ -36,7 +38,7 @@ func (l *limitFlags) add(cmd *kingpin.CmdClause) {
 		Default("1s")
 	flag(cmd, "limits.in-flight-bytes", "Most bytes that all pushes hold at once: their bodies, as received and decompressed, and eight times that and 1KiB for each sample while a push is worked on that is unlike those before. No job holds more than it leaves to the others, but for a single push. Beyond, 503, and 413 for a push that takes more by itself. Where memory is limited, and this flag is not given, a quarter of that if it is less.", &l.given.InFlightBytes, parseSize).
 		Default("1GiB").IsSetByUser(&l.bytesGiven)
-	flag(cmd, "limits.connections", "Most connections to --web.listen-address, and as many to --admin.listen-address; no client, which is an address of IPv4 or 64 bits of IPv6, has more than it leaves to the others, but for --web.trusted-proxies. Beyond, the one that has waited longest for a request is closed, or, if none has waited for a tenth of a second, the new one, with 503. Requests by HTTP/2, of which one carries many, are bounded alike.", &l.connections, parseCount).
+	flag(cmd, "limits.connections", "Most connections to --web.listen-address, and as many to --admin.listen-address; no client, which is an address of IPv4 or 64 bits of IPv6, has more than it leaves to the others, but for --web.trusted-proxies. Beyond, the one that has waited longest for a request is closed, or, if none has waited for a tenth of a second, the new one, with 503. Requests by HTTP/2, of which one carries many, are bounded alike. Where the process may have few files open, three quarters of these, which both addresses share, if that is less.", &l.connections, parseCount).
 		Default("4096")
 }
 
@@ -49,6 +51,27 @@ func (l *limitFlags) within(memory int64, logger *slog.Logger) {
 	}
 	l.given.InFlightBytes = memory / share
 	logger.Info("Memory is limited, and what pushes may hold of it at once", "limits.in-flight-bytes", fmt.Sprintf("%dMiB", l.given.InFlightBytes>>20))
+}
+
+// withinFiles has connections take no more than three quarters of the files that the
+// process may have open, on all addresses together: at that limit of the system none can be
+// taken, and so none that does nothing be closed for it, nor a file be opened.
+func (l *limitFlags) withinFiles(files uint64, addresses int, logger *slog.Logger) {
+	most := int(max(1, min(files, math.MaxInt32)/4*3/uint64(addresses)))
+	if l.connections <= most {
+		return
+	}
+	l.connections = most
+	logger.Warn("The process may have few files open (ulimit -n), and connections no more than a part of them", "files", files, "limits.connections", most)
+}
+
+// openFiles is how many files the process may have open, connections among them.
+func openFiles() uint64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxUint64
+	}
+	return limit.Cur
 }
 
 // headers is how many bytes a request may have before its body, which are kept until that

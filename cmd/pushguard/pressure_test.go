@@ -82,6 +82,29 @@ func TestHeadersWithin(t *testing.T) {
 	}
 }
 
+// TestConnectionsWithinFiles leave a quarter of the files that may be open to others.
+func TestConnectionsWithinFiles(t *testing.T) {
+	for _, tc := range []struct {
+		files                        uint64
+		connections, addresses, want int
+	}{
+		{math.MaxUint64, 4096, 2, 4096},
+		{65536, 4096, 2, 4096},
+		{5464, 4096, 1, 4096},
+		{4096, 4096, 1, 3072},
+		{4096, 4096, 2, 1536},
+		{4096, 100, 2, 100},
+		{64, 4096, 1, 48},
+		{1, 4096, 2, 1},
+	} {
+		l := limitFlags{connections: tc.connections}
+		l.withinFiles(tc.files, tc.addresses, slog.New(slog.DiscardHandler))
+		if l.connections != tc.want {
+			t.Errorf("%d files, %d connections to %d addresses: %d, want %d", tc.files, tc.connections, tc.addresses, l.connections, tc.want)
+		}
+	}
+}
+
 // TestPressureIsReadNowAndThen: a reading holds for a while.
 func TestPressureIsReadNowAndThen(t *testing.T) {
 	now, reads := time.Unix(100, 0), 0

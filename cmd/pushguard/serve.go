@@ -163,6 +163,11 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	signal.Ignore(syscall.SIGPIPE) // a write fails where nobody reads stdout or stderr any more
 	s.memory.limit(logger)
 	s.limits.within(debug.SetMemoryLimit(-1), logger)
+	addresses := 1
+	if s.adminAddress != "" {
+		addresses = 2
+	}
+	s.limits.withinFiles(openFiles(), addresses, logger)
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	w := newServing(s, logger)
