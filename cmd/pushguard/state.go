@@ -132,7 +132,11 @@ func (m *memory) run(logger *slog.Logger) (execute func() error, interrupt func(
 // reports has the log say what failed, unless that is because the directory was closed.
 func reports(failed string, logger *slog.Logger) func(error) {
 	return func(err error) {
-		if !errors.Is(err, state.ErrClosed) {
+		switch {
+		case errors.Is(err, state.ErrClosed):
+		case errors.Is(err, state.ErrGrows):
+			logger.Error("The state is written, but not anew: its files grow until there is room for that", "err", err)
+		default:
 			logger.Error(failed, "err", err)
 		}
 	}

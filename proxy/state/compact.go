@@ -16,6 +16,9 @@ const (
 	maxPause  = time.Minute
 )
 
+// ErrGrows is why a Compact failed of a log that is written all the same.
+var ErrGrows = errors.New("grows, and is not compacted")
+
 // Compact replaces what is in the log by the records that emit writes: the
 // caller's state as it is in memory. Appends and commits go on meanwhile; what
 // is appended after Compact began, and maybe some of what was appended just
@@ -43,6 +46,9 @@ func (l *Log) Compact(emit func(write func(record []byte) error) error) error {
 	}
 	l.pause = min(max(2*l.pause, l.dir.o.Interval), maxPause)
 	l.retry = time.Now().Add(l.pause)
+	if l.failed == nil {
+		return fmt.Errorf("state: log %s %w: %w", l.name, ErrGrows, err)
+	}
 	return fmt.Errorf("state: log %s is not compacted: %w", l.name, err)
 }
 

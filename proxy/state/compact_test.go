@@ -41,11 +41,13 @@ func TestACompactionThatFailsLeavesTheLog(t *testing.T) {
 	l, _ := openLog(t, d, "ledger", LogOptions{})
 	commit(t, l, "a")
 	refuse := errors.New("not today")
-	wantError(t, l.Compact(func(write func([]byte) error) error {
+	err := l.Compact(func(write func([]byte) error) error {
 		commit(t, l, "b")
 		_ = write([]byte("half"))
 		return refuse
-	}), refuse, "ledger")
+	})
+	wantError(t, err, refuse, "ledger")
+	wantError(t, err, ErrGrows, "ledger")
 	if err := l.Err(); err != nil {
 		t.Error(err)
 	}
