@@ -116,6 +116,27 @@ func TestIdleBaselinesGo(t *testing.T) {
 	}
 }
 
+// TestOnlyTheIdleGo: with one of a group that nothing shows any more goes none that is shown.
+func TestOnlyTheIdleGo(t *testing.T) {
+	c := newClock()
+	b := NewBook(Config{Now: c.Now, Idle: time.Hour})
+	ended, runs := value("job=j", Run, 0, 1), value("job=j", Run, 0, 1)
+	ended.Identity, runs.Identity = identity("job=j", "x_total", "run=1"), identity("job=j", "x_total", "run=2")
+	pushed(t, b, "job=j", ended, runs)
+	c.advance(40 * time.Minute)
+	pushed(t, b, "job=j", runs)
+	c.advance(40 * time.Minute)
+	for range shards { // one shard is looked through with each push
+		pushed(t, b, "job=busy", value("job=busy", Anonymous, 0, 1))
+	}
+	if got := b.Stats(); got.Baselines != 1 || got.Expirations != 1 {
+		t.Errorf("%d are kept, %d expired, want one each", got.Baselines, got.Expirations)
+	}
+	if got := pushed(t, b, "job=j", runs); got != 0 {
+		t.Errorf("the one that was shown adds %v again", got)
+	}
+}
+
 func TestAClockThatGoesBackKeepsTheOrder(t *testing.T) {
 	c := newClock()
 	b := NewBook(Config{Now: c.Now, Baselines: 2})

@@ -65,6 +65,32 @@ func TestATotalThatExpiredComesBackAtWhatIsNew(t *testing.T) {
 	}
 }
 
+// TestAFamilyOutlivesItsTotals while a push is on its way that claimed it: its name stays of
+// that kind, and is free once the push has added nothing.
+func TestAFamilyOutlivesItsTotals(t *testing.T) {
+	c := newClock()
+	totals := NewTotals(TotalsConfig{Now: c.Now})
+	totals.Add([]Increment{count("x_total", "job=j", 2)})
+	for range 2 {
+		if err := totals.Claim("x_total", Counter); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.advance(2 * time.Hour)
+	if n := totals.Expire(func(string) time.Duration { return time.Hour }); n != 1 {
+		t.Fatalf("%d expired, want 1", n)
+	}
+	for range 2 {
+		if !totals.Holds("x_total") {
+			t.Error("a family is not one of totals any more while a push has claimed it")
+		}
+		totals.Release("x_total", Counter)
+	}
+	if totals.Holds("x_total") {
+		t.Error("a family that no push claims stays without totals")
+	}
+}
+
 func TestWhatExpiredStaysGone(t *testing.T) {
 	for _, compacted := range []bool{false, true} {
 		dir, c := t.TempDir(), newClock()

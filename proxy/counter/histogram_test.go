@@ -65,6 +65,10 @@ func TestHistogramsAreDifferencedAsOne(t *testing.T) {
 			{took(Process, now, 4, 9, 1, 2, 3), First, Increment{Count: 4, Sum: 9, Buckets: []float64{1, 2, 3}}},
 			{took(Process, now, 4, 9, 2, 2, 4), Reset, Increment{Count: 4, Sum: 9, Buckets: []float64{2, 2, 4}}},
 		}},
+		{"it counts less than a bucket grew: its process began anew", []step{
+			{took(Process, now, 9, 9, 1, 2, 3), First, Increment{Count: 9, Sum: 9, Buckets: []float64{1, 2, 3}}},
+			{took(Process, now, 10, 9, 1, 2, 8), Reset, Increment{Count: 10, Sum: 9, Buckets: []float64{1, 2, 8}}},
+		}},
 		{"other bounds are another source", []step{
 			{took(Created, now, 4, 9, 1, 2, 3), First, Increment{Count: 4, Sum: 9, Buckets: []float64{1, 2, 3}}},
 			{took(Created, now, 5, 10, 1, 2), First, Increment{Count: 5, Sum: 10, Buckets: []float64{1, 2}}},

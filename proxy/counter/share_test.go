@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -188,6 +189,65 @@ func TestSharedSumIsExact(t *testing.T) {
 	// Another kind of that name is refused everywhere.
 	if err := guards[2].totals.Claim(out.Name, Histogram); err == nil {
 		t.Error("a counter was claimed as a histogram")
+	}
+}
+
+// TestSharedExpiryIsTooLate: one guard adds to a total while another finds it idle. Who adds
+// first has its increment stay.
+func TestSharedExpiryIsTooLate(t *testing.T) {
+	s := sharedAlone()
+	commit := func(v float64) []byte {
+		out := &Series{Name: "x_total", Kind: Counter, Labels: []labels.Label{{Name: "job", Value: "j"}}}
+		readings := []Reading{{Identity: Identity{1, 1}, Source: Anonymous, Output: out, Value: v}}
+		return s.appendCommit(&commitHead{group: Identity{1, 1}, totals: true}, readings, false)
+	}
+	s.hear(commit(2))
+	born, to := uint64(0), (*total)(nil)
+	for born, to = range s.totals.byBirth {
+	}
+	expire := func() []byte {
+		return binary.AppendVarint(binary.AppendUvarint([]byte{cmdExpire, 1}, born), to.used)
+	}
+	late := expire()
+	to.used-- // it was added to a second later
+	s.hear(late)
+	if got := totalOf(s.totals, "x_total", "job=j"); got != 2 {
+		t.Errorf("a total that was added to since it was idle is %v, want 2", got)
+	}
+	s.hear(expire(), commit(3))
+	if got := totalOf(s.totals, "x_total", "job=j"); got != 3 {
+		t.Errorf("a total that comes back is %v, want 3", got)
+	}
+}
+
+// TestSharedToAnotherSink: what guards count as one goes to the sink of the one that was
+// pushed to, each push once.
+func TestSharedToAnotherSink(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL()}
+	guards := []*sharer{newSharer(t, cfg), newSharer(t, cfg)}
+	var sinks [2]summing
+	push := func(by int, key string, v float64) {
+		t.Helper()
+		r := value("job=j", Process, 1, v)
+		p := Push{Group: groupOf("job=j").Identity(), Method: "POST", IdempotencyKey: key}
+		var i Increments
+		if err := guards[by].book.Difference(&i, []Reading{r}, p); err != nil {
+			t.Fatal(err)
+		}
+		if err := i.Commit(t.Context(), &sinks[by]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push(0, "", 5)
+	push(1, "k", 7)
+	push(0, "k", 9) // a retry
+	push(1, "", 10)
+	if got, want := sinks, [2]summing{{5}, {5}}; got != want {
+		t.Errorf("the sinks were given %v, want %v", got, want)
+	}
+	if got := values(guards[0].totals.Page(t.Context(), "")); len(got) != 0 {
+		t.Errorf("the totals have %v, which went elsewhere", got)
 	}
 }
 

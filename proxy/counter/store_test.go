@@ -238,6 +238,47 @@ func TestBaselinesOfAnotherSecretAreDropped(t *testing.T) {
 }
 
 // A commit that the disk does not take counts, and says so.
+// TestWhatIsDamagedMayHaveBeenCounted: what a source had counted may have been in a part of
+// the log that was lost, however late it began. Damage to another log says nothing of that.
+func TestWhatIsDamagedMayHaveBeenCounted(t *testing.T) {
+	for name, want := range map[string]Reason{logName: Ignored, "another": First} {
+		c, path := newClock(), t.TempDir()
+		dir := openState(t, path)
+		s := openStore(t, dir, Config{Now: c.Now})
+		other, err := dir.Log("another", state.LogOptions{}, func([]byte) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := c.now.UnixNano() + 1
+		commitTo(t, s, Push{Group: groupOf("job=j").Identity()}, value("job=j", Created, began, 5))
+		if err := other.Commit(t.Context(), other.Append([]byte("a record"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := dir.Close(); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(path, name+".1.log")
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)-1] ^= 1
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.advance(time.Minute)
+		dir = openState(t, path)
+		if _, err := dir.Log("another", state.LogOptions{}, func([]byte) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, dir, Config{Now: c.Now})
+		later := Reading{Source: Created, Began: began + 1}
+		if got := s.Book.first(&later, true); got != want {
+			t.Errorf("%s is damaged: what began before is %v, want %v", name, got, want)
+		}
+	}
+}
+
 func TestACommitThatIsNotKeptSaysSo(t *testing.T) {
 	c := newClock()
 	path := t.TempDir()
