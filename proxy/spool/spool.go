@@ -324,8 +324,9 @@ func (s *Spool) dropTwins(groups []gateway.Group) {
 			continue
 		}
 		s.mu.Lock()
-		parts := e.parts
-		if !e.sending && !e.unsafe {
+		var parts []*part
+		if !e.sending && !e.unsafe { // what is on its way is the upstream's to refuse
+			parts = e.parts
 			s.unqueue(e)
 			s.assign(e, nil)
 			s.record(e)

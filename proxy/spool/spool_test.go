@@ -1,12 +1,15 @@
 package spool
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"runtime"
@@ -17,7 +20,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
@@ -220,7 +226,6 @@ func TestNoOvertaking(t *testing.T) {
 	}
 }
 
-// A disk that takes nothing has the write fail, and nothing is kept of it.
 // TestDeliveredIsForgotten has a group be delivered and then pushed to, and looks what
 // there is in the directory at the moment of that answer: nothing that waits, or it would
 // come again over the newer push.
@@ -292,6 +297,7 @@ func waiting(t *testing.T, path string, m *model) (s *Spool, closes func()) {
 	return s, func() { _ = d.Close() }
 }
 
+// A disk that takes nothing has the write fail, and nothing is kept of it.
 func TestDiskGone(t *testing.T) {
 	m := &model{groups: map[string]map[string]string{}, away: true}
 	s, stop := opened(t, t.TempDir(), m)
@@ -301,8 +307,8 @@ func TestDiskGone(t *testing.T) {
 	if err == nil {
 		t.Error("a write that is not on disk was acknowledged")
 	}
-	if now := s.Status(); now.Groups != 1 {
-		t.Errorf("%d groups wait, want the one of before", now.Groups)
+	if now := s.Status(); now.Groups != 1 || s.stats.disk.Load() != 1 {
+		t.Errorf("%d groups wait, want the one of before; counted are %d", now.Groups, s.stats.disk.Load())
 	}
 	m.set(false, false)
 	emptied(t, s)
@@ -353,6 +359,179 @@ func TestAnotherReasonIsLogged(t *testing.T) {
 	}
 }
 
+// upstream is one that answers as it is told, and remembers what it was asked.
+type upstream struct {
+	Upstream
+	answer gateway.Answer
+	groups []gateway.Group
+	listed error
+	asked  []gateway.Request
+}
+
+func (u *upstream) Do(_ context.Context, r gateway.Request) (gateway.Answer, error) {
+	u.asked = append(u.asked, r)
+	return u.answer, nil
+}
+
+func (u *upstream) Forward(context.Context, string, gateway.Request) (gateway.Answer, error) {
+	return u.answer, nil
+}
+
+func (u *upstream) Groups(context.Context, uint64) ([]gateway.Group, error) {
+	return u.groups, u.listed
+}
+
+// TestLastWord: what an upstream says of a push itself is the last word on it, and told.
+// After any other answer than that it is there it goes on waiting, and only one that any
+// push might get has the others wait, too.
+func TestLastWord(t *testing.T) {
+	for status, want := range map[int]struct{ told, waits, down bool }{
+		200: {}, 202: {},
+		400: {told: true}, 413: {told: true}, 415: {told: true}, 422: {told: true},
+		401: {waits: true}, 403: {waits: true}, 404: {waits: true}, 304: {waits: true}, 101: {waits: true},
+		429: {waits: true, down: true}, 500: {waits: true, down: true}, 503: {waits: true, down: true},
+	} {
+		s, closes := waiting(t, t.TempDir(), &model{groups: map[string]map[string]string{}, away: true})
+		push(t, s, "PUT", "a", "x 1\n")
+		s.lanes[0].down = false
+		s.Upstream = &upstream{answer: gateway.Answer{Status: status, Body: []byte("because")}}
+		var told []Refusal
+		s.OnRefusal(func(r Refusal) { told = append(told, r) })
+		e, _, _ := s.next(s.lanes[0])
+		s.deliver(t.Context(), e, &wire.Push{})
+		if waits := s.Waits(key("a")); waits != want.waits || s.lanes[0].down != want.down {
+			t.Errorf("%d: it waits: %v, and so do others: %v; want %+v", status, waits, s.lanes[0].down, want)
+		}
+		if again, _, _ := s.next(s.lanes[0]); again != nil {
+			t.Errorf("%d: it is sent again at once", status)
+		}
+		if got := len(told) == 1 && told[0].Key.ID() == key("a").ID() && told[0].Status == status && string(told[0].Body) == "because"; got != want.told {
+			t.Errorf("%d: told is %+v", status, told)
+		}
+		counted := [3]uint64{s.stats.delivered.Load(), s.stats.rejected.Load(), s.stats.retried.Load()}
+		if sum := counted[0] + counted[1] + counted[2]; sum != 1 || want.told != (counted[1] == 1) || want.waits != (counted[2] == 1) {
+			t.Errorf("%d: delivered, rejected and retried are %d", status, counted)
+		}
+		closes()
+	}
+}
+
+// TestGoesAsItCame has a push in another encoding and compressed wait, and one family of it
+// be replaced: the rest arrives, and says what it is in now and on whose behalf.
+func TestGoesAsItCame(t *testing.T) {
+	s, closes := waiting(t, t.TempDir(), &model{groups: map[string]map[string]string{}, away: true})
+	defer closes()
+	var plain, body bytes.Buffer
+	for _, name := range []string{"x", "y"} {
+		mf := &dto.MetricFamily{Name: &name, Type: dto.MetricType_GAUGE.Enum(), Metric: []*dto.Metric{{Gauge: &dto.Gauge{Value: proto.Float64(1)}}}}
+		if _, err := protodelim.MarshalTo(&plain, mf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	zip := gzip.NewWriter(&body)
+	_, _ = zip.Write(plain.Bytes())
+	_ = zip.Close()
+	header := http.Header{"Content-Type": {wire.ProtobufType}, "Content-Encoding": {"gzip"}, "Authorization": {"Basic YQ=="}, "Cookie": {"c"}}
+	parsed := &wire.Push{}
+	if err := parsed.Parse(plain.Bytes(), wire.Protobuf, key("a"), wire.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	u := &upstream{answer: gateway.Answer{Status: 200}}
+	if _, err := s.Do(t.Context(), gateway.Request{Method: "POST", Key: key("a"), Header: header, Body: body.Bytes(), Push: parsed}); err != nil {
+		t.Fatal(err)
+	}
+	deliver := func() gateway.Request {
+		s.Upstream = u
+		s.deliver(t.Context(), s.entries[key("a").ID()], &wire.Push{})
+		return u.asked[len(u.asked)-1]
+	}
+	u.answer.Status = 503
+	want := http.Header{"Content-Type": {wire.ProtobufType}, "Content-Encoding": {"gzip"}, "Authorization": {"Basic YQ=="}}
+	if got := deliver(); !bytes.Equal(got.Body, body.Bytes()) || !maps.EqualFunc(got.Header, want, slices.Equal) {
+		t.Errorf("the whole arrives with %v", got.Header)
+	}
+	push(t, s, "POST", "a", "y 2\n")
+	u.answer.Status = 200
+	delete(want, "Content-Encoding")
+	got := deliver()
+	var left dto.MetricFamily
+	if err := protodelim.UnmarshalFrom(bytes.NewReader(got.Body), &left); err != nil || left.GetName() != "x" || !maps.EqualFunc(got.Header, want, slices.Equal) {
+		t.Errorf("the rest arrives as %v with %v, %v", &left, got.Header, err)
+	}
+	if got := deliver(); string(got.Body) != "y 2\n" {
+		t.Errorf("then arrives %q", got.Body)
+	}
+}
+
+// TestWiped: a wipe that has succeeded is of what waits, too, also for who starts then.
+func TestWiped(t *testing.T) {
+	path := t.TempDir()
+	m := &model{groups: map[string]map[string]string{}, away: true}
+	s, closes := waiting(t, path, m)
+	push(t, s, "PUT", "a", "x 1\n")
+	push(t, s, "PUT", "b", "x 1\n")
+	u := &upstream{}
+	s.Upstream = u
+	for _, no := range []struct {
+		path   string
+		status int
+	}{{"/api/v1/admin/wipe", 404}, {"/api/v1/admin/wipe", 300}, {"/-/quit", 200}} {
+		u.answer.Status = no.status
+		if _, err := s.Forward(t.Context(), no.path, gateway.Request{}); err != nil || s.Status().Groups != 2 {
+			t.Errorf("%v wipes what waits: %+v, %v", no, s.Status(), err)
+		}
+	}
+	u.answer.Status = 202
+	if _, err := s.Forward(t.Context(), "/api/v1/admin/wipe", gateway.Request{}); err != nil || s.Status().Groups != 0 || s.Status().Bytes != 0 {
+		t.Errorf("after a wipe there wait %+v, %v", s.Status(), err)
+	}
+	if e, _, _ := s.next(s.lanes[0]); e != nil {
+		t.Errorf("%v is delivered after a wipe", e.key)
+	}
+	s.Upstream = m
+	push(t, s, "PUT", "b", "x 2\n")
+	closes()
+	s, closes = waiting(t, path, m)
+	defer closes()
+	if s.Waits(key("a")) || !s.Waits(key("b")) {
+		t.Errorf("after a restart there waits a: %v, b: %v", s.Waits(key("a")), s.Waits(key("b")))
+	}
+}
+
+// TestTwins has two groups wait for an upstream that turns out to hold twins of them. What
+// waits is refused, and told so once; what is on its way is the upstream's to answer.
+func TestTwins(t *testing.T) {
+	s, closes := waiting(t, t.TempDir(), &model{groups: map[string]map[string]string{}, away: true})
+	defer closes()
+	twin := func(job string) gateway.Group {
+		return gateway.Group{Key: wire.NewKey(labels.Label{Name: "job", Value: job}, labels.Label{Name: "instance"})}
+	}
+	for _, job := range []string{"sent", "a", "b"} {
+		push(t, s, "PUT", job, "x 1\n")
+	}
+	s.lanes[0].down = false
+	sent, _, _ := s.next(s.lanes[0])
+	u := &upstream{
+		answer: gateway.Answer{Status: 400}, groups: []gateway.Group{twin("sent"), twin("a"), {Key: key("b")}},
+		listed: &gateway.Partial{Unknown: func(k wire.Key) bool { return k.Job() == "elsewhere" }},
+	}
+	s.Upstream = u
+	var told []string
+	s.OnRefusal(func(r Refusal) { told = append(told, r.Key.Job()) })
+	_, err := s.Groups(t.Context(), 0)
+	if sent.key.Job() != "sent" || s.Waits(key("a")) || !s.Waits(key("b")) || !slices.Equal(told, []string{"a"}) {
+		t.Errorf("told are %q, and %v is on its way; a waits: %v, b: %v", told, sent.key, s.Waits(key("a")), s.Waits(key("b")))
+	}
+	var partial *gateway.Partial
+	if !errors.As(err, &partial) || !partial.Unknown(key("b")) || !partial.Unknown(key("elsewhere")) || partial.Unknown(key("else")) {
+		t.Errorf("the listing is not that of some groups only: %v", err)
+	}
+	s.deliver(t.Context(), sent, &wire.Push{})
+	if s.Waits(key("sent")) || !slices.Equal(told, []string{"a", "sent"}) {
+		t.Errorf("told are %q, and what was on its way waits: %v", told, s.Waits(key("sent")))
+	}
+}
+
 // late is an upstream that never answers in time.
 type late struct{ Upstream }
 
@@ -380,7 +559,6 @@ func FuzzReadGroup(f *testing.F) {
 	})
 }
 
-// TestFullSaysOfWhat: a write that a full spool does not take says what there is too much of.
 // TestNotReadyOnceFull keeps pushes until there is no room for one more: whoever asks is
 // told by then, and not as long as half of it is free.
 func TestNotReadyOnceFull(t *testing.T) {
@@ -397,8 +575,14 @@ func TestNotReadyOnceFull(t *testing.T) {
 	if now := s.Status(); !now.Full || now.Bytes == s.cfg.MaxBytes {
 		t.Errorf("%d bytes of %d are taken, and it is full: %v; %v", now.Bytes, s.cfg.MaxBytes, now.Full, err)
 	}
+	w := httptest.NewRecorder()
+	s.Proxy().ServeHTTP(w, httptest.NewRequest("GET", "/-/ready", http.NoBody))
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || s.stats.full.Load() != 1 {
+		t.Errorf("it says %d to who asks, after %d writes that were not kept", w.Code, s.stats.full.Load())
+	}
 }
 
+// TestFullSaysOfWhat: a write that a full spool does not take says what there is too much of.
 func TestFullSaysOfWhat(t *testing.T) {
 	for want, bound := range map[string]func(*Config){
 		"the spool is full, groups: 1, limit: 1":                 func(c *Config) { c.MaxGroups = 1 },
