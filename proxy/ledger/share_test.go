@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -281,6 +282,28 @@ func TestSharedGuardDies(t *testing.T) {
 	}
 }
 
+// TestSharedGuardThatWaitsDies: a group is not given to a guard that is no longer there, but
+// to who waits behind it.
+func TestSharedGuardThatWaitsDies(t *testing.T) {
+	b := sharedAlone()
+	b.wait = time.Minute
+	claim := push(http.MethodPut, group1, Budget{}, "a")
+	do := func(guard shared.Guard, body []byte) {
+		t.Helper()
+		if err := (room{b}).Apply(shared.Entry{Guard: guard, At: time.Unix(1_700_000_000, 0), Body: body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, guard := range []shared.Guard{"holds", "dies", "waits"} {
+		do(guard, command(b, claim, 1))
+	}
+	room{b}.Leave("dies", time.Time{})
+	do("holds", append(binary.AppendUvarint([]byte{cmdSettle}, 1), byte(Applied)))
+	if len(b.shared.grants) != 1 || b.shared.grants[grantID{"waits", 1}] == nil {
+		t.Errorf("the group has %v", b.shared.grants)
+	}
+}
+
 // TestSharedStale has guards whose clocks are hours off that of the Redis, by which groups
 // are dated: a group is as old as the Redis has it.
 func TestSharedStale(t *testing.T) {
@@ -332,6 +355,16 @@ func TestSharedLoad(t *testing.T) {
 		if got := b.book.Len(); got != want || b.book.Held("j") != 3*want {
 			t.Errorf("the other guard knows of %d groups and %d series, want %d", got, b.book.Held("j"), want)
 		}
+	}
+	some := func() ([]Group, func(wire.Key) bool, error) {
+		return groups[:100], groups[110].Key.Equal, nil
+	}
+	if err := a.book.Load(some); err != nil {
+		t.Fatal(err)
+	}
+	b.sync(t)
+	if got := b.book.Len(); got != 101 {
+		t.Errorf("after a listing of 100 groups that says nothing of one more %d are known", got)
 	}
 	if a.saved(t) != b.saved(t) {
 		t.Error("the guards know different things")
@@ -385,6 +418,61 @@ func TestSharedLoadCountsForNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSharedTerms has one guard read its policy again: the job that has other terms there is
+// governed by those on all, and another one as before.
+func TestSharedTerms(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL()}
+	a, b := newSharer(t, cfg, 0), newSharer(t, cfg, 0)
+	other := push(http.MethodPut, key("job", "other"), Budget{Guaranteed: 2}, "a")
+	other.Entry = 7
+	admit(t, a.book, other).Settle(Applied)
+	claim := push(http.MethodPut, group1, Budget{Series: 9, Guaranteed: 6}, "a", "b")
+	claim.Entry = 1
+	admit(t, a.book, claim).Settle(Applied)
+	b.sync(t)
+	regovern := func(entry int, budget Budget) {
+		t.Helper()
+		b.book.Regovern(func(job string) (int, Budget) {
+			if job == "other" {
+				return other.Entry, other.Budget
+			}
+			return entry, budget
+		})
+		b.sync(t)
+	}
+	governed := func(entry, over, guaranteed int) {
+		t.Helper()
+		for _, s := range []*sharer{a, b} {
+			s.sync(t)
+			jobs := s.book.Jobs(1)
+			if len(jobs) != 1 || jobs[0].Series != 4 || jobs[0].Entry != entry || jobs[0].Over != over || s.book.entry(entry).series != 4 {
+				t.Errorf("the job is %+v, want entry %d and %d over", jobs, entry, over)
+			}
+			if got := s.book.entry(entry).guaranteed; got != guaranteed {
+				t.Errorf("its entry is guaranteed %d series, want %d", got, guaranteed)
+			}
+		}
+		if a.saved(t) != b.saved(t) {
+			t.Error("the guards know different things")
+		}
+	}
+	governed(1, 0, 6)
+	regovern(3, Budget{Series: 1, Guaranteed: 5})
+	governed(3, 3, 5)
+	if was, others := b.book.entries[1].guaranteed, b.book.entries[7].guaranteed; was != 0 || others != 2 {
+		t.Errorf("guaranteed are %d to the entry of before, %d to that of another job", was, others)
+	}
+	a.book.RegovernJob("j", 2, Budget{Series: 3, Guaranteed: 4})
+	a.sync(t)
+	governed(2, 1, 4)
+	regovern(5, Budget{Series: 3})
+	if b.book.entries[2] != nil || b.book.entries[3] != nil {
+		t.Errorf("entries that govern nobody stay: %v", b.book.entries)
+	}
+	governed(5, 1, 0)
 }
 
 // TestUnreadCommands has a guard say what no ledger can read: it is told so, nothing of
