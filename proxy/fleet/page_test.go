@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -170,6 +171,45 @@ func TestReadyBesideSilence(t *testing.T) {
 		if resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d though one of three is", path, resp.StatusCode)
 		}
+	}
+}
+
+// TestNoneIsReady: where none of them is well the guard is not, and says what one of them did.
+func TestNoneIsReady(t *testing.T) {
+	unwell := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "not now", http.StatusServiceUnavailable)
+	}))
+	defer unwell.Close()
+	where, _ := url.Parse(unwell.URL)
+	f := New(Config{Staying: []*gateway.Upstream{at(t, where), at(t, where)}})
+	w := httptest.NewRecorder()
+	f.Proxy().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/-/ready", http.NoBody))
+	if w.Code != http.StatusServiceUnavailable || w.Body.String() != "not now\n" {
+		t.Errorf("it says %d %s", w.Code, w.Body)
+	}
+}
+
+// TestTwins: two names that are of one Pushgateway, as far as anybody can tell, stay so. One
+// that does not say when it started may be any other.
+func TestTwins(t *testing.T) {
+	where, other := gatewaytest.Start(t), gatewaytest.Start(t)
+	mute := httptest.NewServer(http.NotFoundHandler())
+	defer mute.Close()
+	says, _ := url.Parse(mute.URL)
+	f := New(Config{Staying: []*gateway.Upstream{at(t, where), at(t, where), at(t, says), at(t, other)}})
+	note := func(pairs ...twins) {
+		for _, pair := range pairs {
+			f.noteTwins(pair[0], pair[1])
+		}
+	}
+	note(twins{1, 0}, twins{3, 3}, twins{0, 2}, twins{3, 0}, twins{3, 2})
+	for pair := range maps.Clone(f.twins) {
+		f.checkTwins(t.Context(), pair)
+	}
+	note(twins{0, 1}) // which was told
+	want := map[twins]bool{{0, 1}: true, {0, 2}: true, {2, 3}: true}
+	if diff := cmp.Diff(want, f.twins); diff != "" {
+		t.Errorf("of one are taken to be (-want +got):\n%s", diff)
 	}
 }
 
