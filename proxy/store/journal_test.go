@@ -132,6 +132,11 @@ func TestRestore(t *testing.T) {
 	s, end := openedDir(t, dir)
 	push(t, s, http.MethodPut, key("run", "1"), "# HELP h H.\n# TYPE h histogram\nh_bucket{le=\"1\",t=\"\\\"\\n\\\\\"} 2\nh_sum{t=\"\\\"\\n\\\\\"} 3\nh_count{t=\"\\\"\\n\\\\\"} 4\nx 1\n")
 	push(t, s, http.MethodPut, key("run", "1"), "# HELP h H.\n# TYPE h histogram\nh_bucket{le=\"1\",t=\"\\\"\\n\\\\\"} 3\nh_sum{t=\"\\\"\\n\\\\\"} 4\nh_count{t=\"\\\"\\n\\\\\"} 5\nx 2\n")
+	several := "# HELP h H.\n# TYPE h histogram\n"
+	for _, v := range []string{"a", "b", "c"} {
+		several += fmt.Sprintf("h_bucket{t=%[1]q,le=\"1\"} 1\nh_bucket{t=%[1]q,le=\"2\"} 2\nh_sum{t=%[1]q} 3\nh_count{t=%[1]q} 4\n", v)
+	}
+	push(t, s, http.MethodPut, key("run", "5"), several)
 	push(t, s, http.MethodPut, key("run", "2"), "x{run=\"9\"} 5\ny{t=\"a\"} 1\n")
 	push(t, s, http.MethodPost, key("run", "2"), "# TYPE x counter\nx 5\n") // refused
 	push(t, s, http.MethodPut, key("run", "3"), "x 5\n")

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/pushguard/pushguard/proxy/gateway"
 )
 
@@ -67,5 +69,39 @@ func TestKeptNames(t *testing.T) {
 		if !slices.Equal(set, []string{"x", "y"}) || &set[0] != &sets[0][0] {
 			t.Errorf("%q beside %q", set, sets[0])
 		}
+	}
+}
+
+// TestMetricsOfAShape has a histogram of metrics with unlike numbers of buckets: each is
+// found where its lines are, by its own labels.
+func TestMetricsOfAShape(t *testing.T) {
+	body := "# TYPE h histogram\n"
+	var want []string
+	for n, v := range []string{"a", "b", "c"} {
+		for le := range n + 1 {
+			body += fmt.Sprintf("h_bucket{t=%q,le=\"%d\"} 1\n", v, le+1)
+		}
+		body += fmt.Sprintf("h_bucket{t=%[1]q,le=\"+Inf\"} 4\nh_sum{t=%[1]q} 3\nh_count{t=%[1]q} 4\n", v)
+		want = append(want, fmt.Sprintf("{t=%q} %d", v, n+4))
+	}
+	r, err := request(http.MethodPut, key(), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	families, err := newBuilder().families(gateway.Request{Key: key(), Push: r.Push}, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	at := 0
+	families[0].shape.each(func(m shapeMetric) {
+		got = append(got, fmt.Sprint(labels.New(m.labels...), " ", m.lines))
+		if m.first != at {
+			t.Errorf("metric %d begins at line %d, want %d", len(got), m.first, at)
+		}
+		at += m.lines
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("there are %q, want %q", got, want)
 	}
 }
