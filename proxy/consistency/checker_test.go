@@ -26,6 +26,7 @@ type fake struct {
 	sent   []string
 	answer func(gateway.Request) (gateway.Answer, error) // nil accepts
 	groups []gateway.Group
+	most   error  // beside the groups
 	listed func() // called while it lists
 	own    map[string]dto.MetricType
 	ownErr error
@@ -52,7 +53,7 @@ func (f *fake) Groups(context.Context, uint64) ([]gateway.Group, error) {
 	if f.listed != nil {
 		f.listed()
 	}
-	return f.groups, nil
+	return f.groups, f.most
 }
 
 func (f *fake) OwnFamilies(context.Context) (map[string]dto.MetricType, error) {
@@ -220,6 +221,23 @@ func TestListing(t *testing.T) {
 	f.groups = nil                      // others have deleted it
 	push(t, c, 400, "PUT", k, asCounter)
 	relist(t, c)
+	push(t, c, 200, "PUT", k, asCounter)
+}
+
+// TestListingInPart: of what a listing says nothing stays as it is, and who asked is told so.
+func TestListingInPart(t *testing.T) {
+	f := &fake{groups: []gateway.Group{{Key: j, Families: []wire.FamilyPrint{{Name: "a", Type: dto.MetricType_GAUGE, Metrics: []wire.MetricPrint{{Fingerprint: 1}}}}}}}
+	c := begun(t, f)
+	f.groups = nil
+	for _, most := range []error{&gateway.Partial{Unknown: j.Equal}, gateway.ErrTimeout} {
+		f.most = most
+		if _, err := c.Groups(t.Context(), seed); !errors.Is(err, most) {
+			t.Errorf("the listing is told with %v, want %v", err, most)
+		}
+		push(t, c, 400, "PUT", k, asCounter)
+	}
+	f.most = &gateway.Partial{Unknown: k.Equal}
+	_, _ = c.Groups(t.Context(), seed)
 	push(t, c, 200, "PUT", k, asCounter)
 }
 
