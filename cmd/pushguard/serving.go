@@ -198,6 +198,12 @@ func (w *serving) troubles() []string {
 	if err := w.eventLog.Err(); err != nil {
 		out = append(out, "events that wait are kept in memory alone: "+err.Error())
 	}
+	if err := w.log.Err(); err != nil {
+		out = append(out, "the last audit record was lost: "+err.Error())
+	}
+	if w.recorder.Failing() {
+		out = append(out, "the last push to be recorded was lost: the log says why")
+	}
 	return out
 }
 

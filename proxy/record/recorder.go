@@ -183,6 +183,10 @@ func (r *Recorder) write(p *Push) {
 	r.written.Add(1)
 }
 
+// Failing reports whether the last push that was to be recorded could not be written. That
+// of nil never is.
+func (r *Recorder) Failing() bool { return r != nil && r.failing.Load() }
+
 // report tells of an error, not more often than once a minute.
 func (r *Recorder) report(err error) {
 	r.reporting.Lock()

@@ -105,8 +105,14 @@ func TestFullDisk(t *testing.T) {
 	statetest.Fill(t, ballast)
 	await(0)
 	awaitPage(t, guard, true, "the disk takes nothing: changes are in memory alone", "records could not be written", "in memory alone: the disk takes nothing")
-	if a := guard.Get(t, "/-/healthy"); a.Status != http.StatusOK || strings.Count(a.Body, "kept in memory alone") < 2 || !strings.Contains(a.Body, "events") {
-		t.Errorf("/-/healthy: %d %s", a.Status, a.Body)
+	health := guard.Get(t, "/-/healthy")
+	if health.Status != http.StatusOK || strings.Count(health.Body, "kept in memory alone") < 2 {
+		t.Errorf("/-/healthy: %d %s", health.Status, health.Body)
+	}
+	for _, want := range []string{"events that wait", "the last audit record was lost", "the last push to be recorded was lost"} {
+		if !strings.Contains(health.Body, want) {
+			t.Errorf("/-/healthy says nothing of %q: %s", want, health.Body)
+		}
 	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
