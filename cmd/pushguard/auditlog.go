@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -44,7 +45,11 @@ func orNone[T any](parse func(string) (T, error)) func(string) (T, error) {
 		if s == "0" {
 			return *new(T), nil
 		}
-		return parse(s)
+		v, err := parse(s)
+		if err != nil {
+			err = fmt.Errorf("%w, or 0", err)
+		}
+		return v, err
 	}
 }
 

@@ -173,6 +173,10 @@ func TestWrongFlags(t *testing.T) {
 			`--limits.decoded-bytes="9EiB": want a size from 1B to 2047MiB, such as 500KiB or 16MiB`,
 		},
 		{
+			"a size of no bytes where 0 is no limit", append(good, "--audit.retention.size=0B"),
+			`--audit.retention.size="0B": want a size from 1B to 2047MiB, such as 500KiB or 16MiB, or 0`,
+		},
+		{
 			"a queue without room for a file", append(good, "--events.queue-size=1023KiB"),
 			`--events.queue-size="1023KiB": want a size from 1MiB to 2047MiB, such as 256MiB`,
 		},
