@@ -33,7 +33,7 @@ func (f *memoryFlags) add(cmd *kingpin.CmdClause) {
 	flag(cmd, "memory.release-interval", "How often the process looks whether it holds memory that pushes have left behind, and gives it back to the system if nobody pushes much, at a cost of a fiftieth of the time at most. 0s never: Go's collector then does so when as much again is allocated.", &f.release, parseDuration).
 		Default("2s")
 	flag(cmd, "memory.collect-from", "How large the heap may grow, while little is held, for Go's collector, for which pushes wait, to run no more than twice a second. A quarter of GOMEMLIMIT at most; 0, or GOGC in the environment, leaves that to Go.", &f.collectFrom, orNone(parseSize)).
-		Default("64MiB")
+		Default("128MiB")
 }
 
 func parseRatio(s string) (float64, error) {
