@@ -237,7 +237,6 @@ func TestBaselinesOfAnotherSecretAreDropped(t *testing.T) {
 	}
 }
 
-// A commit that the disk does not take counts, and says so.
 // TestWhatIsDamagedMayHaveBeenCounted: what a source had counted may have been in a part of
 // the log that was lost, however late it began. Damage to another log says nothing of that.
 func TestWhatIsDamagedMayHaveBeenCounted(t *testing.T) {
@@ -279,6 +278,7 @@ func TestWhatIsDamagedMayHaveBeenCounted(t *testing.T) {
 	}
 }
 
+// A commit that the disk does not take counts, and says so.
 func TestACommitThatIsNotKeptSaysSo(t *testing.T) {
 	c := newClock()
 	path := t.TempDir()
