@@ -121,9 +121,9 @@ func (a *appender) WriteHeader(status int) {
 }
 
 // escape gives the totals the names under which they stand on the page, as the upstream
-// gave its own families theirs.
+// gave its own families theirs, if they are to be found there. Else the encoder does so.
 func (a *appender) escape(scheme model.EscapingScheme) {
-	if scheme == model.NoEscaping {
+	if scheme == model.NoEscaping || len(a.twice) == 0 {
 		return
 	}
 	escaped := make(map[*dto.MetricFamily]*dto.MetricFamily, len(a.totals))
