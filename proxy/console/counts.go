@@ -59,6 +59,9 @@ type counts struct {
 	behind   answers
 	byJob    map[string]tally
 	families map[string]*dto.MetricFamily
+	// overlooks is whether there are jobs in report of which it is counted without their
+	// names what enforcement would have made of their pushes.
+	overlooks bool
 }
 
 // read gathers the metrics. What cannot be gathered is not there.
@@ -81,6 +84,9 @@ func read(from prometheus.Gatherer) counts {
 		one[outcome] = m.GetCounter().GetValue()
 		c.all, c.byJob[job] = c.all.plus(one), c.byJob[job].plus(one)
 	}
+	c.overlooks = slices.ContainsFunc(c.families["pushguard_forecast_pushes_total"].GetMetric(), func(m *dto.Metric) bool {
+		return label(m, "job") == otherJobs
+	})
 	return c
 }
 
@@ -90,14 +96,6 @@ func (c counts) nameless(job string) bool {
 	_, named := c.byJob[job]
 	_, others := c.byJob[otherJobs]
 	return others && !named
-}
-
-// overlooks reports whether there are jobs in report of which it is counted without their
-// names what enforcement would have made of their pushes.
-func (c counts) overlooks() bool {
-	return slices.ContainsFunc(c.families["pushguard_forecast_pushes_total"].GetMetric(), func(m *dto.Metric) bool {
-		return label(m, "job") == otherJobs
-	})
 }
 
 // answered counts the answers of the Pushgateway behind; 0 is the code of none.

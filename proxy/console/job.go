@@ -87,7 +87,7 @@ func (c *Console) jobPage(s *snapshot, q url.Values) (*jobPage, bool) {
 	if !ok && len(records) == 0 {
 		return nil, false
 	}
-	p := &jobPage{Now: s.at, JobDetail: detail, Row: row{detail.JobView, c.history.refusals(s)[name], s.counts.nameless(name), s.counts.overlooks()}}
+	p := &jobPage{Now: s.at, JobDetail: detail, Row: s.counts.row(detail.JobView, c.history.refusals(s)[name])}
 	p.Place = c.place(p.File, p.Line)
 	p.Totals = totalsOf(&detail)
 	hour, day, ok := c.history.of(name)

@@ -28,6 +28,11 @@ type row struct {
 	Overlooked bool
 }
 
+// row is a job of which so many pushes were refused.
+func (c counts) row(j proxy.JobView, refused int) row {
+	return row{j, refused, c.nameless(j.Job), c.overlooks}
+}
+
 // Would says what enforcement would do to a job in report.
 func (r row) Would() string {
 	f := r.Forecast
@@ -148,10 +153,10 @@ func (c *Console) jobsPage(s *snapshot, all url.Values) *jobsPage {
 
 // rows are all jobs that hold something, and those of which all was refused.
 func (c *Console) rows(s *snapshot) []row {
-	refusals, overlooks := c.history.refusals(s), s.counts.overlooks()
+	refusals := c.history.refusals(s)
 	rows := make([]row, 0, len(s.jobs.Jobs))
 	for _, j := range s.jobs.Jobs {
-		rows = append(rows, row{j, refusals[j.Job], s.counts.nameless(j.Job), overlooks})
+		rows = append(rows, s.counts.row(j, refusals[j.Job]))
 		delete(refusals, j.Job)
 	}
 	for name, n := range refusals {
@@ -163,7 +168,7 @@ func (c *Console) rows(s *snapshot) []row {
 			known, _ := c.guard.Job(name, 0, 0)
 			j = known.JobView
 		}
-		rows = append(rows, row{j, n, false, overlooks})
+		rows = append(rows, s.counts.row(j, n))
 	}
 	return rows
 }
