@@ -173,6 +173,15 @@ func (g *Guard) fault(v *passage, err error) Answer {
 	return a
 }
 
+// warnOf has the log have an answer that no Pushgateway gives to a push: it is about all of
+// them, such as a password that is another by now, or of somebody in between.
+func (g *Guard) warnOf(v *passage, a gateway.Answer) {
+	if a.Status/100 == 2 || a.Status == http.StatusBadRequest {
+		return
+	}
+	g.warn.strange.Log(g.logger, "The Pushgateway did not take a push", "job", v.raw.Job(), "status", a.Status, "answer", string(a.Body[:min(len(a.Body), 200)]))
+}
+
 func readFault(err error) string {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return io.ErrUnexpectedEOF.Error()

@@ -365,15 +365,6 @@ func (g *Guard) send(ctx context.Context, v *passage, grant, counters *ledger.Gr
 	return passOn(answer), outcome, nil
 }
 
-// warnOf has the log have an answer that no Pushgateway gives to a push: it is about all of
-// them, such as a password that is another by now, or of somebody in between.
-func (g *Guard) warnOf(v *passage, a gateway.Answer) {
-	if a.Status/100 == 2 || a.Status == http.StatusBadRequest {
-		return
-	}
-	g.warn.strange.Log(g.logger, "The Pushgateway did not take a push", "job", v.raw.Job(), "status", a.Status, "answer", string(a.Body[:min(len(a.Body), 200)]))
-}
-
 // follow does what the outcome of a push makes necessary.
 func (g *Guard) follow(ctx context.Context, v *passage, outcome ledger.Outcome, victims []wire.Key) {
 	switch outcome {
