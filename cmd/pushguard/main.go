@@ -31,28 +31,8 @@ func main() {
 // run is the whole program with its ends in the caller's hand: it returns the
 // exit code. Help and version go to stdout, faults and the log to stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	app := kingpin.New("pushguard", "A cardinality guard in front of the Prometheus Pushgateway.")
-	app.HelpFlag.Short('h').Help("Show help: of everything, or of the command named.")
-	app.Version(version.Print("pushguard"))
-	app.UsageTemplate(usageTemplate)
-	if len(args) == 0 {
-		app.UsageTemplate(briefTemplate)
-	}
 	page := &sheet{w: stdout}
-	app.UsageWriter(page)
-	app.ErrorWriter(stderr)
-
-	// Kingpin expects Terminate to end the process. Where it does not, Parse
-	// goes on and may print help after the version: only the first answer counts.
-	answered, answer := false, exitOK
-	app.Terminate(func(code int) {
-		if !answered && code != 0 { // help was asked for a command that there is not
-			answer = exitUsage
-		}
-		answered = true
-		app.UsageWriter(io.Discard)
-	})
-
+	app, answered := newApplication(len(args) == 0, page, stderr)
 	logConfig := promslog.Config{Writer: stderr}
 	promslogflag.AddFlags(app, &logConfig)
 	serve := newServeCommand(app)
@@ -84,8 +64,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 	code := exitOK
 	command, err := app.Parse(args)
+	answer, given := answered()
 	switch {
-	case answered:
+	case given:
 		code = answer
 	case err != nil:
 		code = exit(stderr, flagFault("%v", err))
@@ -97,6 +78,32 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		code = exit(stderr, commands[command]())
 	}
 	return max(code, exit(stderr, page.err))
+}
+
+// newApplication returns the program without its commands. Help and the version go to page,
+// and answered says whether one of them was, and how the program then ends.
+func newApplication(brief bool, page, stderr io.Writer) (app *kingpin.Application, answered func() (code int, given bool)) {
+	app = kingpin.New("pushguard", "A cardinality guard in front of the Prometheus Pushgateway.")
+	app.HelpFlag.Short('h').Help("Show help: of everything, or of the command named.")
+	app.Version(version.Print("pushguard"))
+	app.UsageTemplate(usageTemplate)
+	if brief {
+		app.UsageTemplate(briefTemplate)
+	}
+	app.UsageWriter(page)
+	app.ErrorWriter(stderr)
+
+	// Kingpin expects Terminate to end the process. Where it does not, Parse
+	// goes on and may print help after the version: only the first answer counts.
+	given, answer := false, exitOK
+	app.Terminate(func(code int) {
+		if !given && code != 0 { // help was asked for a command that there is not
+			answer = exitUsage
+		}
+		given = true
+		app.UsageWriter(io.Discard)
+	})
+	return app, func() (int, bool) { return answer, given }
 }
 
 // sheet is stdout for who does not look whether it takes what is written: check, test, and
