@@ -96,6 +96,27 @@ func open(t *testing.T, guard *world.Process) usage {
 	return usage{own(t, guard, "go_goroutines"), own(t, guard, "process_open_fds")}
 }
 
+// TestFewFiles has more clients connect and send nothing than the guard may have files open:
+// they keep nobody out.
+func TestFewFiles(t *testing.T) {
+	t.Parallel()
+	guard := world.Guard(t, world.GuardOptions{Files: 64})
+	for _, c := range dialed(t, guard, 400, func(int) string { return "" }) {
+		defer c.Close()
+	}
+	world.Eventually(t, func() error {
+		a := guard.Send(t, world.Request{Method: http.MethodPut, Target: "/metrics/job/few", Body: "rows 1\n"})
+		if a.Status != http.StatusOK {
+			return fmt.Errorf("a push is answered %d %s", a.Status, a.Body)
+		}
+		return nil
+	})
+	closed := own(t, guard, `pushguard_connections_closed_total{which="waiting"}`) + own(t, guard, `pushguard_connections_closed_total{which="new"}`)
+	if closed < 400-48 {
+		t.Errorf("%v connections were closed to make room, want all but 48", closed)
+	}
+}
+
 // needFiles ends the test where a process may not have so many files open.
 func needFiles(t *testing.T, n uint64) {
 	t.Helper()

@@ -41,6 +41,7 @@ type GuardOptions struct {
 	Prefix   string   // --web.route-prefix
 	Addr     string   // host:port to listen on; empty is a free port
 	Memory   *Memory  // how much it may hold; nil is what there is
+	Files    int      // how many it may have open; 0 is as many as the test
 	Flags    []string // more flags, as written on a command line
 }
 
@@ -51,6 +52,9 @@ const OpenPolicy = "version: v1\ndefault: {mode: open}\n"
 func Guard(t testing.TB, o GuardOptions) *Process {
 	t.Helper()
 	path, args := o.Memory.command(Binary(t), o.args(t))
+	if o.Files > 0 {
+		path, args = "/bin/sh", append([]string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(o.Files), path}, args...)
+	}
 	return start(t, "pushguard", path, o.Addr, o.Prefix, args)
 }
 
