@@ -40,7 +40,7 @@ type connections struct {
 	carried  int            // of all
 	streamed uint64         // that were refused
 
-	told chan struct{} // has a place for each that is told why it is refused
+	told chan struct{} // has a place for each that is told why it is refused, beyond the limit
 }
 
 // connection is one of them; its places in the lists are nil while it has a request.
@@ -65,8 +65,9 @@ type client struct {
 	exempt  bool       // from its share of what there is: a proxy has the connections of many
 }
 
-func newConnections(limit int, trusted []netip.Prefix) *connections {
-	return &connections{limit: limit, trusted: trusted, young: young, hosts: map[client]*host{}, streams: map[client]int{}, told: make(chan struct{}, mostTold)}
+// newConnections has room for limit connections, and beside these for told that are refused.
+func newConnections(limit, told int, trusted []netip.Prefix) *connections {
+	return &connections{limit: limit, trusted: trusted, young: young, hosts: map[client]*host{}, streams: map[client]int{}, told: make(chan struct{}, told)}
 }
 
 // state is a server's ConnState.
@@ -280,18 +281,13 @@ func (c *connections) linger(conn net.Conn) {
 	default:
 		return // so many come that it has to do without
 	}
-	file, err := tcp.File()
+	last, err := duplicate(tcp)
 	if err != nil {
 		<-c.told
 		return
 	}
 	go func() {
 		defer func() { <-c.told }()
-		defer file.Close()
-		last, err := net.FileConn(file)
-		if err != nil {
-			return
-		}
 		defer last.Close()
 		if half, ok := last.(*net.TCPConn); ok {
 			_ = half.CloseWrite()
@@ -299,6 +295,16 @@ func (c *connections) linger(conn net.Conn) {
 		_ = last.SetReadDeadline(time.Now().Add(tellTime))
 		_, _ = io.CopyN(io.Discard, last, firstRequest)
 	}()
+}
+
+// duplicate is a connection with a socket of its own to the same client.
+func duplicate(tcp *net.TCPConn) (net.Conn, error) {
+	file, err := tcp.File()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return net.FileConn(file)
 }
 
 var (

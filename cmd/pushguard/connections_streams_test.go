@@ -12,7 +12,7 @@ import (
 // TestStreams has clients send requests by HTTP/2 that do not end: of one address there
 // are as many as it leaves to the others, and each that ends makes room.
 func TestStreams(t *testing.T) {
-	c := newConnections(4, nil)
+	c := newConnections(4, mostTold, nil)
 	taken, end := make(chan struct{}), make(chan struct{})
 	bounded := c.boundStreams(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		taken <- struct{}{}

@@ -57,7 +57,7 @@ func TestConnections(t *testing.T) {
 			if tc.trusted != "" {
 				trusted = append(trusted, netip.MustParsePrefix(tc.trusted))
 			}
-			c := newConnections(4, trusted)
+			c := newConnections(4, mostTold, trusted)
 			c.young = 0
 			server, client := net.Pipe()
 			defer client.Close()
@@ -99,7 +99,7 @@ func TestConnections(t *testing.T) {
 
 // TestClients tells who shares a bound with whom: what has a network of its own.
 func TestClients(t *testing.T) {
-	c := newConnections(4, []netip.Prefix{netip.MustParsePrefix("2001:db8:0:1::/120"), netip.MustParsePrefix("10.0.0.1/32")})
+	c := newConnections(4, mostTold, []netip.Prefix{netip.MustParsePrefix("2001:db8:0:1::/120"), netip.MustParsePrefix("10.0.0.1/32")})
 	for _, tc := range []struct {
 		one, other string
 		same       bool
@@ -137,7 +137,7 @@ func TestARequestUnread(t *testing.T) {
 	}
 	defer l.Close()
 	const limit = 3
-	c := newConnections(limit, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	c := newConnections(limit, mostTold, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
 	var clients, servers []net.Conn
 	come := func(says string) {
 		t.Helper()
@@ -194,7 +194,7 @@ func TestARequestUnread(t *testing.T) {
 // TestARequestBehindTheLock has a server say of a connection that it has a request, while
 // one that has come holds the lock: it is spared before that is in the lists.
 func TestARequestBehindTheLock(t *testing.T) {
-	c := newConnections(2, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})
+	c := newConnections(2, mostTold, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})
 	c.young = 0
 	var peers []*socket
 	for range 2 {

@@ -16,6 +16,7 @@ type limitFlags struct {
 	given           proxy.Caps
 	labelValueBytes int64
 	connections     int
+	told            int  // of the connections beyond these, how many are kept to be told so
 	bytesGiven      bool // --limits.in-flight-bytes is on the command line
 }
 
@@ -55,9 +56,12 @@ func (l *limitFlags) within(memory int64, logger *slog.Logger) {
 
 // withinFiles has connections take no more than three quarters of the files that the
 // process may have open, on all addresses together: at that limit of the system none can be
-// taken, and so none that does nothing be closed for it, nor a file be opened.
+// taken, and so none that does nothing be closed for it, nor a file be opened. Those that
+// are told why they are refused take a quarter of what is left, so that it is not all theirs.
 func (l *limitFlags) withinFiles(files uint64, addresses int, logger *slog.Logger) {
-	most := int(max(1, min(files, math.MaxInt32)/4*3/uint64(addresses)))
+	each := int(min(files, math.MaxInt32)) / addresses
+	l.told = min(mostTold, each/16)
+	most := max(1, each/4*3)
 	if l.connections <= most {
 		return
 	}

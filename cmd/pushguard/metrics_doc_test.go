@@ -95,7 +95,7 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = known.close() })
-	registry.MustRegister(newConnections(1, nil))
+	registry.MustRegister(newConnections(1, mostTold, nil))
 	registry.MustRegister(known.metrics(&behind{})...)
 	together, err := shared.Open(t.Context(), shared.Config{URL: redistest.Start(t).URL(), Timeout: 30 * time.Second})
 	if err != nil {

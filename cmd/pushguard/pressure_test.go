@@ -82,25 +82,28 @@ func TestHeadersWithin(t *testing.T) {
 	}
 }
 
-// TestConnectionsWithinFiles leave a quarter of the files that may be open to others.
+// TestConnectionsWithinFiles leave a quarter of the files that may be open to others, of
+// which those that are told that they are too many take a quarter.
 func TestConnectionsWithinFiles(t *testing.T) {
 	for _, tc := range []struct {
-		files                        uint64
-		connections, addresses, want int
+		files                              uint64
+		connections, addresses, want, told int
 	}{
-		{math.MaxUint64, 4096, 2, 4096},
-		{65536, 4096, 2, 4096},
-		{5464, 4096, 1, 4096},
-		{4096, 4096, 1, 3072},
-		{4096, 4096, 2, 1536},
-		{4096, 100, 2, 100},
-		{64, 4096, 1, 48},
-		{1, 4096, 2, 1},
+		{math.MaxUint64, 4096, 2, 4096, 64},
+		{65536, 4096, 2, 4096, 64},
+		{5464, 4096, 1, 4096, 64},
+		{4096, 4096, 1, 3072, 64},
+		{4096, 4096, 2, 1536, 64},
+		{4096, 100, 2, 100, 64},
+		{1008, 4096, 1, 756, 63},
+		{1024, 4096, 2, 384, 32},
+		{64, 4096, 1, 48, 4},
+		{1, 4096, 2, 1, 0},
 	} {
 		l := limitFlags{connections: tc.connections}
 		l.withinFiles(tc.files, tc.addresses, slog.New(slog.DiscardHandler))
-		if l.connections != tc.want {
-			t.Errorf("%d files, %d connections to %d addresses: %d, want %d", tc.files, tc.connections, tc.addresses, l.connections, tc.want)
+		if l.connections != tc.want || l.told != tc.told {
+			t.Errorf("%d files, %d connections to %d addresses: %d, of others %d are told, want %d and %d", tc.files, tc.connections, tc.addresses, l.connections, l.told, tc.want, tc.told)
 		}
 	}
 }

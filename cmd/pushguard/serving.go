@@ -56,7 +56,7 @@ type serving struct {
 
 func newServing(s *serveCommand, logger *slog.Logger) *serving {
 	w := &serving{serveCommand: s, logger: logger, registry: processRegistry(), pressure: newPressure()}
-	w.connections = newConnections(s.limits.connections, s.trustedProxies)
+	w.connections = newConnections(s.limits.connections, s.limits.told, s.trustedProxies)
 	w.registry.MustRegister(w.connections)
 	return w
 }
@@ -234,7 +234,7 @@ func (w *serving) live(ctx context.Context) error {
 func (w *serving) addServers(group *oklogrun.Group) {
 	w.addServer(group, w.server("Serving", w.guard.Handler(), w.connections), w.web)
 	if w.adminAddress != "" {
-		apart := newConnections(w.limits.connections, w.trustedProxies)
+		apart := newConnections(w.limits.connections, w.limits.told, w.trustedProxies)
 		w.addServer(group, w.server("Serving the admin", w.guard.AdminHandler(), apart), &web.FlagConfig{
 			WebListenAddresses: &[]string{w.adminAddress},
 			WebConfigFile:      w.web.WebConfigFile,

@@ -62,7 +62,7 @@ func TestKeepingEndsQuietly(t *testing.T) {
 func TestHandshakesInTheLog(t *testing.T) {
 	var out logtest.Buffer
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = newServing(&serveCommand{limits: limitFlags{connections: 100}}, slog.New(slog.NewTextHandler(&out, nil))).server("Serving", nil, newConnections(100, nil)).ErrorLog
+	server.Config.ErrorLog = newServing(&serveCommand{limits: limitFlags{connections: 100}}, slog.New(slog.NewTextHandler(&out, nil))).server("Serving", nil, newConnections(100, mostTold, nil)).ErrorLog
 	server.StartTLS()
 	defer server.Close()
 	for range 20 {

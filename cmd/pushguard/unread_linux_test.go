@@ -17,7 +17,7 @@ import (
 // TestAnswersUnread has a client send requests with small answers and read none: once no
 // more fit on their way the connection is cut off.
 func TestAnswersUnread(t *testing.T) {
-	own := newServing(&serveCommand{limits: limitFlags{connections: 1}}, slog.New(slog.DiscardHandler)).server("Serving", nil, newConnections(1, nil))
+	own := newServing(&serveCommand{limits: limitFlags{connections: 1}}, slog.New(slog.DiscardHandler)).server("Serving", nil, newConnections(1, mostTold, nil))
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "OK")
 	}))

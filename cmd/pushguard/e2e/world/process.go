@@ -280,3 +280,13 @@ func (p *Process) PeakMemory(t testing.TB) int64 {
 	t.Fatal("/proc says nothing of VmHWM")
 	return 0
 }
+
+// Descriptors is how many files and sockets the process has open.
+func (p *Process) Descriptors(t testing.TB) int {
+	t.Helper()
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(open)
+}
