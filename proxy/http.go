@@ -232,7 +232,8 @@ func hearOut(w http.ResponseWriter, r *http.Request, most int64) {
 // replied answers and reports whether the client can have got it: not one that had
 // gone before, nor one that could not be written to. What became of an answer
 // that was written nobody here can know: a client that has read it may close the
-// connection at once.
+// connection at once. By HTTP/2 it may reset the request, which net/http tells as it
+// tells an answer that was not written.
 func replied(w http.ResponseWriter, r *http.Request, a Answer) bool {
 	there := r.Context().Err() == nil
 	if a.counted || len(a.Body) > 0 { // else net/http has it, and needs no header for that
@@ -241,7 +242,7 @@ func replied(w http.ResponseWriter, r *http.Request, a Answer) bool {
 	if err := respond(w, a); err != nil {
 		return false
 	}
-	if !a.counted {
+	if !a.counted || r.ProtoMajor > 1 {
 		return there
 	}
 	err := http.NewResponseController(w).Flush()
