@@ -167,7 +167,7 @@ func (p *Push) check(key Key) error {
 	if err := p.checkBounds(key); err != nil {
 		return err
 	}
-	if err := p.checkEmpty(); err != nil {
+	if err := p.checkEmpty(key); err != nil {
 		return err
 	}
 	if !p.utf8Names {
@@ -196,8 +196,10 @@ func (p *Push) checkBounds(key Key) error {
 }
 
 // checkEmpty refuses two series that differ only by labels with an empty value:
-// to Prometheus they are one, and it takes one of them.
-func (p *Push) checkEmpty() error {
+// to Prometheus they are one, and it takes one of them. A label that the grouping
+// key overwrites tells no two series apart. Two that are equal as they stand are left
+// to the Pushgateway's own check, whose words name them.
+func (p *Push) checkEmpty(key Key) error {
 	if !p.emptyValues {
 		return nil
 	}
@@ -205,18 +207,19 @@ func (p *Push) checkEmpty() error {
 		family int32
 		labels uint64
 	}
-	seed, seen := rand.Uint64(), make(map[series]struct{}, len(p.Metrics()))
+	seed, seen := rand.Uint64(), make(map[series]bool, len(p.Metrics())) // whether one had an empty label
 	metrics := p.Metrics()
 	for i := range metrics {
-		ls := slices.DeleteFunc(p.Labels(nil, i), func(l labels.Label) bool { return l.Value == "" })
+		ls := slices.DeleteFunc(p.Labels(nil, i), func(l labels.Label) bool { _, overwritten := key.Get(l.Name); return overwritten })
+		empty := slices.ContainsFunc(ls, isEmpty)
 		k := series{metrics[i].Family, Fingerprint(seed, ls)}
-		if _, ok := seen[k]; ok {
+		if other, ok := seen[k]; ok && (other || empty) {
 			return &Error{
 				Reason: fmt.Sprintf("metric %.100q: two series are equal but for labels with an empty value", p.Families[k.family].Name),
 				Fix:    "leave the label out or give it a value: an empty label is no label to Prometheus, which drops one of the two",
 			}
 		}
-		seen[k] = struct{}{}
+		seen[k] = seen[k] || empty
 	}
 	return nil
 }

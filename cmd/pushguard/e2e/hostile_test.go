@@ -104,6 +104,7 @@ var hostileCases = []hostileCase{
 	})), says: "histogram"},
 	{name: "native histogram of an unknown schema", request: pb(native(func(h *dto.Histogram) { h.Schema = proto.Int32(100) })), says: "histogram"},
 	{name: "empty label beside none", request: post("/metrics/job/hostile", "rows{x=\"\"} 1\nrows 2\n"), says: "rows"},
+	{name: "empty label beside none, and one that the path overwrites", request: post("/metrics/job/hostile/zone/z", "rows{instance=\"\",zone=\"a\"} 1\nrows 2\n"), says: "rows"},
 
 	{name: "length prefix of 32 GiB", request: post("/metrics/job/hostile", "\x80\x80\x80\x80\x80\x01\x0a\x01", protobufType), says: "EOF|length", known: true},
 	{name: "length prefix of 2^63", request: post("/metrics/job/hostile", "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01\x0a", protobufType), says: "EOF|length|proto", known: true},
