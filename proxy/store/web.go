@@ -36,6 +36,9 @@ func (s *Store) Proxy() http.Handler {
 			allow = "DELETE, OPTIONS, POST, PUT"
 			serve = func(w http.ResponseWriter, _ *http.Request) { notAllowed(w, allow) }
 		}
+		if r.URL.Path == quitPath {
+			allow, serve = "GET, OPTIONS, POST, PUT", quitByGet
+		}
 		switch {
 		case isAPI && r.Method == http.MethodOptions:
 		case serve == nil:
@@ -58,6 +61,15 @@ func isGroupPath(path string) bool {
 func notAllowed(w http.ResponseWriter, allow string) {
 	w.Header().Set("Allow", allow)
 	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+}
+
+// quitPath ends the guard by PUT and POST, in Forward.
+const quitPath = "/-/quit"
+
+// quitByGet tells those who tried a GET what ends a guard, in the words of a Pushgateway.
+func quitByGet(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusMethodNotAllowed)
+	_, _ = io.WriteString(w, "Only POST or PUT requests allowed.")
 }
 
 // crossOrigin lets pages of other origins read the API, as a Pushgateway does.

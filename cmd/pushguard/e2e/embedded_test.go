@@ -254,6 +254,9 @@ func TestListedEndpointsEmbedded(t *testing.T) {
 	if a := put(shut, "/-/quit"); a.Status != 403 || a.Body != "Lifecycle API is not enabled." {
 		t.Errorf("quit without its flag: %d %s", a.Status, a.Body)
 	}
+	if a := shut.Get(t, "/-/quit"); a.Status != 405 || a.Body != "Only POST or PUT requests allowed." {
+		t.Errorf("quit by GET: %d %s", a.Status, a.Body)
+	}
 	if len(shut.State(t)) != 1 {
 		t.Error("something was wiped")
 	}
