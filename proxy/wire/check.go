@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	dto "github.com/prometheus/client_model/go"
@@ -44,6 +45,11 @@ func (p *Push) checkFamily(f *Family) error {
 			Reason: fmt.Sprintf("metric %.100q is of type %s, which a Pushgateway cannot expose", f.Name, f.Type),
 			Fix:    "push a counter, gauge, summary, untyped or histogram",
 		}
+	case p.utf8Names && strings.IndexByte(f.Name, 0) >= 0:
+		return &Error{
+			Reason: fmt.Sprintf("invalid metric name %.100q", f.Name),
+			Fix:    "rename the metric: Prometheus cannot read a page with a NUL in a name, and loses the whole scrape",
+		}
 	case !p.validName(f.Name):
 		return &Error{
 			Reason: fmt.Sprintf("invalid metric name %.100q", f.Name),
@@ -55,6 +61,14 @@ func (p *Push) checkFamily(f *Family) error {
 
 // reservedFix mends a label whose name is reserved.
 const reservedFix = "names that begin with __ are reserved: rename the label"
+
+// unreadable are the characters that no label's name may have, though they are UTF-8: expfmt,
+// and with it every Pushgateway, writes a colon into a page of text as in the name of a
+// metric, and Prometheus takes a NUL, in any name, for the end of the page.
+const unreadable = ":\x00"
+
+// unreadableFix mends a label whose name has one.
+const unreadableFix = "rename the label: Prometheus cannot read a page with a colon or a NUL in the name of a label, and loses the whole scrape"
 
 const labelPattern = "[a-zA-Z_][a-zA-Z0-9_]*"
 
@@ -101,10 +115,11 @@ func (w *metricWalk) checkPair(lp labelPair, bound string, suspect bool) error {
 			Fix:    reservedFix,
 		}
 	case !w.validLabelName(lp.name):
-		return &Error{
-			Reason: fmt.Sprintf("invalid label name %.100q in metric %.100q", lp.name, w.family.Name),
-			Fix:    nameFix("label", labelPattern),
+		fix := nameFix("label", labelPattern)
+		if bytes.ContainsAny(lp.name, unreadable) {
+			fix = unreadableFix
 		}
+		return &Error{Reason: fmt.Sprintf("invalid label name %.100q in metric %.100q", lp.name, w.family.Name), Fix: fix}
 	case suspect && !utf8.Valid(lp.value):
 		return &Error{
 			Reason: fmt.Sprintf("invalid label value %.100q of label %.100q in metric %.100q: not valid UTF-8", lp.value, lp.name, w.family.Name),
@@ -158,7 +173,7 @@ func (w *metricWalk) validLabelName(name []byte) bool {
 	if !w.utf8Names {
 		return plainName(name)
 	}
-	return len(name) > 0 && utf8.Valid(name)
+	return len(name) > 0 && utf8.Valid(name) && !bytes.ContainsAny(name, unreadable)
 }
 
 // check refuses what only shows against the grouping key, or across the labels

@@ -37,3 +37,23 @@ func TestEqualButForEmptyLabels(t *testing.T) {
 		})
 	}
 }
+
+// TestUnreadableNames: what is UTF-8 and still no name that a page of text can have.
+func TestUnreadableNames(t *testing.T) {
+	for body, refused := range map[string]bool{
+		"{\"x\",\"of.table\"=\"t\"} 1\n":     false,
+		"{\"x\",\"of|table\"=\"t:\\n\"} 1\n": false,
+		"{\"x:y\",\"of.table\"=\"t\"} 1\n":   false,
+		"{\"x\",\"of:table\"=\"t\"} 1\n":     true,
+		"{\"x\",\"of:the.table\"=\"t\"} 1\n": true,
+		"{\"x\",\":\"=\"t\"} 1\n":            true,
+		"{\"x\",\"of\x00table\"=\"t\"} 1\n":  true,
+		"{\"x\x00\",of=\"t\"} 1\n":           true,
+	} {
+		err := (&Push{}).Parse([]byte(body), Text, someKey, Options{UTF8Names: true})
+		var bad *Error
+		if errors.As(err, &bad) != refused || refused && !strings.Contains(bad.Fix, "loses the whole scrape") {
+			t.Errorf("%q: %v, want it refused: %t", body, err, refused)
+		}
+	}
+}

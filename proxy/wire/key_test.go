@@ -127,11 +127,11 @@ func anyKey(utf8Names bool) *rapid.Generator[Key] {
 		ls := []labels.Label{}
 		for range rapid.IntRange(0, 6).Draw(t, "labels") {
 			name := names.Filter(func(s string) bool {
-				// Reserved names, and escaped names that look unescaped, belong to no
-				// group of ours.
+				// Reserved names, names that no page can have, and escaped names that look
+				// unescaped, belong to no group of ours.
 				unescaped := model.UnescapeName(s, model.ValueEncodingEscaping)
 				legacy := model.LegacyValidation.IsValidLabelName(s)
-				return s != "" && !strings.HasPrefix(s, "__") && !strings.HasPrefix(unescaped, "__") &&
+				return s != "" && !strings.ContainsAny(s, ":\x00") && !strings.HasPrefix(s, "__") && !strings.HasPrefix(unescaped, "__") &&
 					(!utf8Names || !legacy || unescaped == s)
 			}).Draw(t, "name")
 			ls = append(ls, labels.Label{Name: name, Value: anyValue().Draw(t, "value")})

@@ -141,6 +141,8 @@ func pathLabel(written string, utf8Names bool) (string, error) {
 	switch {
 	case strings.HasPrefix(written, model.ReservedLabelPrefix):
 		fix = reservedFix
+	case strings.ContainsAny(name, unreadable):
+		fix = unreadableFix
 	case utf8Names && !scheme.IsValidLabelName(name):
 		fix = "give the label a name, in UTF-8"
 	case !scheme.IsValidLabelName(name):

@@ -95,6 +95,7 @@ func TestParsePathRefuses(t *testing.T) {
 		{"odd once decoded", "/metrics/job/foo%2Fbar", `odd number of components in label string "/bar"`, "as /NAME/VALUE"},
 		{"odd before names", "/metrics/job/foo/1a/b/c", `odd number of components in label string "/1a/b/c"`, "as /NAME/VALUE"},
 		{"bad name", "/metrics/job/foo/a-b/x", `improper label name "a-b"`, "name the label by"},
+		{"name with a colon", "/metrics/job/foo/a:b/x", `improper label name "a:b"`, "rename the label"},
 		{"name with a digit first", "/metrics/job/foo/1a/x", `improper label name "1a"`, "name the label by"},
 		{"empty name", "/metrics/job/foo/@base64/YQ", `improper label name ""`, "name the label by"},
 		{"reserved name", "/metrics/job/foo/__name__/x", `improper label name "__name__"`, "reserved"},
@@ -142,6 +143,10 @@ func TestParsePathRefusesUTF8Names(t *testing.T) {
 		{"reserved", "/metrics/job/foo/__x/x", `improper label name "__x"`, "reserved"},
 		{"empty behind an escape", "/metrics/job/foo/U__/x", `improper label name "U__"`, "in UTF-8"},
 		{"not UTF-8", "/metrics/job/foo/a%ff/x", `improper label name "a\xff"`, "in UTF-8"},
+		{"a colon", "/metrics/job/foo/a:b/x", `improper label name "a:b"`, "rename the label"},
+		{"a NUL", "/metrics/job/foo/a%00b/x", "improper label name \"a\\x00b\"", "rename the label"},
+		{"a NUL behind an escape", "/metrics/job/foo/U__a_0_/x", `improper label name "U__a_0_"`, "rename the label"},
+		{"a colon behind an escape", "/metrics/job/foo/U__a_3a_b_2e_c/x", `improper label name "U__a_3a_b_2e_c"`, "rename the label"},
 		{"escaped twice", "/metrics/job/foo/U__U____x/x", `improper label name "U__U____x"`, `stands for "U__x"`},
 	} {
 		key, err := ParsePath(c.path, true)
@@ -302,7 +307,7 @@ func poisons(group map[string]string, utf8Names bool) bool {
 	for name, value := range group {
 		unescaped := model.UnescapeName(name, model.ValueEncodingEscaping)
 		if !utf8.ValidString(value) || strings.HasPrefix(name, "__") || strings.HasPrefix(unescaped, "__") ||
-			utf8Names && legacyName.MatchString(name) && unescaped != name {
+			utf8Names && (strings.ContainsAny(name, ":\x00") || legacyName.MatchString(name) && unescaped != name) {
 			return true
 		}
 	}
