@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -94,11 +95,11 @@ func (c *chain) scan(s *segment, last bool, damaged func(string)) (highest uint6
 	if err != nil {
 		return 0, err
 	}
-	if len(b) < len(segmentMagic) {
+	if len(b) < len(segmentMagic) && last {
 		return 0, nil // its making was cut off
 	}
-	if string(b[:len(segmentMagic)]) != segmentMagic {
-		c.lost += frames(b[len(segmentMagic):], 0)
+	if !bytes.HasPrefix(b, []byte(segmentMagic)) {
+		c.lost += max(1, frames(b[min(len(segmentMagic), len(b)):], 0))
 		return 0, setAside(s.path, "it is no segment", damaged)
 	}
 	at, delivered := int64(len(segmentMagic)), int64(0)
@@ -109,7 +110,7 @@ func (c *chain) scan(s *segment, last bool, damaged func(string)) (highest uint6
 		seq, _, n, err := parseFrame(b[at:])
 		if err != nil {
 			s.size = at
-			if errors.Is(err, errShort) && !last {
+			if errors.Is(err, errShort) && (!last || !torn(b[at:])) {
 				err = errCorrupt
 			}
 			if at < int64(len(b)) && errors.Is(err, errCorrupt) {
@@ -134,6 +135,8 @@ func frames(b []byte, behind int64) (n int) {
 			size := int64(binary.LittleEndian.Uint32(left))
 			if size > 0 && size <= int64(len(left)-frameHeader) { // no record is empty
 				end = at + frameHeader + int(size)
+			} else if n := behindDamage(left); n > 0 {
+				end = at + n
 			}
 		}
 		if at = end; int64(at) > behind {
@@ -141,6 +144,32 @@ func frames(b []byte, behind int64) (n int) {
 		}
 	}
 	return n
+}
+
+// torn reports whether b, which ends before its first frame does, is the beginning of one
+// that was being written. It is not where the frame is whole but for its length, or where
+// another is behind it: then the length is damaged.
+func torn(b []byte) bool {
+	if len(b) < frameHeader {
+		return true
+	}
+	sum, want := crc32.Checksum(b[8:frameHeader], castagnoli), binary.LittleEndian.Uint32(b[4:])
+	for i := frameHeader; i < len(b); i++ {
+		if sum = crc32.Update(sum, castagnoli, b[i:i+1]); sum == want {
+			return false
+		}
+	}
+	return behindDamage(b) == 0
+}
+
+// behindDamage is where behind the beginning of b a whole frame begins, 0 if none does.
+func behindDamage(b []byte) int {
+	for at := 1; at+frameHeader < len(b); at++ {
+		if _, record, _, err := parseFrame(b[at:]); err == nil && len(record) > 0 {
+			return at
+		}
+	}
+	return 0
 }
 
 // readWhole reads a segment, which is at most a little longer than mostSegment.
