@@ -253,11 +253,17 @@ func (s *shape) whole() string {
 	return out.String()
 }
 
-// sum tells a shape from others in the journal, over restarts.
+// sum tells a shape from others in the journal, over restarts. It is part of the format,
+// whatever becomes of what it is made of: values with another sum are not restored.
 func (s *shape) sum() uint64 {
 	sum := xxhash.Sum64String(s.text) ^ xxhash.Sum64String(s.Name) ^ uint64(s.Type)
 	for i := range s.lines {
 		sum = sum*0x9e3779b97f4a7c15 + uint64(s.lines[i].same)
 	}
 	return sum
+}
+
+// earlySum is what guards wrote for sum that kept every line in full.
+func (s *shape) earlySum() uint64 {
+	return xxhash.Sum64String(s.whole()) ^ xxhash.Sum64String(s.Name) ^ uint64(s.Type)
 }

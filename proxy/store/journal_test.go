@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -373,4 +374,30 @@ func TestMostOfARecord(t *testing.T) {
 			}
 		}
 	})
+}
+
+// timeless are the lines of a page, sorted, without those that tell times.
+func timeless(page string) string {
+	return regexp.MustCompile(`\n*push_time.*`).ReplaceAllString(sorted(page), "")
+}
+
+// TestStateOfOtherBuilds opens what builds of before have written, of which the last records
+// have values alone: that of one which kept every line in full, and that of one which keeps of
+// them what they do not have in common with the first.
+func TestStateOfOtherBuilds(t *testing.T) {
+	t.Parallel()
+	want := opened(t, Config{})
+	push(t, want, http.MethodPut, key("run", "1"), "# TYPE h histogram\nh_bucket{t=\"a\",le=\"1\"} 1\nh_bucket{t=\"a\",le=\"+Inf\"} 3\nh_sum{t=\"a\"} 3\nh_count{t=\"a\"} 3\n"+
+		"# TYPE x gauge\nx{t=\"a\"} 3\nx{t=\"b\"} 13\n")
+	for _, build := range []string{"early", "fronted"} {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "state-"+build))); err != nil {
+			t.Fatal(err)
+		}
+		s, end := openedDir(t, dir)
+		if diff := cmp.Diff(timeless(page(t, want)), timeless(page(t, s))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", build, diff)
+		}
+		end()
+	}
 }

@@ -83,7 +83,7 @@ func (s *Store) applyValues(id string, r *state.Reader) bool {
 		old := g.content.families[i]
 		sum := r.Word()
 		f := &family{shape: old.shape, pushed: r.Varint(), values: r.Text(), whole: r.Text()}
-		if r.Err() != nil || sum != old.shape.sum() || !wellFormed(f.values, len(old.shape.lines)) {
+		if r.Err() != nil || sum != old.shape.sum() && sum != old.shape.earlySum() || !wellFormed(f.values, len(old.shape.lines)) {
 			return false
 		}
 		c.families = append(c.families, f)
