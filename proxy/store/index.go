@@ -115,15 +115,6 @@ func (x *Index) untake(taken []Family, before []dto.MetricType) {
 	}
 }
 
-// hold has a group hold families that it held before, whatever others hold.
-func (x *Index) hold(families []Family) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, f := range families {
-		x.take(f)
-	}
-}
-
 // take has one more group hold a family, and returns its type before. One that
 // nobody else holds may change its type.
 func (x *Index) take(f Family) dto.MetricType {

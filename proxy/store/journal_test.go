@@ -376,6 +376,54 @@ func TestMostOfARecord(t *testing.T) {
 	})
 }
 
+// TestALostDeletion: where the log has lost that groups were deleted, what they held does
+// not stand beside what contradicts it and came later, so that pages can be read.
+func TestALostDeletion(t *testing.T) {
+	t.Parallel()
+	const histogram = "# TYPE x histogram\nx_bucket{le=\"+Inf\"} 2\nx_sum 3\nx_count 2\n"
+	for name, tc := range map[string]struct{ before, after string }{
+		"another type": {"# TYPE x gauge\nx 1\n", histogram},
+		"its part":     {"# TYPE x_count gauge\nx_count 1\n", histogram},
+		"the whole":    {histogram, "# TYPE x_count gauge\nx_count 1\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s, end := openedDir(t, dir)
+			push(t, s, http.MethodPut, key("run", "1"), "y 1\n"+tc.before)
+			push(t, s, http.MethodDelete, key("run", "1"), "")
+			push(t, s, http.MethodPut, key("run", "2"), tc.after)
+			end()
+			path := filepath.Join(dir, "groups.1.log")
+			log, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gone := strings.LastIndex(string(log), string(appendText([]byte{recordGone}, key("run", "1").ID())))
+			log[gone]++
+			if err := os.WriteFile(path, log, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			want := opened(t, Config{})
+			push(t, want, http.MethodPut, key("run", "1"), "y 1\n")
+			push(t, want, http.MethodPut, key("run", "2"), tc.after)
+			for range 2 {
+				s, end = openedDir(t, dir)
+				if diff := cmp.Diff(timeless(page(t, want)), timeless(page(t, s))); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+				end()
+			}
+			s, end = openedDir(t, dir)
+			defer end()
+			push(t, s, http.MethodDelete, key("run", "2"), "")
+			if status, body := push(t, s, http.MethodPut, key("run", "1"), tc.before); status != http.StatusOK {
+				t.Errorf("what was contradicted is gone, and yet: %d %s", status, body)
+			}
+		})
+	}
+}
+
 // timeless are the lines of a page, sorted, without those that tell times.
 func timeless(page string) string {
 	return regexp.MustCompile(`\n*push_time.*`).ReplaceAllString(sorted(page), "")

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strconv"
@@ -30,14 +31,66 @@ func (s *Store) restore(dir *state.Dir) error {
 		return err
 	}
 	s.journal = newJournal(log)
-	for _, g := range s.pinGroups() {
-		take, _ := difference(nil, g.families)
-		s.index.hold(take)
-	}
+	s.agree()
 	if skipped > 0 {
 		s.cfg.Logger.Warn("Records of groups could not be applied: what came later stands", "records", skipped)
 	}
 	return nil
+}
+
+// agree has the index know what the groups hold. Where a part of the log is lost, such as
+// that a group was deleted, families may contradict one another, and no page of both could
+// be read: the newer one stands.
+func (s *Store) agree() {
+	groups := s.pinGroups()
+	for i, g := range groups {
+		take, _ := difference(nil, g.families)
+		if s.index.Take(take, nil) == nil {
+			continue
+		}
+		for _, taken := range groups[:i] {
+			give, _ := difference(nil, taken.families)
+			s.index.Drop(give)
+		}
+		s.leaveOut(s.contradicting(groups))
+		return
+	}
+}
+
+// contradicting has the index know all families but those that contradict newer ones,
+// which it returns by their groups.
+func (s *Store) contradicting(groups []pinned) map[*group][]*family {
+	var all []member
+	for _, g := range groups {
+		for _, f := range g.families {
+			all = append(all, member{g.group, f})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b member) int { return cmp.Compare(b.family.pushed, a.family.pushed) })
+	out := map[*group][]*family{}
+	for _, m := range all {
+		if s.index.Take([]Family{m.family.shape.Family}, nil) != nil {
+			out[m.group] = append(out[m.group], m.family)
+		}
+	}
+	return out
+}
+
+// leaveOut takes families out of their groups, and tells of the first of them.
+func (s *Store) leaveOut(families map[*group][]*family) {
+	var names []string
+	for g, out := range families {
+		after := *g.content
+		after.families = slices.DeleteFunc(slices.Clone(after.families), func(f *family) bool { return slices.Contains(out, f) })
+		s.swap(g, &after)
+		s.shapes.release(out)
+		for _, f := range out {
+			names = append(names, f.shape.Name+" of "+g.key.String())
+		}
+	}
+	slices.Sort(names)
+	s.cfg.Logger.Error("Families of groups contradict newer ones, as a part of the log is lost: they are left out",
+		"families", len(names), "first", strings.Join(names[:min(len(names), 10)], ", "))
 }
 
 // apply applies a record to a store that nobody uses yet, and reports whether it
