@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
@@ -161,6 +162,11 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 		return err
 	}
 	signal.Ignore(syscall.SIGPIPE) // a write fails where nobody reads stdout or stderr any more
+	// From here to the end: a SIGHUP that came while the state is read, or while requests
+	// finish, would end the process.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	s.memory.limit(logger)
 	s.limits.within(debug.SetMemoryLimit(-1), logger)
 	addresses := 1
@@ -171,6 +177,7 @@ func (s *serveCommand) run(ctx context.Context, logger *slog.Logger) (err error)
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	w := newServing(s, logger)
+	w.hangups = hangups
 	defer func() { err = errors.Join(err, w.close()) }()
 	if err := w.open(ctx, quit); err != nil {
 		return err

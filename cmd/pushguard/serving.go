@@ -37,6 +37,7 @@ import (
 type serving struct {
 	*serveCommand
 	logger      *slog.Logger
+	hangups     <-chan os.Signal // SIGHUP, from before there is a guard until there is none
 	registry    *prometheus.Registry
 	connections *connections // to the address of the jobs
 	pressure    *pressure    // on the memory
@@ -252,7 +253,7 @@ func (w *serving) addServer(group *oklogrun.Group, server *http.Server, flags *w
 
 // addWatchers adds what looks at the policy and at what is behind.
 func (w *serving) addWatchers(ctx context.Context, group *oklogrun.Group) {
-	group.Add(reloadOnSIGHUP(ctx, w.guard, w.log))
+	group.Add(reloadOnSIGHUP(ctx, w.hangups, w.guard, w.log))
 	if w.policyWatch > 0 && w.policyFile != "" {
 		group.Add(w.watchPolicy(ctx, w.guard))
 	}
@@ -323,11 +324,8 @@ func inContext(ctx context.Context, run func(context.Context) error) (execute fu
 // reloadOnSIGHUP is a lifecycle that at every SIGHUP reads the policy again, of which
 // the guard itself says in its log and metrics what came, and follows an audit log
 // that was moved.
-func reloadOnSIGHUP(ctx context.Context, guard *proxy.Guard, log *audit.Log) (execute func() error, interrupt func(error)) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
+func reloadOnSIGHUP(ctx context.Context, hangups <-chan os.Signal, guard *proxy.Guard, log *audit.Log) (execute func() error, interrupt func(error)) {
 	return inContext(ctx, func(ctx context.Context) error {
-		defer signal.Stop(hangups)
 		for {
 			select {
 			case <-hangups:
