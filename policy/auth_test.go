@@ -54,6 +54,7 @@ func TestAuthFaults(t *testing.T) {
 		{"nobody of that name", "auth: {read: [a]}", "", "policy.yml:2:15: auth: read: unknown user \"a\""},
 		{"nor in an entry", "jobs: [{job: j, push: [a]}]", "", "policy.yml:2:24: job \"j\": push: unknown user \"a\""},
 		{"no file", "auth: {users_file: none}", "", "policy.yml:2:20: auth: users_file: stat "},
+		{"more than can be a file", "auth: {users_file: users}", strings.Repeat("#\n", maxSize/2) + "#", "policy.yml:2:20: auth: users_file: the file is too large"},
 		{"a folder as file", "auth: {users_file: .}", "", "policy.yml:2:20: auth: users_file: no regular file"},
 		{"a line of the file", "auth: {users_file: users}", "# ours\n\na:" + someHash + "\nb:hunter2hunter2\n", "users:4:1: user \"b\": want the bcrypt hash"},
 		{"a line without a name", "auth: {users_file: users}", "hunter2hunter2\n", "users:1:1: want NAME:HASH"},

@@ -64,6 +64,7 @@ func TestGaugesAreTheFirstRulesWord(t *testing.T) {
 		{lbls("x", "1"), ""},
 		{lbls("a", "1"), ""},
 		{lbls("a", "1", "c", "1"), rules.Sum},
+		{lbls("b", "1", "c", "1"), rules.Max},
 		{lbls("c", "1", "b", "1"), rules.Max}, // the policy's order, not the labels'
 		{lbls("c", "1", "b", "x"), rules.Sum}, // b did not change
 		{lbls("c", "1", "d", "1"), ""},

@@ -120,6 +120,8 @@ func TestSiblingsDecide(t *testing.T) {
 		}},
 		{"a counter named without _total", []Family{{Name: "x_created", Type: isGauge}, {Name: "x", Type: isCounter}}, []string{"gauge x_created: evidence", "counter x: counter auto"}},
 		{"only a counter is called x for x_total", []Family{{Name: "x_created", Type: isGauge}, {Name: "x_total", Type: isHistogram}}, []string{"gauge x_created: snapshot", "histogram x_total: counter auto"}},
+		{"nor is one just before it", []Family{{Name: "x_total", Type: isHistogram}, {Name: "x_created", Type: isGauge}}, []string{"histogram x_total: counter auto", "gauge x_created: snapshot"}},
+		{"nor what only begins with x", []Family{{Name: "x_loaded_total", Type: isCounter}, {Name: "x_created", Type: isGauge}}, []string{"counter x_loaded_total: counter auto", "gauge x_created: snapshot"}},
 		{"a gauge did not begin", []Family{{Name: "x_created", Type: isGauge}, {Name: "x", Type: isGauge}, {Name: "x_total", Type: isUntyped}}, []string{
 			"gauge x_created: snapshot", "gauge x: snapshot", "untyped x_total: counter auto",
 		}},
