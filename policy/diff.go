@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/common/model"
 )
@@ -84,17 +85,54 @@ func (d *difference) top(old, p *Policy) {
 		{"fold_jobs", listOf(p.folded)},
 		{"auth", p.auth.words()},
 	}) {
-		d.say("%s", c)
+		d.tell("", c)
 	}
+}
+
+// tell says a change, of a list that is too long to be told whole what is not the same.
+func (d *difference) tell(whose string, c change) {
+	whole := fmt.Sprintf("%s%s: %s → %s", whose, c.name, c.before, c.after)
+	if utf8.RuneCountInString(whole) > maxChange {
+		before, after := apart(c.before, c.after)
+		whole = fmt.Sprintf("%s%s: %s → %s", whose, c.name, before, after)
+	}
+	d.say("%s", whole)
+}
+
+// apart returns two lists without the items that both begin and end with.
+func apart(before, after string) (string, string) {
+	separator := ", "
+	if strings.Contains(before+after, "; ") {
+		separator = "; "
+	}
+	b, a := strings.Split(before, separator), strings.Split(after, separator)
+	most, head, tail := min(len(b), len(a)), 0, 0
+	for head < most && b[head] == a[head] {
+		head++
+	}
+	for tail < most-head && b[len(b)-1-tail] == a[len(a)-1-tail] {
+		tail++
+	}
+	between := func(items []string) string {
+		middle := slices.Clone(items[head : len(items)-tail])
+		if head > 0 {
+			middle = slices.Insert(middle, 0, left)
+		}
+		if tail > 0 {
+			middle = append(middle, left)
+		}
+		return strings.Join(middle, separator)
+	}
+	return between(b), between(a)
 }
 
 // entry tells what changed in an entry but for what is in known, and returns all of
 // it.
-func (d *difference) entry(before, after *Entry, known []string) []string {
+func (d *difference) entry(before, after *Entry, known []change) []change {
 	changes := changed(before.aspects(), after.aspects())
 	for _, c := range changes {
 		if !slices.Contains(known, c) {
-			d.say("%s: %s", title(after), c)
+			d.tell(title(after)+": ", c)
 		}
 	}
 	return changes
@@ -153,12 +191,15 @@ func rising(list []int) []bool {
 // aspect is one thing that an entry says, in words.
 type aspect struct{ name, value string }
 
+// change is an aspect that says something else than before.
+type change struct{ name, before, after string }
+
 // changed pairs what two lists of the same aspects say.
-func changed(before, after []aspect) []string {
-	var out []string
+func changed(before, after []aspect) []change {
+	var out []change
 	for i := range after {
 		if before[i].value != after[i].value {
-			out = append(out, fmt.Sprintf("%s: %s → %s", after[i].name, before[i].value, after[i].value))
+			out = append(out, change{after[i].name, before[i].value, after[i].value})
 		}
 	}
 	return out

@@ -97,6 +97,28 @@ func TestDiffIsBounded(t *testing.T) {
 	}
 }
 
+// Of a list that is too long to be told whole, what is no more and what is new.
+func TestDiffTellsWhatALongListChanges(t *testing.T) {
+	rules, labels := "", ""
+	for i := range 40 {
+		rules += fmt.Sprintf("{id: rule%d, labels: [label%d], action: drop}, ", i, i)
+		labels += fmt.Sprintf("label%d, ", i)
+	}
+	base := "version: v1\ndefault: {rules: [" + rules + "], labels: [" + labels + "]}\n"
+	for _, test := range []struct{ from, to, want string }{
+		{"{id: rule20, labels: [label20]", "{id: rule20, labels: [label20, x]", "rules: …; rule20: drop labels [label20]; … → …; rule20: drop labels [label20, x]; …"},
+		{"{id: rule0, labels: [label0], action: drop}, ", "", "rules: rule0: drop labels [label0]; … → …"},
+		{"rules: [", "rules: [{id: first, labels: [x], action: keep}, ", "rules: … → first: keep labels [x]; …"},
+		{"], labels: [", "{id: last, labels: [x], action: keep}], labels: [", "rules: … → …; last: keep labels [x]"},
+		{" label7, ", " ", "labels: …, label7, … → …, …"},
+	} {
+		got := parse(t, strings.Replace(base, test.from, test.to, 1)).Diff(parse(t, base))
+		if diff := cmp.Diff([]string{"default: " + test.want}, got); diff != "" {
+			t.Errorf("%s becomes %s: -want +got:\n%s", test.from, test.to, diff)
+		}
+	}
+}
+
 // Whatever the order, those that did not move are in order, and moving fewer would
 // not do: checked against trying every subset.
 func TestRising(t *testing.T) {
