@@ -123,7 +123,9 @@ func (d *decoder) syntax(err error, data []byte) {
 	place, msg := spot{}, err.Error()
 	if e := (*yaml.LoadError)(nil); errors.As(err, &e) {
 		place, msg = d.place(e.Mark.Line, e.Mark.Column), e.Message
-		if e.ContextMsg != "" {
+		if from := e.ContextMark.Line; e.ContextMsg != "" && from > 0 && from < place.line {
+			msg = fmt.Sprintf("%s, from line %d on: %s", e.ContextMsg, from, msg)
+		} else if e.ContextMsg != "" {
 			msg = e.ContextMsg + ": " + msg
 		}
 		if runeAt(data, place) == '\t' {
