@@ -60,7 +60,7 @@ func (g *Guard) record(v *passage, e *epoch, a Answer, outcome Outcome) audit.Re
 	if v.enforced() {
 		r.Group = v.group.String()
 	} else if v.entry.Mode == policy.Report {
-		r.Would = v.said().String()
+		r.Would = v.would(outcome).String()
 	}
 	return r
 }

@@ -182,6 +182,19 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestReportRefusesAsEnforceDoes: what is no push, or would break a scrape, is refused in
+// every mode, so enforcement would not have let it pass.
+func TestReportRefusesAsEnforceDoes(t *testing.T) {
+	upstream := upstreamFunc(t, func(http.ResponseWriter, *http.Request) { t.Error("it was sent") })
+	g := newGuard(t, upstream, setup{policy: strings.Replace(dropping, "enforce", "report", 1)})
+	for _, body := range []string{"rows{ 1\n", "rows{run_id=\"1\"} 1\nrows{ 1\n", "rows{a=\"\"} 1\nrows 2\n"} {
+		g.do(http.MethodPut, "/metrics/job/a", body)
+		if r := g.lastRecord(t); r["outcome"] != "refused" || r["would"] != "refused" {
+			t.Errorf("%q: outcome %v, would %v", body, r["outcome"], r["would"])
+		}
+	}
+}
+
 // TestReportPassesCompressedBodiesOn as they came.
 func TestReportPassesCompressedBodiesOn(t *testing.T) {
 	sent := make(chan string, 1)

@@ -293,3 +293,12 @@ func (v *passage) said() Outcome {
 		return Passed
 	}
 }
+
+// would is what enforcement would have made of a write in report. What the guard refused
+// all the same, no mode lets through.
+func (v *passage) would(outcome Outcome) Outcome {
+	if outcome == Refused {
+		return Refused
+	}
+	return v.said()
+}

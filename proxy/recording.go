@@ -27,8 +27,8 @@ func (g *Guard) keep(v *passage, e *epoch, a Answer, outcome Outcome) {
 	for _, f := range v.push.Families {
 		p.Families = append(p.Families, strings.Clone(f.Name))
 	}
-	if said := v.said(); !v.enforced() && said != outcome {
-		p.Happened.Would = said.String()
+	if would := v.would(outcome); !v.enforced() && would != outcome {
+		p.Happened.Would = would.String()
 	}
 	// A body that was too large, or none, was never seen.
 	p.Unread = len(v.decoded) == 0 && outcome == Refused && !v.refused() && v.request.Method != http.MethodDelete

@@ -256,7 +256,7 @@ func (v *passage) traced(g *Guard, e *epoch, a Answer, outcome Outcome) {
 		t.Key = &TraceKey{Pushed: keyMap(v.raw), Group: keyMap(v.group)}
 		t.Entry = &TraceEntry{Name: v.entry.Name, File: v.entry.File, Line: v.entry.Line, Owner: v.entry.Owner, Mode: string(v.entry.Mode), Job: v.job}
 		if v.entry.Mode == policy.Report {
-			t.Would = v.said().String()
+			t.Would = v.would(outcome).String()
 		}
 	}
 	if t.Body != nil {
