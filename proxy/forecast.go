@@ -10,32 +10,25 @@ import (
 )
 
 // forecast books in the shadow what enforcement would hold, so that a report
-// says exactly what it would do. What the upstream did not take is asked about
-// only.
+// says exactly what it would do: nothing of a push that it would refuse for the sake of
+// its counters alone. What the upstream did not take is asked about only.
 func (g *Guard) forecast(ctx context.Context, v *passage, e *epoch, applied bool) {
 	if v.entry.Mode != policy.Report || v.refused() {
 		return
 	}
 	c := g.enforcedClaim(v, e)
-	ruling, err := g.foretell(ctx, v, c.Claim, applied)
-	if err != nil {
-		v.noteOverBudget(c, err)
-		return
-	}
-	v.noteSharedFamilies(ruling.Shared)
-	if err := v.noteRuling(c, ruling, e); err != nil {
-		v.noteUnmergeable(err)
-		return
-	}
 	if !applied {
+		ruling, err := g.shadow.Peek(c.Claim)
+		v.foretold(c, ruling, e, err)
 		return
 	}
-	if !v.foresees() {
-		for _, victim := range ruling.Evict {
-			g.foretellEviction(ctx, v, e, victim)
-		}
+	grant, err := v.admit(ctx, g.shadow, c.Claim)
+	if err != nil {
+		v.foretold(c, ledger.Ruling{}, e, err)
+		return
 	}
-	if len(v.counts.readings) == 0 {
+	defer grant.Settle(ledger.Untouched)
+	if !v.foretold(c, grant.Ruling, e, nil) {
 		return
 	}
 	counters, err := g.admitCounters(ctx, v, e, g.shadow)
@@ -43,20 +36,30 @@ func (g *Guard) forecast(ctx context.Context, v *passage, e *epoch, applied bool
 		v.noteOverBudget(&v.counts.claim, err)
 		return
 	}
-	counters.Settle(ledger.Applied)
-}
-
-// foretell asks the shadow about a claim, and books it if it was applied.
-func (g *Guard) foretell(ctx context.Context, v *passage, c ledger.Claim, applied bool) (ledger.Ruling, error) {
-	if !applied {
-		return g.shadow.Peek(c)
-	}
-	grant, err := v.admit(ctx, g.shadow, c)
-	if err != nil {
-		return ledger.Ruling{}, err
+	if counters != nil {
+		counters.Settle(ledger.Applied)
 	}
 	grant.Settle(ledger.Applied)
-	return grant.Ruling, nil
+	if v.foresees() {
+		return
+	}
+	for _, victim := range grant.Evict {
+		g.foretellEviction(ctx, v, e, victim)
+	}
+}
+
+// foretold says what the shadow ruled, and reports whether the push would go on.
+func (v *passage) foretold(c *claim, ruling ledger.Ruling, e *epoch, err error) bool {
+	if err != nil {
+		v.noteOverBudget(c, err)
+		return false
+	}
+	v.noteSharedFamilies(ruling.Shared)
+	if err := v.noteRuling(c, ruling, e); err != nil {
+		v.noteUnmergeable(err)
+		return false
+	}
+	return true
 }
 
 // foretellEviction takes out of the shadow a group that would make room for the

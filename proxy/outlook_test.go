@@ -18,6 +18,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/audit"
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
+	"github.com/pushguard/pushguard/proxy/store"
 )
 
 // TestForecasts holds audit log, API and metrics to what enforcement would make of
@@ -146,5 +147,55 @@ func TestOutlooksAreBounded(t *testing.T) {
 	}
 	if o.of("never") != nil {
 		t.Error("a job that never pushed has an outlook")
+	}
+}
+
+// A push is refused as a whole for counters that have no room: enforcement would hold
+// nothing of it, and nothing of it stands in the way of the next.
+func TestForecastOfARefusalForCounters(t *testing.T) {
+	t.Parallel()
+	rules, err := policy.Parse("policy.yml", []byte(`version: v1
+default: {budget: {series: 6}, on_over_budget: reject}
+jobs: [{job: reported, mode: report}, {job: enforced, mode: enforce}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := store.Open(store.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	g, err := New(Config{
+		Policy: rules, Upstream: own, Audit: audit.New(&log, nil), AuditAll: true, Metrics: NewMetrics(prometheus.NewRegistry()),
+		Caps: Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 64, LabelValue: 4096},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	push := func(job, group, metrics string) audit.Record {
+		body := strings.ReplaceAll(metrics, "JOB", job)
+		g.Push(t.Context(), Request{Method: http.MethodPost, Path: "/metrics/job/" + job + group, Body: strings.NewReader(body), Length: int64(len(body))})
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		var r audit.Record
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &r); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for _, step := range []struct {
+		group, metrics, outcome string
+		held                    int
+	}{
+		{"", "JOB_rows 1\n# TYPE JOB_total counter\nJOB_total{t=\"1\"} 1\nJOB_total{t=\"2\"} 1\nJOB_total{t=\"3\"} 1\nJOB_total{t=\"4\"} 1\n", "refused", 0},
+		{"/instance/a", "JOB_a 1\nJOB_b 1\nJOB_c 1\nJOB_d 1\n", "passed", 6},
+	} {
+		would, outcome := push("reported", step.group, step.metrics).Would, push("enforced", step.group, step.metrics).Outcome
+		if would != step.outcome || outcome != step.outcome {
+			t.Errorf("%s: would be %s, is %s; want %s", step.metrics, would, outcome, step.outcome)
+		}
+		if said, held := g.shadow.Held("reported"), g.book.Held("enforced"); said != step.held || held != step.held {
+			t.Errorf("%s: would hold %d series, holds %d; want %d", step.metrics, said, held, step.held)
+		}
 	}
 }
