@@ -340,7 +340,13 @@ func (r room) Leave(guard shared.Guard, _ time.Time) {
 	var lost []grantID
 	for id, grant := range b.shared.grants {
 		t := grant.group.turn
-		t.waiting = slices.DeleteFunc(t.waiting, func(a *ask) bool { return a.id.guard == guard && !a.done() })
+		t.waiting = slices.DeleteFunc(t.waiting, func(a *ask) bool {
+			left := a.id.guard == guard && !a.done()
+			if left { // of the guard that hears of itself that it has left, somebody waits
+				b.reply(a.id, a.own, nil, shared.ErrAway)
+			}
+			return left
+		})
 		if id.guard == guard {
 			lost = append(lost, id)
 		}

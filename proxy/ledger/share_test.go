@@ -304,6 +304,33 @@ func TestSharedGuardThatWaitsDies(t *testing.T) {
 	}
 }
 
+// TestSharedGuardThatWaitsHasLeft has a guard that was stopped for long hear that it has
+// left: its push that waited for a group waits for nothing any more, and is told so.
+func TestSharedGuardThatWaitsHasLeft(t *testing.T) {
+	b := sharedAlone()
+	b.wait = time.Minute
+	claim := push(http.MethodPut, group1, Budget{}, "a")
+	waits := &answer{done: make(chan struct{})}
+	b.shared.asked[1] = waits
+	for _, e := range []shared.Entry{
+		{Guard: "holds", At: time.Unix(1_700_000_000, 0), Body: command(b, claim, 1)},
+		{Guard: "was stopped", At: time.Unix(1_700_000_000, 0), Body: command(b, claim, 1), Own: waits},
+	} {
+		if err := (room{b}).Apply(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	room{b}.Leave("was stopped", time.Time{})
+	select {
+	case <-waits.done:
+	default:
+		t.Fatal("it waits on")
+	}
+	if !errors.Is(waits.err, shared.ErrAway) || len(b.shared.asked) != 0 {
+		t.Errorf("it is told %v, and %d are thought to wait", waits.err, len(b.shared.asked))
+	}
+}
+
 // TestSharedStale has guards whose clocks are hours off that of the Redis, by which groups
 // are dated: a group is as old as the Redis has it.
 func TestSharedStale(t *testing.T) {
