@@ -227,6 +227,33 @@ func TestApartPasses(t *testing.T) {
 	}
 }
 
+// TestApartWaits has a push wait for a group that another guard has when the Redis goes
+// away: its guard goes on by itself, and does not wait for what it cannot hear of.
+func TestApartWaits(t *testing.T) {
+	redis := redistest.Start(t)
+	cfg := shared.Config{URL: redis.URL(), Timeout: 3 * time.Second, Lease: time.Hour, Degrade: true}
+	has, waits := newSharer(t, cfg, time.Minute), newSharer(t, cfg, time.Minute)
+	claim := push(http.MethodPut, group1, Budget{}, "a")
+	if _, err := has.book.Admit(t.Context(), claim); err != nil {
+		t.Fatal(err)
+	}
+	admitted := make(chan error, 1)
+	go func() {
+		_, err := waits.book.Admit(t.Context(), claim)
+		admitted <- err
+	}()
+	eventually(t, "it waits", func() bool {
+		waits.book.mu.Lock()
+		defer waits.book.mu.Unlock()
+		g := findIn(waits.book.table(false), claim.Group)
+		return g != nil && g.turn != nil && len(g.turn.waiting) == 1
+	})
+	redis.Kill()
+	if err := <-admitted; err != nil {
+		t.Errorf("a push that waited as the Redis went away: %v", err)
+	}
+}
+
 // TestShares has guards share what is left: all of it, and not one more.
 func TestShares(t *testing.T) {
 	for _, tc := range []struct{ held, limit, guards int }{{0, 30, 3}, {10, 30, 3}, {1, 30, 4}, {30, 30, 3}, {29, 30, 3}, {40, 30, 3}} {

@@ -141,10 +141,13 @@ func (b *Book) askOnce(ctx context.Context, c *Claim, digest uint64) (*Grant, er
 	body = b.appendClaim(binary.AppendVarint(body, int64(b.wait)), c, writer(b.hash(c.Raw.ID())), digest)
 	timer := time.NewTimer(b.wait + askTime)
 	defer timer.Stop()
+	parted := s.door.Parted()
 	err := s.door.Do(ctx, body, a)
 	if err == nil {
 		select {
 		case <-a.done:
+		case <-parted:
+			err = shared.ErrAway // who has the group cannot say so before the Redis is back
 		case <-timer.C:
 			err = ErrBusy
 		case <-ctx.Done():

@@ -37,6 +37,15 @@ func Outage(alone bool) string {
 	return "the Redis does not answer: pushes are answered 503"
 }
 
+// Parted is closed once the guard goes on by itself, and nil if it never does: what waits
+// for another guard may wait for long from then on.
+func (d *Door) Parted() <-chan struct{} {
+	l := d.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.outage.parted
+}
+
 // Back reports whether a guard that may go on by itself need not, any more.
 func (d *Door) Back() bool { return d.log.cfg.Degrade && !d.log.Away() }
 
@@ -50,12 +59,16 @@ type outage struct {
 	number   uint64
 	begun    time.Time
 	commands int
-	bytes    atomic.Int64 // that wait to be handed in, also of outages before
+	bytes    atomic.Int64  // that wait to be handed in, also of outages before
+	parted   chan struct{} // closed while there is one; nil: the guard does nothing by itself
 }
 
 func (o *outage) begin() {
 	o.number++
 	o.begun, o.commands = time.Now(), 0
+	if o.parted != nil {
+		close(o.parted)
+	}
 }
 
 // keep notes a command, and reports whether that is the one that reaches the limit.
@@ -140,6 +153,7 @@ func (l *Log) back() {
 		return
 	}
 	o := &l.outage
+	o.parted = make(chan struct{})
 	l.logger.Info("The Redis that the guards share answers again: what this guard did by itself is handed in",
 		"commands", o.commands, "bytes", o.bytes.Load(), "seconds", time.Since(o.begun).Seconds())
 	l.counts.handed.Add(float64(o.commands))

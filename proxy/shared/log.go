@@ -172,6 +172,9 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Degrade {
+		l.outage.parted = make(chan struct{})
+	}
 	var err error
 	if l.store, err = newStore(cfg); err != nil {
 		return nil, err
