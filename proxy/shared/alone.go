@@ -79,6 +79,17 @@ func (o *outage) keep(c *command, limit int64) bool {
 	return after >= limit && after-n < limit
 }
 
+// keep has a command that was posted be handed in, as of when it was. The log is locked.
+func (l *Log) keep(c *command) {
+	if c.at == 0 {
+		return // of the log itself
+	}
+	c.did = c.at
+	if l.outage.keep(c, int64(l.cfg.OutageBytes)) {
+		l.logger.Error("This guard has done by itself as much as it keeps: it does so no more until the Redis that the guards share answers", "bytes", l.cfg.OutageBytes)
+	}
+}
+
 // Posted is a command that was Posted.
 type Posted struct{ command *command }
 
@@ -137,6 +148,11 @@ func (l *Log) goAway(err error) {
 		return
 	}
 	l.logger.Error("The Redis that the guards share does not answer: this guard goes on by itself within its share of what is left of each budget", "guards", l.guards.Load(), "err", err)
+	for _, c := range l.queue { // what waited already was done before what is done from now on
+		if c.did == 0 {
+			l.keep(c)
+		}
+	}
 }
 
 // back notes that Redis is there. A guard that went on by itself hands in what it

@@ -82,6 +82,38 @@ func TestApart(t *testing.T) {
 	}
 }
 
+// TestApartQueued has a guard say things while it waits for a Redis that hangs, until it
+// goes on by itself: they come before all that is done afterwards, by whom ever.
+func TestApartQueued(t *testing.T) {
+	redis := redistest.Start(t)
+	a, b := join(t, apart(redis)), join(t, apart(redis))
+	for _, g := range []*guard{a, b} {
+		eventually(t, "each knows of both", func() bool { g.sync(t); return g.log.Guards() == 2 })
+	}
+	var want []string
+	var last time.Time
+	say := func(g *guard, body string) {
+		last = redistest.After(g.door, last, func() { g.door.Post([]byte(body), nil) })
+		want = append(want, body)
+	}
+	redis.Pause()
+	for n := 0; !a.alone(); n++ {
+		say(a, fmt.Sprint("before ", n))
+		time.Sleep(10 * time.Millisecond)
+	}
+	eventually(t, "both are by themselves", b.alone)
+	say(b, "of the other")
+	say(a, "of the same")
+	redis.Resume()
+	eventually(t, "none is by itself", func() bool { return !a.log.Away() && !b.log.Away() })
+	for i, g := range []*guard{a, b} {
+		eventually(t, "all is known", func() bool { return len(g.sync(t)) == len(want) })
+		if got := g.all(); !slices.Equal(got, want) {
+			t.Errorf("guard %d has another order: %q", i, got)
+		}
+	}
+}
+
 // TestApartSome cuts one guard off: it hands in what it did once it is back, and those
 // that were not wait for that no longer than it takes.
 func TestApartSome(t *testing.T) {

@@ -146,6 +146,7 @@ type command struct {
 	body   []byte
 	own    any
 	posted bool
+	at     int64      // when it was posted, where guards go on by themselves, in microseconds
 	did    int64      // when it was done already, while Redis was away, in microseconds; else 0
 	taken  bool       // it is being handed in
 	parts  []*command // of one that hands in
@@ -307,17 +308,15 @@ func (l *Log) enqueue(c *command) bool {
 	if l.closed {
 		return false
 	}
+	if l.cfg.Degrade && c.posted && c.room != 0 {
+		c.at = l.clock().UnixMicro()
+	}
 	if l.cfg.Degrade && l.away.Load() {
 		if !c.posted {
 			c.end(ErrAway)
 			return true
 		}
-		if c.room != 0 {
-			c.did = l.clock().UnixMicro()
-			if l.outage.keep(c, int64(l.cfg.OutageBytes)) {
-				l.logger.Error("This guard has done by itself as much as it keeps: it does so no more until the Redis that the guards share answers", "bytes", l.cfg.OutageBytes)
-			}
-		}
+		l.keep(c)
 	}
 	l.queue = append(l.queue, c)
 	select {
