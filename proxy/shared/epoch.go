@@ -78,6 +78,7 @@ func (l *Log) crown(ctx context.Context, seen head, saved []byte) error {
 	if err != nil {
 		return err
 	}
+	l.litter = append(l.litter, seen.snapshot(), snapshot{epoch, seq, chunks})
 	args := []any{
 		seen.epoch, "", epoch, seq, l.place.mark, l.now.Load(), hex.EncodeToString(l.secret[:]), format, chunks, lifetime.Milliseconds(),
 	}
@@ -92,7 +93,11 @@ func (l *Log) crown(ctx context.Context, seen head, saved []byte) error {
 	for _, m := range l.members.list {
 		args = append(args, string(m.guard), m.batch)
 	}
-	return l.store.crown_.Run(ctx, l.store.client, l.store.keys(), args...).Err()
+	err = l.store.crown_.Run(ctx, l.store.client, l.store.keys(), args...).Err()
+	if err != nil {
+		l.saveAgain = time.Now().Add(l.cfg.Lease) // it may come to be yet
+	}
+	return err
 }
 
 // rejoin brings the guard back to the others after Redis was away, or has forgotten;

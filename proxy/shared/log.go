@@ -124,6 +124,9 @@ type Log struct {
 	flying    []*command // of the batch that was sent last, until it is applied
 	batch     uint64     // its number
 	unsaved   int        // bytes in Redis since the snapshot
+	snapshot  snapshot   // the newest in Redis, as far as this guard knows
+	litter    []snapshot // which are to go from there, if they are not the newest
+	tidyAgain time.Time  // not before this, after one that could not be removed
 	saveAgain time.Time  // not before this, after one that could not be written
 	lookAgain time.Time  // not before this whether the snapshot is there
 	buried    []buried   // guards that have left, and the Redis has yet to forget

@@ -54,6 +54,15 @@ func (l *Log) restore(saved []byte) error {
 	return nil
 }
 
+// snapshot is one that is, or may be, in Redis.
+type snapshot struct {
+	epoch  string
+	seq    uint64
+	chunks int
+}
+
+func (h head) snapshot() snapshot { return snapshot{h.epoch, h.snap, h.chunks} }
+
 func (s *store) chunkKey(epoch string, seq uint64, i int) string {
 	return fmt.Sprintf("%ssnap:%s:%d:%d", s.prefix, epoch, seq, i)
 }
@@ -121,6 +130,10 @@ func (l *Log) load(ctx context.Context) error {
 		return err
 	}
 	l.place = place{epoch: h.epoch, mark: h.snapmark, seq: h.snap}
+	if l.snapshot.epoch != h.epoch {
+		l.litter = append(l.litter, l.snapshot)
+	}
+	l.snapshot = h.snapshot()
 	l.unsaved = 0
 	return l.settleBatch(ctx)
 }
@@ -150,7 +163,11 @@ func (l *Log) settleBatch(ctx context.Context) error {
 // the snapshot is gone.
 func (l *Log) saveIfDue(ctx context.Context) {
 	begun := time.Now()
-	if !l.leads.Load() || begun.Before(l.saveAgain) || l.unsaved < l.cfg.SnapshotAfter && !l.lostSnapshot(ctx, begun) {
+	if begun.Before(l.saveAgain) {
+		return
+	}
+	l.tidy(ctx, begun)
+	if !l.leads.Load() || l.unsaved < l.cfg.SnapshotAfter && !l.lostSnapshot(ctx, begun) {
 		return
 	}
 	if err := l.publish(ctx); err != nil {
@@ -190,6 +207,7 @@ func (l *Log) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.litter = append(l.litter, l.snapshot, snapshot{at.epoch, at.seq, chunks})
 	args := []any{at.epoch, at.seq, at.mark, chunks}
 	now := l.Now()
 	for _, b := range l.buried {
@@ -203,12 +221,35 @@ func (l *Log) publish(ctx context.Context) error {
 	}
 	l.unsaved = 0
 	l.buried = slices.DeleteFunc(l.buried, func(b buried) bool { return !b.until.After(now) })
-	if len(before) != 2 {
-		return l.store.remove(ctx, at.epoch, at.seq, chunks) // somebody was faster
+	if len(before) == 2 { // else somebody was faster
+		seq, _ := strconv.ParseUint(before[0], 10, 64)
+		n, _ := strconv.Atoi(before[1])
+		l.litter = append(l.litter, snapshot{at.epoch, seq, n})
 	}
-	seq, _ := strconv.ParseUint(before[0], 10, 64)
-	n, _ := strconv.Atoi(before[1])
-	return l.store.remove(ctx, at.epoch, seq, n)
+	return nil
+}
+
+// tidy removes the snapshots that this guard wrote or knew, but that which the head names:
+// those before it, of epochs before, and those that were never published.
+func (l *Log) tidy(ctx context.Context, now time.Time) {
+	if len(l.litter) == 0 || now.Before(l.tidyAgain) {
+		return
+	}
+	h, ok, err := l.store.head(ctx)
+	if err != nil || !ok {
+		return // what that means the next round trip finds out
+	}
+	l.snapshot = h.snapshot()
+	for ; len(l.litter) > 0; l.litter = l.litter[1:] {
+		if s := l.litter[0]; s != l.snapshot {
+			err = l.store.remove(ctx, s.epoch, s.seq, s.chunks)
+		}
+		if err != nil {
+			l.tidyAgain = now.Add(l.cfg.Lease)
+			l.complain("A snapshot that no guard reads any more is left in the Redis", "err", err)
+			return
+		}
+	}
 }
 
 func (s *store) remove(ctx context.Context, epoch string, seq uint64, chunks int) error {

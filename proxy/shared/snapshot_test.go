@@ -228,6 +228,49 @@ func TestSnapshotIsWrittenAgain(t *testing.T) {
 	}
 }
 
+// TestSnapshotsThatNobodyReadsGo has a Redis forget time and again, and then refuse half of
+// what publishes a snapshot: no more of them stay than the one that guards read, and one
+// that is about to be.
+func TestSnapshotsThatNobodyReadsGo(t *testing.T) {
+	r := redistest.Start(t)
+	c := client(t, r)
+	cfg := shared.Config{URL: r.URL(), SnapshotAfter: 500, Lease: 3 * time.Second}
+	a, b := join(t, cfg), join(t, cfg)
+	snapshots := func() int {
+		keys, err := c.Keys(t.Context(), "{pushguard}:snap:*").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(keys)
+	}
+	for n := range 3 {
+		a.do(t, "some")
+		before := a.epochs() + b.epochs()
+		if err := c.Del(t.Context(), "{pushguard}:"+[]string{"log", "head", "guards"}[n]).Err(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "both are back", func() bool { return a.epochs()+b.epochs() > before && !a.log.Away() && !b.log.Away() })
+	}
+	eventually(t, "one is left", func() bool { return snapshots() == 1 })
+	if err := c.Do(t.Context(), "ACL", "SETUSER", "default", "-xtrim").Err(); err != nil {
+		t.Fatal(err)
+	}
+	head := func() string { return c.HGet(t.Context(), "{pushguard}:head", "snap").Val() }
+	for range 3 {
+		before := head()
+		eventually(t, "another is written", func() bool {
+			a.do(t, strings.Repeat("x", 100))
+			return head() != before
+		})
+	}
+	if n := snapshots(); n > 2 {
+		t.Errorf("there are %d snapshots", n)
+	}
+	if got := join(t, cfg).sync(t); len(got) != len(a.sync(t)) {
+		t.Errorf("who comes later knows %d, not %d", len(got), len(a.sync(t)))
+	}
+}
+
 // TestSnapshotGone has somebody delete a snapshot: who comes then is told what it is.
 func TestSnapshotGone(t *testing.T) {
 	r := redistest.Start(t)
