@@ -59,6 +59,7 @@ type answer struct {
 	grant *Grant
 	err   error
 	gone  bool // nobody waits for it any more
+	waits bool // the claim has its place, and waits for its group
 }
 
 // errStale says that the group no longer holds what the claim repeats.
@@ -267,6 +268,9 @@ func (b *Book) applyAdmit(in *reader, e shared.Entry) {
 		b.reply(a.id, a.own, nil, ErrBusy)
 	default:
 		g.turn.waiting = append(g.turn.waiting, a)
+		if a.own != nil {
+			a.own.waits = true
+		}
 	}
 }
 

@@ -331,6 +331,46 @@ func TestSharedGuardThatWaitsHasLeft(t *testing.T) {
 	}
 }
 
+// TestSharedGuardThatWaitsIsForgotten has a guard come to a Redis that knows nothing of its
+// claim that waits for a group, as a replica that takes over: the push is told so, and one
+// of which it knows waits on.
+func TestSharedGuardThatWaitsIsForgotten(t *testing.T) {
+	redis := redistest.Start(t)
+	s := newSharer(t, shared.Config{URL: redis.URL()}, time.Minute)
+	b, me := s.book, s.book.shared.door.Guard()
+	before := room{b}.Save(nil)
+	claim := push(http.MethodPut, group1, Budget{}, "a")
+	waits := &answer{done: make(chan struct{})}
+	b.mu.Lock()
+	b.shared.asked[7] = waits
+	b.mu.Unlock()
+	for _, e := range []shared.Entry{{Guard: "holds", Body: command(b, claim, 1)}, {Guard: me, Body: command(b, claim, 7), Own: waits}} {
+		e.At = s.log.Now()
+		if err := (room{b}).Apply(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		name  string
+		saved []byte
+		told  bool
+	}{{"that knows", room{b}.Save(nil), false}, {"that does not", before, true}} {
+		if err := (room{b}).Restore(tc.saved); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-waits.done:
+			if !tc.told || !errors.Is(waits.err, shared.ErrAway) {
+				t.Errorf("a Redis %s: it is told %v", tc.name, waits.err)
+			}
+		default:
+			if tc.told {
+				t.Errorf("a Redis %s: it waits on", tc.name)
+			}
+		}
+	}
+}
+
 // TestSharedStale has guards whose clocks are hours off that of the Redis, by which groups
 // are dated: a group is as old as the Redis has it.
 func TestSharedStale(t *testing.T) {

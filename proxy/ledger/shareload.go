@@ -13,10 +13,21 @@ func (r room) Restore(saved []byte) error {
 	b := r.Book
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	waited := map[uint64]*answer{}
+	for n, a := range b.shared.asked {
+		if a.waits {
+			waited[n], a.waits = a, false
+		}
+	}
 	if err := b.restore(saved); err != nil {
 		return err
 	}
 	b.disown()
+	for n, a := range waited {
+		if b.shared.asked[n] == a && !a.waits {
+			b.reply(grantID{b.shared.door.Guard(), n}, a, nil, shared.ErrAway)
+		}
+	}
 	return nil
 }
 
@@ -122,7 +133,7 @@ func (l *loader) group(j *job) {
 	for range l.Count(4) {
 		a := &ask{id: l.id(), until: l.time(), claim: []byte(l.Text())}
 		if own := b.shared.asked[a.id.n]; own != nil && a.id.guard == b.shared.door.Guard() {
-			a.own = own
+			a.own, own.waits = own, true
 		}
 		if g.turn == nil {
 			g.turn = &turn{}
