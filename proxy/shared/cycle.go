@@ -211,6 +211,9 @@ func (l *Log) apply(e *entry, version string, commands []byte, whole bool) error
 		l.buried = append(l.buried, buried{guard: m.guard, batch: m.batch, until: at.Add(remembered)})
 		l.reunion.miss(m.guard, at)
 	}
+	if guard == l.guard {
+		l.took = max(l.took, batch)
+	}
 	if l.members.hear(guard, batch, at, version) {
 		l.meet(guard, version)
 		l.buried = slices.DeleteFunc(l.buried, func(b buried) bool { return b.guard == guard })

@@ -146,7 +146,20 @@ func (l *Log) follow(ctx context.Context) error {
 	if err := l.load(ctx); err != nil {
 		return err
 	}
+	l.sayLost(ctx)
 	return l.cycle(ctx)
+}
+
+// sayLost says so where the Redis has not all that this guard said and was told to have its
+// place: it was in another one, as that of which this one was a replica, which went on with
+// some guards when others had left it already. What these counted there nobody has any more.
+func (l *Log) sayLost(ctx context.Context) {
+	known, err := l.store.client.HGet(ctx, l.store.keys()[2], string(l.guard)).Uint64()
+	if err != nil || known >= l.took { // forgotten by now, or away: the next round trip finds that out
+		return
+	}
+	l.logger.Error("The Redis has not all that this guard had said to another, from which the guards moved at different times: what it counted in the last batches, if anything, is lost", "batches", l.took-known)
+	l.took = known
 }
 
 type candidate struct {

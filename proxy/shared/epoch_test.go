@@ -103,6 +103,41 @@ func TestWhoComesToARedisThatHasForgotten(t *testing.T) {
 	}
 }
 
+// TestTwoRedisesAtOnce has a guard go on with a Redis that the other one has left for its
+// replica: what it said there nobody has when it comes after, and it says so.
+func TestTwoRedisesAtOnce(t *testing.T) {
+	r := redistest.Start(t, "--dir", t.TempDir())
+	stays, goes := r.NewLink(t), r.NewLink(t)
+	var log said
+	a := join(t, shared.Config{URL: stays.URL(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	b := join(t, shared.Config{URL: goes.URL()})
+	a.do(t, "both")
+	b.sync(t)
+	if err := client(t, r).Save(t.Context()).Err(); err != nil { // what the replica has
+		t.Fatal(err)
+	}
+	goes.Cut()
+	eventually(t, "the one that goes notices", b.log.Away)
+	a.do(t, "of the one that stays")
+	stays.Cut()
+	eventually(t, "the one that stays notices", a.log.Away)
+	r.Kill()
+	r.Restart()
+	goes.Mend()
+	eventually(t, "the one that goes is there", func() bool { return !b.log.Away() })
+	for n := range 10 {
+		b.do(t, fmt.Sprint("of the one that goes ", n))
+	}
+	stays.Mend()
+	eventually(t, "the one that stays comes after", func() bool { return !a.log.Away() })
+	if got, want := a.sync(t), b.sync(t); !slices.Equal(got, want) {
+		t.Errorf("one knows %q, and the other %q", got, want)
+	}
+	if n := log.count("has not all that this guard had said"); n != 1 {
+		t.Errorf("it was said %d times that something is lost", n)
+	}
+}
+
 // TestRedisForgetsAgain has a Redis start twice with what it had written down before the
 // first time, as one that is killed over and over: what it has then is of an epoch that the
 // guards have left, and nothing is lost that they were told was done.

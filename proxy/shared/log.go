@@ -123,6 +123,7 @@ type Log struct {
 	nudged    time.Time  // when this guard last looked whether that is over
 	flying    []*command // of the batch that was sent last, until it is applied
 	batch     uint64     // its number
+	took      uint64     // the newest batch of this guard that had its place
 	unsaved   int        // bytes in Redis since the snapshot
 	snapshot  snapshot   // the newest in Redis, as far as this guard knows
 	litter    []snapshot // which are to go from there, if they are not the newest
