@@ -130,7 +130,9 @@ func talk(t *testing.T, registry *prometheus.Registry) {
 		t.Fatal(err)
 	}
 	t.Cleanup(upstream.Close)
-	registry.MustRegister(fleet.New(fleet.Config{Staying: []*gateway.Upstream{upstream}}))
+	several := fleet.New(fleet.Config{Staying: []*gateway.Upstream{upstream}})
+	several.Proxy().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	registry.MustRegister(several)
 	kept, err := spool.Open(spool.Config{Upstream: upstream, Dir: known.dir})
 	if err != nil {
 		t.Fatal(err)

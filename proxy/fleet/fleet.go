@@ -66,7 +66,7 @@ type Fleet struct {
 	aged      map[string]aged // by canonical keys
 	doubles   map[string]bool // canonical keys that several groups have; it is not changed
 	told      bool            // there was a listing
-	up        []bool          // whether the last page came
+	up        []bool          // who was on the last page that was read to its end; nil before one was
 	starts    []time.Time     // when each started, as it said last
 	restarts  int             // how often any of them was seen to have started again
 }
@@ -84,7 +84,7 @@ func New(cfg Config) *Fleet {
 	for _, u := range f.all {
 		f.seeds = append(f.seeds, xxhash.Sum64String(u.Name()))
 	}
-	f.up, f.starts = make([]bool, len(f.all)), make([]time.Time, len(f.all))
+	f.starts = make([]time.Time, len(f.all))
 	return f
 }
 

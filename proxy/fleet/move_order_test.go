@@ -60,11 +60,11 @@ func holdAny(context.Context, wire.Key) (func(), bool) { return func() {}, true 
 // TestPageFindsWhatMoves: a page that has read the new place of a group before that had it
 // reads the old one before it is deleted there.
 func TestPageFindsWhatMoves(t *testing.T) {
-	old, home := front(t), real(t, 1)[0]
+	old, home := front(t), front(t)
 	send(t, old.behind, http.MethodPut, "/job/j1/run/1", "x 1\n", 200)
-	f := New(Config{Staying: []*gateway.Upstream{home}, Leaving: []*gateway.Upstream{old.Upstream}})
+	f := New(Config{Staying: []*gateway.Upstream{home.Upstream}, Leaving: []*gateway.Upstream{old.Upstream}})
 	list(t, f)
-	reading, goOn := make(chan struct{}), make(chan struct{})
+	reading, read, goOn := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	first := func(r *http.Request) {
 		if r.URL.Path == "/metrics" {
 			close(reading)
@@ -72,17 +72,25 @@ func TestPageFindsWhatMoves(t *testing.T) {
 		}
 	}
 	old.before.Store(&first)
+	homeIsRead := func(r *http.Request) bool {
+		if r.URL.Path == "/metrics" {
+			close(read)
+		}
+		return true
+	}
+	home.after.Store(&homeIsRead)
 	page := make(chan []string, 1)
 	go func() { page <- pageOf(t, f) }()
 	<-reading
+	<-read
 	old.before.Store(nil)
-	homeIsRead(t, f)
+	home.after.Store(nil)
 	moved := make(chan struct{})
 	go func() {
 		defer close(moved)
 		f.Move(context.Background(), holdAny)
 	}()
-	for len(content(t, home)) == 0 {
+	for len(content(t, home.behind)) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	select {
@@ -95,22 +103,6 @@ func TestPageFindsWhatMoves(t *testing.T) {
 	}
 	<-moved
 	emptied(t, old.behind)
-}
-
-// homeIsRead waits until a page has read the first upstream.
-func homeIsRead(t *testing.T, f *Fleet) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-		f.mu.Lock()
-		up := f.up[0]
-		f.mu.Unlock()
-		if up {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the page does not read the new place")
-		}
-	}
 }
 
 // TestMoveAfterWrite: a write that comes between a group's being read and its being taken

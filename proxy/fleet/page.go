@@ -47,13 +47,13 @@ func (f *Fleet) Proxy() http.Handler {
 // page writes what those that answer hold, a family once.
 func (f *Fleet) page(w http.ResponseWriter, r *http.Request) {
 	v, end := f.view()
-	parts := f.parts(r)
+	parts, up := f.parts(r)
 	end()
 	v.learn(parts[pushTimes])
 	format := gateway.PageFormat(r.Header)
 	w.Header().Set("Content-Type", string(format))
 	to := expfmt.NewEncoder(w, format)
-	presence := f.presence()
+	presence := f.presence(up)
 	parts[presence.GetName()] = nil
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
 		family := presence
@@ -69,32 +69,35 @@ func (f *Fleet) page(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// parts asks all of them at once, and returns what those that answer show, by family.
-func (f *Fleet) parts(r *http.Request) map[string][]part {
+// parts asks all of them at once, and returns what those that answer show, by family, and
+// which those are.
+func (f *Fleet) parts(r *http.Request) (out map[string][]part, up []bool) {
 	ctx, cancel := context.WithTimeout(r.Context(), patience(r))
 	defer cancel()
-	pages := make([][]*dto.MetricFamily, len(f.all))
+	pages, up := make([][]*dto.MetricFamily, len(f.all)), make([]bool, len(f.all))
 	var all sync.WaitGroup
 	for i, u := range f.all {
 		all.Go(func() {
 			families, err := u.Families(ctx)
-			if err != nil {
+			if err != nil && r.Context().Err() == nil {
 				f.logger.Warn("A Pushgateway is missing on the page", "pushgateway", u.Name(), "err", err)
 			}
-			pages[i] = families
-			f.mu.Lock()
-			f.up[i] = err == nil
-			f.mu.Unlock()
+			pages[i], up[i] = families, err == nil
 		})
 	}
 	all.Wait()
-	out := map[string][]part{}
+	if r.Context().Err() == nil { // a reader that has gone says nothing of who would have answered
+		f.mu.Lock()
+		f.up = up
+		f.mu.Unlock()
+	}
+	out = map[string][]part{}
 	for at, page := range pages {
 		for _, family := range page {
 			out[family.GetName()] = append(out[family.GetName()], part{family, at})
 		}
 	}
-	return out
+	return out, up
 }
 
 // patience is how long a page may take to be read, so that it is written in time.
@@ -107,18 +110,16 @@ func patience(r *http.Request) time.Duration {
 
 const (
 	upName = "pushguard_upstream_up"
-	upHelp = "Whether the Pushgateway behind was on the last page; of several."
+	upHelp = "Whether the Pushgateway behind was on the last page that somebody waited for; of several, once there was one."
 )
 
-// presence tells on the page itself who is on it.
-func (f *Fleet) presence() *dto.MetricFamily {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// presence tells who is on a page.
+func (f *Fleet) presence(up []bool) *dto.MetricFamily {
 	name, help, label, typ := upName, upHelp, "upstream", dto.MetricType_GAUGE
 	out := &dto.MetricFamily{Name: &name, Help: &help, Type: &typ}
-	for i, u := range f.all {
-		who, value := u.Name(), 0.0
-		if f.up[i] {
+	for i := range up {
+		who, value := f.all[i].Name(), 0.0
+		if up[i] {
 			value = 1
 		}
 		out.Metric = append(out.Metric, &dto.Metric{Label: []*dto.LabelPair{{Name: &label, Value: &who}}, Gauge: &dto.Gauge{Value: &value}})

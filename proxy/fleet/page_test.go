@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/gateway/gatewaytest"
@@ -91,6 +92,43 @@ func TestPageBesideSilence(t *testing.T) {
 		if !bytes.Contains(w.Body.Bytes(), []byte(want+"\n")) {
 			t.Errorf("no %s on the page:\n%s", want, w.Body)
 		}
+	}
+}
+
+// TestPresence: who was on the last page is told only once there was one, and not by a
+// reader that went before it could be told; a page tells of itself.
+func TestPresence(t *testing.T) {
+	slow := front(t)
+	f := New(Config{Staying: append(real(t, 1), slow.Upstream)})
+	if n := testutil.CollectAndCount(f, upName); n != 0 {
+		t.Errorf("%d Pushgateways are on a page that nobody asked for", n)
+	}
+	get := func(ctx context.Context) string {
+		w := httptest.NewRecorder()
+		f.Proxy().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil).WithContext(ctx))
+		return w.Body.String()
+	}
+	get(context.Background())
+	both := "# HELP " + upName + " " + upHelp + "\n# TYPE " + upName + " gauge\n"
+	for _, u := range f.all {
+		both += fmt.Sprintf("%s{upstream=%q} 1\n", upName, u.Name())
+	}
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	hold := func(*http.Request) { close(asked); <-goOn }
+	slow.before.Store(&hold)
+	ctx, leave := context.WithCancel(context.Background())
+	left := make(chan struct{})
+	go func() { defer close(left); get(ctx) }()
+	<-asked
+	slow.before.Store(nil)
+	leave()
+	<-left
+	close(goOn)
+	if err := testutil.CollectAndCompare(f, strings.NewReader(both), upName); err != nil {
+		t.Errorf("after a reader that went: %v", err)
+	}
+	if page := get(context.Background()); !strings.Contains(page, both) {
+		t.Errorf("%s is not on the page:\n%s", both, page)
 	}
 }
 

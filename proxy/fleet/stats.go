@@ -34,7 +34,10 @@ func (f *Fleet) Collect(out chan<- prometheus.Metric) {
 	for _, u := range f.all {
 		u.Collect(out)
 	}
-	for _, m := range f.presence().Metric {
+	f.mu.Lock()
+	up := f.up
+	f.mu.Unlock()
+	for _, m := range f.presence(up).Metric {
 		out <- prometheus.MustNewConstMetric(upDesc, prometheus.GaugeValue, m.Gauge.GetValue(), m.Label[0].GetValue())
 	}
 	for i, strays := range f.astray() {
