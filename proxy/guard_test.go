@@ -118,6 +118,23 @@ func TestMetricsCountOutcomes(t *testing.T) {
 	}
 }
 
+// What is guaranteed to nobody may be gone long before the guard is full, and the metrics
+// say so.
+func TestMetricsTellWhatIsLeftBesideGuarantees(t *testing.T) {
+	g := newGuard(t, gatewaytest.Start(t), setup{policy: "version: v1\nbudget: {series: 100}\ndefault: {mode: enforce, owner: data}\n" +
+		"jobs: [{job: nightly, budget: {series: 60}}]\n"})
+	for i := range 13 { // each with the Pushgateway's own two
+		g.push(t, 200, http.MethodPut, fmt.Sprintf("/metrics/job/other/n/%d", i), "rows 1\n")
+	}
+	page := g.metrics()
+	for _, want := range []string{"pushguard_series_limit 100", "pushguard_series_lendable 40", "pushguard_series_lent 39"} {
+		if !strings.Contains(page, want+"\n") {
+			t.Errorf("no %s", want)
+		}
+	}
+	g.push(t, 422, http.MethodPut, "/metrics/job/other/n/13", "rows 1\n")
+}
+
 // A push is refused for each reason once, and a rule that would only have changed
 // it is none of them.
 func TestMetricsCountWhyAPushIsRefused(t *testing.T) {

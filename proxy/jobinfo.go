@@ -11,6 +11,8 @@ var (
 		"1 for each job that pushed or holds something, with the policy entry that governs it, its owner and its mode.", "job", "entry", "owner", "mode")
 	seriesLimitDesc = describe("series_limit",
 		"Series that all jobs may hold together: the policy's budget or --limits.series, whichever is lower.")
+	lendableDesc = describe("series_lendable",
+		"Series that all jobs together may hold beyond what their policy entries are guaranteed, of which pushguard_series_lent are taken; only if any.")
 	groupsLimitDesc = describe("groups_limit",
 		"Groups that all jobs may have together; only if the policy says so.")
 )
@@ -22,6 +24,7 @@ type jobsCollector struct{ guard *Guard }
 func (jobsCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- jobDesc
 	ch <- seriesLimitDesc
+	ch <- lendableDesc
 	ch <- groupsLimitDesc
 }
 
@@ -33,7 +36,9 @@ func (c jobsCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	p := c.guard.epoch.Load().policy
-	gauge(seriesLimitDesc, c.guard.mostSeries(p.SeriesBudget()))
+	most := c.guard.mostSeries(p.SeriesBudget())
+	gauge(seriesLimitDesc, most)
+	gauge(lendableDesc, most-p.Reserved()-c.guard.found.len())
 	gauge(groupsLimitDesc, p.GroupsBudget())
 	for name := range c.jobs() {
 		entry := governing(p, name)

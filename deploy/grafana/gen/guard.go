@@ -30,7 +30,10 @@ func guardNow() []panel {
 		},
 		{
 			kind: stat, title: "Series of all jobs, part of the limit", about: "Red is when PushguardNearlyFull fires.", unit: "percentunit", warn: 0.7, bad: 0.85, width: 6,
-			queries: []query{{`sum by (instance) (pushguard_series_held) / on (instance) sum by (instance) (pushguard_series_limit)`, "{{instance}}"}},
+			queries: []query{
+				{`sum by (instance) (pushguard_series_held) / on (instance) sum by (instance) (pushguard_series_limit)`, "{{instance}}"},
+				{`sum by (instance) (pushguard_series_lent) / on (instance) sum by (instance) (pushguard_series_lendable)`, "{{instance}}: that no job is guaranteed"},
+			},
 		},
 		{
 			kind: stat, title: "Jobs near their budget", about: "More than 85 %, as PushguardBudgetNearlyUsed has it.", unit: "short", warn: 1, width: 6,
