@@ -38,7 +38,7 @@ func batchNow() []panel {
 		},
 		{
 			kind: table, title: "Time since the last push", unit: "s", warn: 26 * 3600, width: 12, ofJob: true, about: "Yellow is when BatchSilent fires.",
-			queries: []query{{`time() - max by (job) (push_time_seconds{job=~"$job"})`, "{{job}}"}},
+			queries: []query{{`time() - max by (job) (push_time_seconds{job=~"$job"} > 0)`, "{{job}}"}},
 		},
 		{
 			kind: table, title: "Failed for", unit: "s", bad: 1, width: 12, ofJob: true, about: "Groups whose latest push was not taken.",
