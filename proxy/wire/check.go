@@ -239,15 +239,34 @@ func (p *Push) checkEmpty(key Key) error {
 	return nil
 }
 
-// checkEscapes refuses label names that are different and become the same where
-// a scraper asks for escaped names.
+// escapings are how a scraper may ask for names. Those that dots would make equal are
+// equal with underscores, too.
+var escapings = [...]model.EscapingScheme{model.UnderscoreEscaping, model.ValueEncodingEscaping}
+
+// checkEscapes refuses label names that break the page of a scraper that asks for escaped
+// names: those of a series, and of the group, whose times are on the page, too.
 func (p *Push) checkEscapes(key Key) error {
+	grouping := key.Labels()
+	if err := checkNames(grouping); err != nil {
+		return err
+	}
 	for i := range p.Metrics() {
-		ls := p.Labels(nil, i)
-		ls = append(ls, key.Labels()...)
+		if err := checkNames(append(p.Labels(nil, i), grouping...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkNames refuses names that are different and become the same.
+func checkNames(ls []labels.Label) error {
+	if !slices.ContainsFunc(ls, func(l labels.Label) bool { return !model.LegacyValidation.IsValidLabelName(l.Name) }) {
+		return nil
+	}
+	for _, scheme := range escapings {
 		seen := map[string]string{}
 		for _, l := range ls {
-			escaped := model.EscapeName(l.Name, model.UnderscoreEscaping)
+			escaped := model.EscapeName(l.Name, scheme)
 			if other, ok := seen[escaped]; ok && other != l.Name {
 				return &Error{
 					Reason: fmt.Sprintf("labels %.100q and %.100q of one series are both exposed as %.100q", other, l.Name, escaped),

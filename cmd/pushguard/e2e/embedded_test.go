@@ -227,6 +227,9 @@ func TestNamesAsPrometheusAsks(t *testing.T) {
 	if want := `{"rows.loaded",instance="",job="j","of.table"="orders"} 1`; !strings.Contains(page.Body, want) {
 		t.Errorf("no %s on the page:\n%s", want, page.Body)
 	}
+	for _, path := range []string{"/metrics/job/j/U__a_3a_b/1", "/metrics/job/j/U__a_2e_b/1/a_b/2"} {
+		write(t, alone, "POST", path, "", 400) // the times of the group would be of no name, or of one twice
+	}
 	before := world.Guard(t, world.GuardOptions{Flags: []string{"--pushgateway.url=" + world.Pushgateway(t).URL, "--pushgateway.url=" + world.Pushgateway(t).URL}})
 	const want = "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8"
 	for _, page := range []world.Answer{page, before.Get(t, "/metrics", accept)} {

@@ -217,6 +217,8 @@ func TestHostileWithUTF8Names(t *testing.T) {
 		{name: "reserved name behind an escape", request: post("/metrics/job/hostile/U______x/x", onePush), says: "U______x|__x"},
 		{name: "label names that escape alike", request: pb(gauge("rows", 1, pair("x-y", "1"), pair("x_y", "2"))), says: "x-y"},
 		{name: "label names that escape alike, one in the path", request: post("/metrics/job/hostile/U__x_2d_y/1", delimited(gauge("rows", 1, pair("x_y", "2"))), protobufType), says: "x-y"},
+		{name: "label names that escape alike by their values", request: pb(gauge("rows", 1, pair("U__x_2d_y", "1"), pair("x-y", "2"))), says: "x-y"},
+		{name: "label names that escape alike, both in the path, of nothing", request: post("/metrics/job/hostile/U__x_2d_y/1/x_y/2", ""), says: "x-y"},
 		{name: "label name with a colon", request: post("/metrics/job/hostile", "{\"rows\",\"of:table\"=\"t\"} 1\n"), says: "of:table"},
 		{name: "label name with a colon and what has to be quoted", request: pb(gauge("rows", 1, pair("of:the.table", "t"))), says: "of:the.table"},
 		{name: "label name with a NUL", request: pb(gauge("rows", 1, pair("of\x00table", "t"))), says: "of.x00table"},
