@@ -95,10 +95,11 @@ func (g *Gate) sliced() {
 // them works for long, who comes later is not even heard, and cannot be preferred.
 type others struct{ last atomic.Int64 }
 
-// let lets others go first, if none did in the last millisecond.
+// let lets others go first, if none did in the last millisecond, by whatever clock: one
+// that was set back would have none go for as long as that.
 func (o *others) let() {
 	now, last := time.Now().UnixNano(), o.last.Load()
-	if now-last >= int64(time.Millisecond) && o.last.CompareAndSwap(last, now) {
+	if time.Duration(now-last).Abs() >= time.Millisecond && o.last.CompareAndSwap(last, now) {
 		runtime.Gosched()
 	}
 }

@@ -7,20 +7,26 @@ import (
 )
 
 // TestOthersAreHeard has who gets a turn let those go first who are about to ask for
-// theirs, on the one processor that there is: with nobody before it, and after a wait.
+// theirs, on the one processor that there is: with nobody before it, also once the clock was
+// set back, and after a wait.
 // The scheduler may have it otherwise now and then.
 func TestOthersAreHeard(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const rounds = 100
+	atOnce := func(g *Gate, order chan<- string) {
+		p := enter(t, g, "a", true, 0)
+		go func() { order <- "other" }()
+		if err := p.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+		order <- "turn"
+		p.Leave()
+	}
 	for name, start := range map[string]func(g *Gate, order chan<- string){
-		"at once": func(g *Gate, order chan<- string) {
-			p := enter(t, g, "a", true, 0)
-			go func() { order <- "other" }()
-			if err := p.Start(t.Context()); err != nil {
-				t.Error(err)
-			}
-			order <- "turn"
-			p.Leave()
+		"at once": atOnce,
+		"at once, by a clock that was set back": func(g *Gate, order chan<- string) {
+			g.others.last.Store(time.Now().Add(time.Hour).UnixNano())
+			atOnce(g, order)
 		},
 		"after a wait": func(g *Gate, order chan<- string) {
 			before, p := enter(t, g, "a", true, 0), enter(t, g, "a", true, 0)
