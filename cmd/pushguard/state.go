@@ -74,13 +74,15 @@ func (f *stateFlags) open(ctx context.Context, wait time.Duration, logger *slog.
 			return m, flagFault("--state.dir: %v", err)
 		}
 	}
+	// Each fills in m, and so comes before a return of it: in one, which of the two is
+	// evaluated first the language does not say.
 	switch {
 	case f.fleet.shares():
-		return m, f.fleet.join(ctx, &m, wait, logger)
-	case f.dir == "":
-		return m, nil
+		err = f.fleet.join(ctx, &m, wait, logger)
+	case f.dir != "":
+		err = f.restore(&m, wait, logger)
 	}
-	return m, f.restore(&m, wait, logger)
+	return m, err
 }
 
 // restore reads what is in the state directory.
