@@ -1,7 +1,10 @@
 package state
 
 import (
+	"bytes"
 	"os"
+	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +29,9 @@ func TestASyncThatFailsOnce(t *testing.T) {
 	compacted := make(chan error, 1)
 	go func() { compacted <- l.Compact(emits("all")) }()
 	eventually(t, "a generation is begun", func() bool { return len(files(t, d.path, ".2.log")) == 1 })
-	time.Sleep(50 * time.Millisecond) // for the first sync to fail
+	eventually(t, "the first sync has failed, and the second waits for the writer", func() bool {
+		return waits("state.(*Log).rotate")
+	})
 	if err := syscall.Dup3(int(well.Fd()), int(fails.Fd()), syscall.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +46,16 @@ func TestASyncThatFailsOnce(t *testing.T) {
 	}
 	got, _ := restored(t, d.path, "ledger")
 	want(t, got, "all")
+}
+
+// waits reports whether a goroutine waits for a lock in a function.
+func waits(in string) bool {
+	all := make([]byte, 1<<20)
+	all = all[:runtime.Stack(all, true)]
+	return slices.ContainsFunc(bytes.Split(all, []byte("\n\n")), func(one []byte) bool {
+		head, calls, _ := bytes.Cut(one, []byte("\n"))
+		return bytes.Contains(head, []byte("[sync.Mutex.Lock")) && bytes.Contains(calls, []byte(in))
+	})
 }
 
 // TestWhatIsRestoredIsSynced: what a process that died had written and not synced must not
