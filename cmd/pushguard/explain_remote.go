@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/pushguard/pushguard/proxy"
-	"github.com/pushguard/pushguard/proxy/gateway"
 )
 
 // largestError is how much of an answer that is no explanation is read.
@@ -50,11 +49,11 @@ func (c *explainCommand) question(ctx context.Context, push proxy.Request) (*htt
 	// A redirect would make a question without its push of it, and take credentials elsewhere.
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	client := &http.Client{Timeout: c.timeout, CheckRedirect: stay}
-	if c.configFile != "" {
-		from, err := gateway.LoadClient(c.configFile)
-		if err != nil {
-			return nil, nil, flagFault("--config.file: %s", oneLine(err))
-		}
+	from, err := loadClient("config.file", c.configFile)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case from != nil:
 		client.Transport = from.Transport()
 	}
 	header := push.Header.Clone()

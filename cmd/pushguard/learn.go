@@ -163,13 +163,11 @@ func (c *learnCommand) upstream() (*gateway.Upstream, error) {
 	if err != nil {
 		return nil, flagFault("--from %q: %v", cut(c.from), err)
 	}
-	config := gateway.Config{URL: at, Timeout: c.timeout, UserAgent: product()}
-	if c.configFile != "" {
-		if config.Client, err = gateway.LoadClient(c.configFile); err != nil {
-			return nil, flagFault("--pushgateway.config.file: %s", oneLine(err))
-		}
+	client, err := loadClient("pushgateway.config.file", c.configFile)
+	if err != nil {
+		return nil, err
 	}
-	upstream, err := gateway.New(config)
+	upstream, err := gateway.New(gateway.Config{URL: at, Timeout: c.timeout, Client: client, UserAgent: product()})
 	if err != nil {
 		return nil, flagFault("%v", err)
 	}

@@ -179,11 +179,9 @@ func (c *pushCommand) sender() (*sender, error) {
 	}
 	bare := *c.url
 	bare.User = nil // which goes into a header
-	var client *gateway.Client
-	if c.configFile != "" {
-		if client, err = gateway.LoadClient(c.configFile); err != nil {
-			return nil, flagFault("--config.file: %s", oneLine(err))
-		}
+	client, err := loadClient("config.file", c.configFile)
+	if err != nil {
+		return nil, err
 	}
 	upstream, err := gateway.New(gateway.Config{URL: &bare, Client: client, UserAgent: product()})
 	if err != nil {

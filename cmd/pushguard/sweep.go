@@ -16,7 +16,6 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/model"
-	commonversion "github.com/prometheus/common/version"
 
 	"github.com/pushguard/pushguard/proxy/gateway"
 )
@@ -90,14 +89,12 @@ func (c *sweepCommand) openUpstream() (*gateway.Upstream, error) {
 	if c.url, err = parseUpstream(c.given); err != nil {
 		return nil, flagFault("URL %q: %v", cut(c.given), err)
 	}
-	var client *gateway.Client
-	if c.configFile != "" {
-		if client, err = gateway.LoadClient(c.configFile); err != nil {
-			return nil, flagFault("--pushgateway.config.file: %s", oneLine(err))
-		}
+	client, err := loadClient("pushgateway.config.file", c.configFile)
+	if err != nil {
+		return nil, err
 	}
 	upstream, err := gateway.New(gateway.Config{
-		URL: c.url, Timeout: c.timeout, Client: client, UserAgent: commonversion.ComponentUserAgent("pushguard"),
+		URL: c.url, Timeout: c.timeout, Client: client, UserAgent: product(),
 	})
 	if err != nil {
 		return nil, flagFault("%v", err)

@@ -13,8 +13,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	commonversion "github.com/prometheus/common/version"
-
 	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/wire"
 )
@@ -212,7 +210,7 @@ func (p *sweepPass) delete(ctx context.Context, t *sweepTarget) {
 		Key:    t.Key,
 		Header: http.Header{
 			"If-Unmodified-Since": {since.UTC().Format(http.TimeFormat)},
-			"User-Agent":          {commonversion.ComponentUserAgent("pushguard")},
+			"User-Agent":          {product()},
 		},
 	})
 	switch {

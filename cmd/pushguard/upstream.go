@@ -101,11 +101,9 @@ func (s *serveCommand) openGateways(metrics *proxy.Metrics, dir *state.Dir, logg
 }
 
 func (s *serveCommand) openUpstreams(flag string, urls []*url.URL, metrics *proxy.Metrics, logger *slog.Logger) (out []*gateway.Upstream, err error) {
-	var client *gateway.Client
-	if s.gatewayConfigFile != "" {
-		if client, err = gateway.LoadClient(s.gatewayConfigFile); err != nil {
-			return nil, flagFault("--pushgateway.config.file: %s", oneLine(err))
-		}
+	client, err := loadClient("pushgateway.config.file", s.gatewayConfigFile)
+	if err != nil {
+		return nil, err
 	}
 	for _, u := range urls {
 		upstream, err := gateway.New(gateway.Config{
@@ -123,6 +121,19 @@ func (s *serveCommand) openUpstreams(flag string, urls []*url.URL, metrics *prox
 		out = append(out, upstream)
 	}
 	return out, nil
+}
+
+// loadClient reads the file that a flag names, which says how to speak to an upstream; nil
+// if it names none.
+func loadClient(flag, file string) (*gateway.Client, error) {
+	if file == "" {
+		return nil, nil
+	}
+	client, err := gateway.LoadClient(file)
+	if err != nil {
+		return nil, flagFault("--%s: %s", flag, oneLine(err))
+	}
+	return client, nil
 }
 
 // upstreams is the value of a flag that may be repeated, each time with another URL.
