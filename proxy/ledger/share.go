@@ -161,7 +161,9 @@ func (b *Book) askOnce(ctx context.Context, c *Claim, digest uint64) (*Grant, er
 	case <-a.done:
 		return a.grant, a.err
 	default:
-		a.gone = true
+		if a.gone = true; errors.Is(err, shared.ErrUnsent) {
+			delete(s.asked, n) // what nobody will answer
+		}
 		return nil, err
 	}
 }

@@ -371,6 +371,32 @@ func TestSharedGuardThatWaitsIsForgotten(t *testing.T) {
 	}
 }
 
+// TestSharedForgetsWhatItNeverAsked: claims that are made while the Redis is away leave
+// nothing behind, however long that is.
+func TestSharedForgetsWhatItNeverAsked(t *testing.T) {
+	redis := redistest.Start(t)
+	s := newSharer(t, shared.Config{URL: redis.URL(), Timeout: time.Second}, 0)
+	asked := func() int {
+		s.book.mu.Lock()
+		defer s.book.mu.Unlock()
+		return len(s.book.shared.asked)
+	}
+	redis.Kill()
+	claim := push(http.MethodPut, group1, Budget{}, "a")
+	for !s.log.Away() {
+		_, _ = s.book.Admit(t.Context(), claim) // one of these may have been sent
+	}
+	before := asked()
+	for range 100 {
+		if _, err := s.book.Admit(t.Context(), claim); !errors.Is(err, shared.ErrAway) {
+			t.Fatal(err)
+		}
+	}
+	if after := asked(); after != before || after > 1 {
+		t.Errorf("%d claims wait for an answer, and %d after a hundred more", before, after)
+	}
+}
+
 // TestSharedStale has guards whose clocks are hours off that of the Redis, by which groups
 // are dated: a group is as old as the Redis has it.
 func TestSharedStale(t *testing.T) {

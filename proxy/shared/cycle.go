@@ -339,7 +339,7 @@ func (l *Log) recover(ctx context.Context, err error) error {
 	l.goAway(err)
 	said := err.Error()
 	for wait := firstAgain; ctx.Err() == nil; wait = min(2*wait, lastAgain) {
-		l.abandon(ErrAway)
+		l.abandon(ErrUnsent)
 		l.giveUp()
 		if err = l.rejoin(ctx, err); err == nil || isFinal(err) {
 			return err

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,9 @@ import (
 // ErrAway says that Redis does not answer, so that nobody can tell what the other
 // guards do. A retry may succeed.
 var ErrAway = errors.New("the Redis that the guards share does not answer")
+
+// ErrUnsent is the ErrAway of a command that was not sent: no guard will ever apply it.
+var ErrUnsent = fmt.Errorf("%w", ErrAway)
 
 // errClosed says that the log is closed.
 var errClosed = errors.New("the guard is about to end")
@@ -241,7 +245,8 @@ func (d *Door) Ahead(last time.Duration) time.Duration {
 }
 
 // Do puts a command into the order and returns once this guard has applied it. An
-// error, which is ErrAway or that of ctx, says that it was not by now; it may be yet.
+// error, which is ErrAway or that of ctx, says that it was not by now; it may be yet,
+// unless it is ErrUnsent.
 // One of Room.Apply says that it never will.
 func (d *Door) Do(ctx context.Context, body []byte, own any) error {
 	return d.log.do(ctx, &command{room: d.room, body: body, own: own, done: make(chan struct{})})
@@ -293,7 +298,7 @@ func (d *Door) Sync(ctx context.Context) error {
 
 func (l *Log) do(ctx context.Context, c *command) error {
 	if l.away.Load() {
-		return ErrAway
+		return ErrUnsent
 	}
 	if !l.enqueue(c) {
 		return errClosed
@@ -317,7 +322,7 @@ func (l *Log) enqueue(c *command) bool {
 	}
 	if l.cfg.Degrade && l.away.Load() {
 		if !c.posted {
-			c.end(ErrAway)
+			c.end(ErrUnsent)
 			return true
 		}
 		l.keep(c)

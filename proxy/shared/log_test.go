@@ -271,7 +271,7 @@ func TestRedisPauses(t *testing.T) {
 	for n := range 20 {
 		meanwhile, after := fmt.Sprint("meanwhile ", n), fmt.Sprint("after ", n)
 		redis.Pause()
-		if err := a.door.Do(t.Context(), []byte(meanwhile), nil); err != shared.ErrAway {
+		if err := a.door.Do(t.Context(), []byte(meanwhile), nil); !errors.Is(err, shared.ErrAway) {
 			t.Errorf("Do with a Redis that hangs: %v", err)
 		}
 		redis.Resume()
