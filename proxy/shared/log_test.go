@@ -240,7 +240,7 @@ func TestRedisForgets(t *testing.T) {
 	secret := a.log.Secret()
 	redis.Kill()
 	eventually(t, "both notice", func() bool { return a.log.Away() && b.log.Away() })
-	if err := a.door.Do(t.Context(), []byte("lost"), nil); err != shared.ErrAway {
+	if err := a.door.Do(t.Context(), []byte("lost"), nil); !errors.Is(err, shared.ErrUnsent) {
 		t.Errorf("Do without a Redis: %v", err)
 	}
 	a.door.Post([]byte("posted"), nil)
