@@ -80,9 +80,15 @@ func createFile(path string, content []byte) (*os.File, error) {
 	if err == nil {
 		err = finish(path)
 	}
-	if err != nil {
+	if err = errors.Join(err, f.Close()); err != nil {
 		_ = os.Remove(path + tmp)
-		return nil, errors.Join(err, f.Close())
+		return nil, err
+	}
+	// Anew, as errors of f would name the file that it no longer is.
+	f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		_ = os.Remove(path)
+		return nil, err
 	}
 	return f, nil
 }

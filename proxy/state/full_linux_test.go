@@ -34,7 +34,7 @@ func fullDisk(t *testing.T, dir, ballast string, s Sync) {
 	for err == nil {
 		err = l.Commit(t.Context(), l.Append([]byte(record)))
 	}
-	wantError(t, err, syscall.ENOSPC, "ledger is not written")
+	wantError(t, err, syscall.ENOSPC, "ledger is not written", "ledger.1.log: ")
 	wantError(t, l.Err(), syscall.ENOSPC)
 	<-l.Due()
 	var last Position
