@@ -51,6 +51,9 @@ func (g *Guard) Handler() http.Handler {
 	others := outlasting(g.permit(readRight, upstream))
 	r.PathPrefix("/").Handler(others)
 	r.NotFoundHandler = others // the prefix itself, without a slash
+	if g.own != nil && g.cfg.RoutePrefix != "" {
+		r.NotFoundHandler = outlasting(g.permit(readRight, toSlash(g.cfg.RoutePrefix)))
+	}
 	h := below(g.cfg.RoutePrefix, g.pushesFirst(r))
 	if g.cfg.RoutePrefix != "" && !g.cfg.AdminApart {
 		h = besideQuit(h)
@@ -133,6 +136,19 @@ func (g *Guard) routeAdmin(r *mux.Router) {
 func toPages(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Location", "guard/")
 	w.WriteHeader(http.StatusFound)
+}
+
+// toSlash leads who asks for the route prefix to the page below it, as a Pushgateway does,
+// wherever it is seen from.
+func toSlash(prefix string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "" || r.Method != http.MethodGet {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Location", prefix[strings.LastIndexByte(prefix, '/')+1:]+"/")
+		w.WriteHeader(http.StatusMovedPermanently)
+	})
 }
 
 // besideQuit answers /-/quit, which a Pushgateway has beside its route prefix.

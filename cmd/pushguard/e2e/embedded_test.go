@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -275,4 +277,24 @@ func TestListedEndpointsEmbedded(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestPrefixWithoutItsSlash asks a Pushgateway and a guard on its own for the route prefix
+// alone, as people do who type it: both lead to the page.
+func TestPrefixWithoutItsSlash(t *testing.T) {
+	t.Parallel()
+	const prefix = "/push/gw"
+	for _, p := range []*world.Process{world.Pushgateway(t, "--web.route-prefix="+prefix), world.Guard(t, world.GuardOptions{Prefix: prefix})} {
+		answer := p.Send(t, method("GET", prefix))
+		to, err := (&url.URL{Path: prefix}).Parse(answer.Header.Get("Location"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.Status != http.StatusMovedPermanently || to.Path != prefix+"/" {
+			t.Errorf("%s: %d, to %s", p.Name, answer.Status, to)
+		}
+		if page := p.Send(t, method("GET", to.Path)); page.Status != http.StatusOK {
+			t.Errorf("%s: the page: %d", p.Name, page.Status)
+		}
+	}
 }
