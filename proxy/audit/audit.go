@@ -12,13 +12,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -30,7 +28,6 @@ const (
 	maxFindings = 20  // of a record
 	reportEvery = time.Minute
 	tendEvery   = time.Second
-	patience    = time.Second // with a record that is being written before another
 	// longestLine is more than any record takes.
 	longestLine = 1 << 20
 )
@@ -263,47 +260,6 @@ func (l *Log) write(r Record) error {
 	}
 	l.lost++
 	return l.reportable(err)
-}
-
-var errStalled = errors.New("the disk does not keep up")
-
-// turn is held by one at a time. Who waits for it gives up where one has it for long.
-type turn struct {
-	held chan struct{} // holds one
-	made time.Time     // by whose monotonic reading it goes: clocks are set
-	// since is for how long it had been made when it was taken; 0 where nobody has it, or
-	// who has it has not said so yet.
-	since atomic.Int64
-}
-
-func (t *turn) take() bool {
-	select {
-	case t.held <- struct{}{}:
-	default:
-		left := time.NewTimer(t.left())
-		defer left.Stop()
-		select {
-		case t.held <- struct{}{}:
-		case <-left.C:
-			return false
-		}
-	}
-	t.since.Store(int64(time.Since(t.made)))
-	return true
-}
-
-// left is for how long to wait for who has it now.
-func (t *turn) left() time.Duration {
-	since := time.Duration(t.since.Load())
-	if since == 0 {
-		return patience
-	}
-	return since + patience - time.Since(t.made)
-}
-
-func (t *turn) give() {
-	t.since.Store(0) // who takes it next has had it for no time
-	<-t.held
 }
 
 // reportable is the error as it is told: not more often than once a minute.
