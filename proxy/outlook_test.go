@@ -161,13 +161,9 @@ jobs: [{job: reported, mode: report}, {job: enforced, mode: enforce}]
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := store.Open(store.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	var log bytes.Buffer
 	g, err := New(Config{
-		Policy: rules, Upstream: own, Audit: audit.New(&log, nil), AuditAll: true, Metrics: NewMetrics(prometheus.NewRegistry()),
+		Policy: rules, Upstream: must(store.Open(store.Config{})), Audit: audit.New(&log, nil), AuditAll: true, Metrics: NewMetrics(prometheus.NewRegistry()),
 		Caps: Caps{Body: 1 << 20, Decoded: 1 << 20, Samples: 1000, Labels: 64, LabelValue: 4096},
 	})
 	if err != nil {
