@@ -17,12 +17,6 @@ import (
 	"github.com/pushguard/pushguard/proxy/gateway"
 )
 
-// The endpoints of a Pushgateway that change something and are no group's.
-const (
-	quitPath = "/-/quit"
-	wipePath = "/api/v1/admin/wipe"
-)
-
 // reloadPath is the guard's own: a Pushgateway has no such endpoint.
 const reloadPath = "/-/reload"
 
@@ -34,7 +28,7 @@ func (g *Guard) Handler() http.Handler {
 	// clients lose pushes on redirects.
 	r, upstream := mux.NewRouter().SkipClean(true), g.cfg.Upstream.Proxy()
 	if g.cfg.AdminApart {
-		for _, path := range []string{reloadPath, quitPath, wipePath} {
+		for _, path := range []string{reloadPath, gateway.QuitPath, gateway.WipePath} {
 			r.Path(path).Handler(http.NotFoundHandler())
 		}
 	} else {
@@ -128,8 +122,8 @@ func (g *Guard) routeAdmin(r *mux.Router) {
 	own := http.NewCrossOriginProtection()
 	admin := func(do http.HandlerFunc) http.Handler { return g.permit(adminRight, own.Handler(do)) }
 	r.Path(reloadPath).Handler(admin(g.reload))
-	r.Path(quitPath).Methods(http.MethodPut, http.MethodPost).Handler(admin(g.quit))
-	r.Path(wipePath).Methods(http.MethodPut).Handler(admin(g.wipe))
+	r.Path(gateway.QuitPath).Methods(http.MethodPut, http.MethodPost).Handler(admin(g.quit))
+	r.Path(gateway.WipePath).Methods(http.MethodPut).Handler(admin(g.wipe))
 }
 
 // toPages leads a browser to the pages, wherever they are seen from.
@@ -142,7 +136,7 @@ func toPages(w http.ResponseWriter, _ *http.Request) {
 // wherever it is seen from.
 func toSlash(prefix string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "" || r.Method != http.MethodGet {
+		if r.Method != http.MethodGet {
 			http.NotFound(w, r)
 			return
 		}
@@ -154,7 +148,7 @@ func toSlash(prefix string) http.Handler {
 // besideQuit answers /-/quit, which a Pushgateway has beside its route prefix.
 func besideQuit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == quitPath {
+		if r.URL.Path == gateway.QuitPath {
 			_ = respond(w, misplacedQuit(r.Method))
 			return
 		}
@@ -186,7 +180,7 @@ func below(prefix string, next http.Handler) http.Handler {
 func misplacedQuit(method string) Answer {
 	switch method {
 	case http.MethodGet:
-		return Answer{Status: http.StatusMethodNotAllowed, Body: []byte("Only POST or PUT requests allowed.")}
+		return Answer{Status: http.StatusMethodNotAllowed, Body: []byte(gateway.OnlyByPush)}
 	default:
 		a := textAnswer(http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed))
 		a.Header.Set("Allow", "GET, OPTIONS")
@@ -275,9 +269,9 @@ func (g *Guard) allowed(r *http.Request) string {
 			return "DELETE, OPTIONS, POST, PUT"
 		}
 		return ""
-	case path == quitPath:
+	case path == gateway.QuitPath:
 		return "OPTIONS, POST, PUT"
-	case path == wipePath && g.cfg.EnableAdminAPI:
+	case path == gateway.WipePath && g.cfg.EnableAdminAPI:
 		return "OPTIONS, PUT"
 	case slices.Contains([]string{"/", "/status", "/metrics", "/-/healthy", "/-/ready", "/api/v1/status", "/api/v1/metrics"}, path),
 		strings.HasPrefix(path, "/static/"), strings.HasPrefix(path, "/debug/pprof/"):
@@ -293,7 +287,7 @@ func (g *Guard) quit(w http.ResponseWriter, r *http.Request) {
 		_ = respond(w, lifecycleDisabled())
 		return
 	}
-	g.forwardListed(w, r, quitPath)
+	g.forwardListed(w, r, gateway.QuitPath)
 }
 
 func lifecycleDisabled() Answer {
@@ -306,7 +300,7 @@ func (g *Guard) wipe(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	if !g.forwardListed(w, r, wipePath) {
+	if !g.forwardListed(w, r, gateway.WipePath) {
 		g.doubtAfter(resyncEvery) // it may have come to something, as with one of several
 		return
 	}

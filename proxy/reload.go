@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/gateway"
 	"github.com/pushguard/pushguard/proxy/ledger"
 )
 
@@ -105,7 +106,7 @@ func (g *Guard) Reload() error {
 func (g *Guard) reload(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method != http.MethodPut && r.Method != http.MethodPost:
-		a := textAnswer(http.StatusMethodNotAllowed, "Only POST or PUT requests allowed.")
+		a := textAnswer(http.StatusMethodNotAllowed, gateway.OnlyByPush)
 		a.Header.Set("Allow", "POST, PUT")
 		_ = respond(w, a)
 	case !g.cfg.EnableLifecycle:

@@ -151,7 +151,7 @@ func (c *Checker) remove(ctx context.Context, r gateway.Request) (gateway.Answer
 // Forward forgets every group with a wipe that has succeeded.
 func (c *Checker) Forward(ctx context.Context, escapedPath string, r gateway.Request) (gateway.Answer, error) {
 	answer, err := c.Upstream.Forward(ctx, escapedPath, r)
-	if escapedPath == "/api/v1/admin/wipe" && err == nil && answer.Status >= 200 && answer.Status < 300 {
+	if escapedPath == gateway.WipePath && err == nil && answer.Status >= 200 && answer.Status < 300 {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.book.wipe()

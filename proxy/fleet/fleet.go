@@ -189,7 +189,7 @@ func (f *Fleet) remove(ctx context.Context, r gateway.Request, s standing) (answ
 // Forward sends a request to a listed endpoint of all, whatever the others say, and returns
 // the first answer that is no success, or the last.
 func (f *Fleet) Forward(ctx context.Context, escapedPath string, r gateway.Request) (answer gateway.Answer, err error) {
-	wipe := escapedPath == "/api/v1/admin/wipe"
+	wipe := escapedPath == gateway.WipePath
 	if wipe {
 		f.wiping.Lock()
 		defer f.wiping.Unlock()

@@ -341,7 +341,7 @@ func (s *Spool) dropTwins(groups []gateway.Group) {
 // Forward forgets what waits with a wipe that has succeeded.
 func (s *Spool) Forward(ctx context.Context, escapedPath string, r gateway.Request) (gateway.Answer, error) {
 	answer, err := s.Upstream.Forward(ctx, escapedPath, r)
-	if escapedPath == "/api/v1/admin/wipe" && err == nil && answer.Status >= 200 && answer.Status < 300 {
+	if escapedPath == gateway.WipePath && err == nil && answer.Status >= 200 && answer.Status < 300 {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, e := range s.entries {

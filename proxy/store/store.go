@@ -223,12 +223,12 @@ var errQuit = errors.New("the process cannot be asked to end")
 // every group.
 func (s *Store) Forward(ctx context.Context, path string, r gateway.Request) (gateway.Answer, error) {
 	switch {
-	case path == quitPath && s.cfg.Quit == nil:
+	case path == gateway.QuitPath && s.cfg.Quit == nil:
 		return gateway.Answer{}, errQuit
-	case path == quitPath && (r.Method == http.MethodPut || r.Method == http.MethodPost):
+	case path == gateway.QuitPath && (r.Method == http.MethodPut || r.Method == http.MethodPost):
 		s.cfg.Quit()
 		return gateway.Answer{Status: http.StatusOK, Body: []byte("Requesting termination... Goodbye!")}, nil
-	case path == "/api/v1/admin/wipe" && r.Method == http.MethodPut:
+	case path == gateway.WipePath && r.Method == http.MethodPut:
 		return gateway.Answer{Status: http.StatusAccepted}, s.commit(ctx, s.wipe(), nil)
 	default:
 		return gateway.Answer{

@@ -36,7 +36,7 @@ func (s *Store) Proxy() http.Handler {
 			allow = "DELETE, OPTIONS, POST, PUT"
 			serve = func(w http.ResponseWriter, _ *http.Request) { notAllowed(w, allow) }
 		}
-		if r.URL.Path == quitPath {
+		if r.URL.Path == gateway.QuitPath {
 			allow, serve = "GET, OPTIONS, POST, PUT", quitByGet
 		}
 		switch {
@@ -63,13 +63,10 @@ func notAllowed(w http.ResponseWriter, allow string) {
 	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 }
 
-// quitPath ends the guard by PUT and POST, in Forward.
-const quitPath = "/-/quit"
-
 // quitByGet tells those who tried a GET what ends a guard, in the words of a Pushgateway.
 func quitByGet(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusMethodNotAllowed)
-	_, _ = io.WriteString(w, "Only POST or PUT requests allowed.")
+	_, _ = io.WriteString(w, gateway.OnlyByPush)
 }
 
 // crossOrigin lets pages of other origins read the API, as a Pushgateway does.
