@@ -7,6 +7,10 @@
 # interrupt, as from ^C. Not with -fuzztime: when that is over, the fuzzer of Go before
 # 1.27 may say "context deadline exceeded" of a run that found nothing
 # (https://go.dev/issue/75804). A finding ends a run by itself.
+#
+# An input that is new is made smaller by a few tries only: by default that takes up to a
+# minute of each, in which nothing else is tried. Files that a target writes are in memory,
+# so that syncing them takes no time, either.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,8 +32,9 @@ build() { # build FOLDER
 fuzz() { # fuzz FOLDER NAME
   cache=$(go env GOCACHE)/fuzz/$(go list "./$1")
   log=$(mktemp)
+  [ ! -w /dev/shm ] || export TMPDIR=/dev/shm
   cd "$1"
-  "$bin/$1.test" -test.run '^$' -test.fuzz "^$2\$" -test.parallel 1 -test.fuzzcachedir "$cache" &>"$log" &
+  "$bin/$1.test" -test.run '^$' -test.fuzz "^$2\$" -test.parallel 1 -test.fuzzminimizetime 10x -test.fuzzcachedir "$cache" &>"$log" &
   pid=$!
   trap 'kill -INT "$pid" 2>/dev/null || true; rm -f "$log"' EXIT
   until grep -q 'now fuzzing' "$log" || ! kill -0 "$pid" 2>/dev/null; do
