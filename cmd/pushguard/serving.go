@@ -13,9 +13,12 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	oklogrun "github.com/oklog/run"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -219,7 +222,9 @@ func (w *serving) knowsUpstream() bool {
 func (w *serving) live(ctx context.Context) error {
 	var group oklogrun.Group
 	group.Add(stopOnSignal(ctx))
-	w.addServers(&group)
+	if err := w.addServers(&group); err != nil {
+		return err
+	}
 	w.addWatchers(ctx, &group)
 	w.addKeepers(ctx, &group)
 	err := group.Run()
@@ -232,23 +237,62 @@ func (w *serving) live(ctx context.Context) error {
 
 // addServers adds what takes requests. The address of the admin has connections of its
 // own, which no flood of the jobs' address can take.
-func (w *serving) addServers(group *oklogrun.Group) {
-	w.addServer(group, w.server("Serving", w.guard.Handler(), w.connections), w.web)
+func (w *serving) addServers(group *oklogrun.Group) error {
+	addresses, err := w.addresses()
+	if err != nil {
+		return err
+	}
+	w.addServer(group, "Serving", w.guard.Handler(), w.connections, addresses)
 	if w.adminAddress != "" {
 		apart := newConnections(w.limits.connections, w.limits.told, w.trustedProxies)
-		w.addServer(group, w.server("Serving the admin", w.guard.AdminHandler(), apart), &web.FlagConfig{
-			WebListenAddresses: &[]string{w.adminAddress},
-			WebConfigFile:      w.web.WebConfigFile,
-		})
+		w.addServer(group, "Serving the admin", w.guard.AdminHandler(), apart, []serves{w.on(w.adminAddress)})
+	}
+	return nil
+}
+
+// addServer adds a server for each address, which end together: web.Serve changes the one
+// it is given, which several addresses would do at once.
+func (w *serving) addServer(group *oklogrun.Group, says string, handler http.Handler, bound *connections, addresses []serves) {
+	var servers []*http.Server
+	stop := sync.OnceFunc(func() { w.unfinished = errors.Join(w.unfinished, w.shutdown(servers)) })
+	for _, serve := range addresses {
+		server := w.server(says, handler, bound)
+		servers = append(servers, server)
+		group.Add(func() error { return serve(server) }, func(error) { stop() })
 	}
 }
 
-func (w *serving) addServer(group *oklogrun.Group, server *http.Server, flags *web.FlagConfig) {
-	group.Add(func() error {
-		return web.ListenAndServe(server, flags, w.logger)
-	}, func(error) {
-		w.unfinished = errors.Join(w.unfinished, w.shutdown(server))
-	})
+// serves has a server take the requests of one address until it is shut down.
+type serves func(*http.Server) error
+
+// addresses are those of the jobs.
+func (w *serving) addresses() (all []serves, err error) {
+	if !*w.web.WebSystemdSocket {
+		for _, address := range *w.web.WebListenAddresses {
+			all = append(all, w.on(address))
+		}
+		return all, nil
+	}
+	sockets, err := activation.Listeners()
+	if err == nil && len(sockets) == 0 {
+		err = errors.New("systemd gave no socket")
+	}
+	for i, l := range sockets {
+		if l == nil {
+			err = fmt.Errorf("the socket of systemd with number %d takes no connections", i+1)
+			break
+		}
+		all = append(all, func(server *http.Server) error { return web.Serve(l, server, w.web, w.logger) })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--web.systemd-socket: %w", err)
+	}
+	return all, nil
+}
+
+func (w *serving) on(address string) serves {
+	flags := &web.FlagConfig{WebListenAddresses: &[]string{address}, WebConfigFile: w.web.WebConfigFile}
+	return func(server *http.Server) error { return web.ListenAndServe(server, flags, w.logger) }
 }
 
 // addWatchers adds what looks at the policy and at what is behind.
@@ -357,7 +401,7 @@ func (w *serving) server(says string, handler http.Handler, bound *connections) 
 			cutUnread(conn, unreadFor)
 			return ctx
 		},
-		// Called once for each listener, when it begins to serve.
+		// Called when it begins to serve.
 		BaseContext: func(l net.Listener) context.Context {
 			w.logger.Info(says, "address", l.Addr().String(), "pushgateway", w.behindName(), "policy", w.policyName())
 			return context.Background()
@@ -387,11 +431,22 @@ func (l *connLog) Write(line []byte) (int, error) {
 
 // shutdown lets requests in flight finish, and cuts off those that take too
 // long.
-func (w *serving) shutdown(server *http.Server) error {
+func (w *serving) shutdown(servers []*http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), w.shutdownTimeout)
 	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("requests in flight were cut off after --shutdown.timeout=%v", w.shutdownTimeout), server.Close())
+	var late atomic.Bool
+	var all sync.WaitGroup
+	for _, server := range servers {
+		all.Go(func() {
+			if server.Shutdown(ctx) != nil {
+				late.Store(true)
+				_ = server.Close()
+			}
+		})
+	}
+	all.Wait()
+	if late.Load() {
+		return fmt.Errorf("requests in flight were cut off after --shutdown.timeout=%v", w.shutdownTimeout)
 	}
 	return nil
 }
