@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -78,5 +81,43 @@ func TestStreams(t *testing.T) {
 	}
 	if c.carried != 0 || len(c.streams) != 0 || c.streamed != 2 {
 		t.Errorf("%d under way, of %v, %d refused", c.carried, c.streams, c.streamed)
+	}
+}
+
+// TestStreamsBeforeTheirPasswords has requests wait where web.Serve verifies passwords, which
+// is before the handler that it is given.
+func TestStreamsBeforeTheirPasswords(t *testing.T) {
+	c := newConnections(4, mostTold, nil)
+	server := newServing(&serveCommand{}, slog.New(slog.DiscardHandler)).server("Serving", http.NotFoundHandler(), c)
+	waiting, end := make(chan struct{}), make(chan struct{})
+	var there atomic.Int32
+	server.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if there.Add(1) <= 2 { // one more is to be refused
+			waiting <- struct{}{}
+			<-end
+		}
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	server.BaseContext(l)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer close(end)
+	ask := func() int {
+		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0
+		w := httptest.NewRecorder()
+		server.Handler.ServeHTTP(w, r)
+		return w.Code
+	}
+	for range 2 { // half of the four, which is what one client gets
+		asking.Go(func() { ask() })
+		<-waiting
+	}
+	if status := ask(); status != http.StatusServiceUnavailable {
+		t.Errorf("one too many is answered %d", status)
 	}
 }

@@ -390,7 +390,7 @@ const unreadFor = time.Minute
 // Pushgateway takes as long as it was asked to.
 func (w *serving) server(says string, handler http.Handler, bound *connections) *http.Server {
 	server := &http.Server{
-		Handler:           bound.boundStreams(handler),
+		Handler:           handler,
 		ConnState:         bound.state,
 		ReadTimeout:       w.readTimeout,
 		ReadHeaderTimeout: w.readHeaderTimeout,
@@ -401,11 +401,14 @@ func (w *serving) server(says string, handler http.Handler, bound *connections) 
 			cutUnread(conn, unreadFor)
 			return ctx
 		},
-		// Called when it begins to serve.
-		BaseContext: func(l net.Listener) context.Context {
-			w.logger.Info(says, "address", l.Addr().String(), "pushgateway", w.behindName(), "policy", w.policyName())
-			return context.Background()
-		},
+	}
+	// Called when it begins to serve. By then web.Serve has put the users of its file before
+	// the handler, whose passwords are verified one after another: those who wait for that
+	// are bounded, too.
+	server.BaseContext = func(l net.Listener) context.Context {
+		server.Handler = bound.boundStreams(server.Handler)
+		w.logger.Info(says, "address", l.Addr().String(), "pushgateway", w.behindName(), "policy", w.policyName())
+		return context.Background()
 	}
 	server.RegisterOnShutdown(w.pages.Close)
 	return server
