@@ -397,22 +397,25 @@ func (w *serving) server(says string, handler http.Handler, bound *connections) 
 		IdleTimeout:       w.idleTimeout,
 		MaxHeaderBytes:    w.limits.headers(debug.SetMemoryLimit(-1)),
 		ErrorLog:          log.New(&connLog{logger: w.logger}, "", 0),
-		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			cutUnread(conn, unreadFor)
-			return ctx
-		},
+	}
+	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		cutUnread(conn, unreadFor)
+		return resumable(ctx, conn, server)
 	}
 	// Called when it begins to serve. By then web.Serve has put the users of its file before
 	// the handler, whose passwords are verified one after another: those who wait for that
 	// are bounded, too.
 	server.BaseContext = func(l net.Listener) context.Context {
-		server.Handler = bound.boundStreams(server.Handler)
+		server.Handler = bound.boundStreams(namedStill(server.Handler))
 		w.logger.Info(says, "address", l.Addr().String(), "pushgateway", w.behindName(), "policy", w.policyName())
 		return context.Background()
 	}
 	server.RegisterOnShutdown(w.pages.Close)
 	return server
 }
+
+// handshakeError leads what net/http says of a TLS connection that came to nothing.
+const handshakeError = "http: TLS handshake error"
 
 // connLog has what net/http says of its connections. Whoever looks whether the port is
 // open ends a TLS handshake, again and again: of these the log has one for many.
@@ -424,7 +427,7 @@ type connLog struct {
 // Write is part of io.Writer: a line.
 func (l *connLog) Write(line []byte) (int, error) {
 	msg := strings.TrimSpace(string(line))
-	if strings.HasPrefix(msg, "http: TLS handshake error") {
+	if strings.HasPrefix(msg, handshakeError) {
 		l.handshakes.Log(l.logger, msg)
 	} else {
 		l.logger.Warn(msg)
