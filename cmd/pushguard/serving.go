@@ -418,18 +418,22 @@ func (w *serving) server(says string, handler http.Handler, bound *connections) 
 const handshakeError = "http: TLS handshake error"
 
 // connLog has what net/http says of its connections. Whoever looks whether the port is
-// open ends a TLS handshake, again and again: of these the log has one for many.
+// open ends a TLS handshake, again and again, and whoever wants can break the rules of
+// HTTP/2 on each: of these the log has one for many.
 type connLog struct {
-	logger     *slog.Logger
-	handshakes seldom.Warning
+	logger            *slog.Logger
+	handshakes, http2 seldom.Warning
 }
 
 // Write is part of io.Writer: a line.
 func (l *connLog) Write(line []byte) (int, error) {
 	msg := strings.TrimSpace(string(line))
-	if strings.HasPrefix(msg, handshakeError) {
+	switch {
+	case strings.HasPrefix(msg, handshakeError):
 		l.handshakes.Log(l.logger, msg)
-	} else {
+	case strings.HasPrefix(msg, "http2: server"): // not "http2: panic"
+		l.http2.Log(l.logger, msg)
+	default:
 		l.logger.Warn(msg)
 	}
 	return len(line), nil
