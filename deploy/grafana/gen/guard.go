@@ -199,8 +199,8 @@ func upstream() []panel {
 			queries: []query{{`time() - min(pushguard_sync_last_success_timestamp_seconds unless on (instance) pushguard_shared_leads == 0)`, ""}},
 		},
 		{
-			kind: stat, title: "Since the last sweep", about: "That deleted all that was stale; of guards that share a Redis by the one that leads.", unit: "s", warn: 900, width: 4,
-			queries: []query{{`time() - min(pushguard_sweep_last_success_timestamp_seconds unless on (instance) pushguard_shared_leads == 0)`, ""}},
+			kind: stat, title: "Since the last sweep", about: "That deleted all that was stale, or since the start if there was none; of guards that share a Redis by the one that leads.", unit: "s", warn: 900, width: 4,
+			queries: []query{{`time() - min((pushguard_sweep_last_success_timestamp_seconds > process_start_time_seconds or process_start_time_seconds) and pushguard_sweep_interval_seconds > 0 unless on (instance) pushguard_shared_leads == 0)`, ""}},
 		},
 	}
 }
