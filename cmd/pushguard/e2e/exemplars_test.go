@@ -27,8 +27,8 @@ func TestExemplarLeadsToItsRecord(t *testing.T) {
 	if a := guard.Push(t, "/metrics/job/refused", "rows{token=\"x\"} 1\n"); a.Status != 422 {
 		t.Fatalf("the push was answered %d: %s", a.Status, a.Body)
 	}
-	links := exemplarLinks(t)
-	for title, queries := range exemplarQueries(t) {
+	links, all := exemplarLinks(t), exemplarQueries(t)
+	for title, queries := range all {
 		record := ""
 		world.Eventually(t, func() (err error) {
 			record, err = exemplarOf(t, prometheus, queries)
@@ -41,6 +41,11 @@ func TestExemplarLeadsToItsRecord(t *testing.T) {
 		pane, err := url.Parse(strings.Replace(links["/explore"], "${__value.raw}", record, 1))
 		if err != nil || !strings.Contains(pane.Query().Get("panes"), `{source=\"pushguard\"} |= \"`+record+`\"`) || !json.Valid([]byte(pane.Query().Get("panes"))) {
 			t.Errorf("%s: what Loki is asked: %v, %v", title, pane, err)
+		}
+	}
+	for _, q := range all["Refusals by reason and job"] { // though it is the first of its job
+		if rows, err := ask(t, prometheus, q); err != nil || len(rows) != 1 || rows[0]["="] != "1" {
+			t.Errorf("%s says %v, %v", q, rows, err)
 		}
 	}
 }

@@ -54,7 +54,8 @@ func pushes() []panel {
 		},
 		{
 			kind: timeseries, title: "Refusals by reason and job", about: "Within an hour, by the finding's id. Dots are single pushes: their records.", unit: "short", ofJob: true, exemplars: true,
-			queries: []query{{`sum by (job, id) (increase(pushguard_refusals_total{job=~"$job"}[1h]))`, "{{job}}: {{id}}"}},
+			// A job's first refusal is a counter that begins at 1, which increase does not see.
+			queries: []query{{`sum by (job, id) ((pushguard_refusals_total{job=~"$job"} unless last_over_time(pushguard_refusals_total[1h] offset 1h)) or increase(pushguard_refusals_total{job=~"$job"}[1h]))`, "{{job}}: {{id}}"}},
 		},
 		{
 			kind: timeseries, title: "Findings", about: "Within an hour, refused or not: labels that rules rewrote among them, by the rule's id.", unit: "short",
