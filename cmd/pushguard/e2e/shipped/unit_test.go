@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -39,6 +40,18 @@ func TestUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	starts(t, args, map[string]string{"/etc/pushguard/policy.yml": here, "/var/lib/pushguard": t.TempDir()})
+}
+
+// TestUnitTriesOn holds the unit to what a guard without its Redis counts on: whoever started it
+// starts it again until the Redis is there. Systemd gives up after five starts within 10 s.
+func TestUnitTriesOn(t *testing.T) {
+	unit := string(read(t, root+"deploy/systemd/pushguard.service"))
+	_, after, _ := strings.Cut(unit, "\nRestartSec=")
+	line, _, _ := strings.Cut(after, "\n")
+	pause, err := strconv.Atoi(line)
+	if err != nil || 4*pause <= 10 {
+		t.Errorf("RestartSec=%s: five starts take less than 10 s, after which systemd starts it no more", line)
+	}
 }
 
 // TestUnitProc has a guard see of /proc what the unit lets it: the time of the boot, by which
