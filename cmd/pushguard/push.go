@@ -156,7 +156,7 @@ func (c *pushCommand) prepare() (gateway.Request, *sender, error) {
 	if err != nil {
 		return gateway.Request{}, nil, err
 	}
-	if _, err := flagFamilies(c.gauges, c.counters); err != nil {
+	if err := c.checkFamilies(); err != nil {
 		return gateway.Request{}, nil, err
 	}
 	to, err := c.sender()

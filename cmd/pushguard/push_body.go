@@ -92,6 +92,21 @@ func (c *pushCommand) join(families map[string]*dto.MetricFamily, done *ranComma
 	return nil
 }
 
+// checkFamilies finds the faults of flags that would keep what they say, and what became of
+// the command, from being pushed.
+func (c *pushCommand) checkFamilies() error {
+	said, err := flagFamilies(c.gauges, c.counters)
+	if err != nil || len(c.command) == 0 {
+		return err
+	}
+	for name := range (&ranCommand{}).families() {
+		if f := said[name]; f != nil {
+			return flagFault("--%s: %s is pushed of the command itself: leave it out", strings.ToLower(f.GetType().String()), name)
+		}
+	}
+	return nil
+}
+
 // flagFamilies are the families that --gauge and --counter say.
 func flagFamilies(gauges, counters []string) (map[string]*dto.MetricFamily, error) {
 	out := map[string]*dto.MetricFamily{}

@@ -453,6 +453,8 @@ func TestPushRefusesBeforeItRuns(t *testing.T) {
 		{"no job", 2, []string{"--gauge=a=1"}, "--job is required"},
 		{"nothing", 2, []string{"--job=x"}, "nothing to push: "},
 		{"no command", 2, []string{"--job=x", "--"}, "--: want a command to run after it"},
+		{"a metric of the command", 2, []string{"--job=x", "--gauge=job_exit_code=3", "--", "true"}, "--gauge: job_exit_code is pushed of the command itself: leave it out, try --help\n"},
+		{"another of the command", 2, []string{"--job=x", "--counter=job_last_success_unixtime=3", "--", "false"}, "--counter: job_last_success_unixtime is pushed of the command itself: leave it out, try --help\n"},
 		{"two files", 2, []string{"--job=x", "a", "b"}, `"b": want one file; a command comes after --`},
 		{"a file that is none", 1, []string{"--job=x", "/no/such/file"}, "open /no/such/file: "},
 		{"a file that is no text format", 1, []string{"--job=x", bad}, bad + ": text format parsing error in line 2"},
