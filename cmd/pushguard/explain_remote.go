@@ -31,7 +31,11 @@ func (c *explainCommand) ask(ctx context.Context, push proxy.Request) (*proxy.Tr
 	}
 	if answer.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, largestError))
-		return nil, fmt.Errorf("%s: status %d%s", r.URL.Redacted(), answer.StatusCode, reason(text))
+		err := fmt.Errorf("%s: status %d%s", r.URL.Redacted(), answer.StatusCode, reason(text))
+		if answer.StatusCode == http.StatusNotFound {
+			err = fmt.Errorf("%w; want a guard, with its route prefix if it has one, at its --admin.listen-address if that is set", err)
+		}
+		return nil, err
 	}
 	var told struct{ Data *proxy.Trace }
 	if err := json.NewDecoder(answer.Body).Decode(&told); err != nil || told.Data == nil {

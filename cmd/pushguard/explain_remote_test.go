@@ -90,7 +90,7 @@ func TestExplainOnNoGuard(t *testing.T) {
 		args []string
 		want string
 	}{
-		{exitFailure, []string{"--url=" + s.URL, "--job=a"}, "status 404: 404 page not found"},
+		{exitFailure, []string{"--url=" + s.URL, "--job=a"}, "status 404: 404 page not found; want a guard, with its route prefix if it has one, at its --admin.listen-address if that is set\n"},
 		{exitFailure, []string{"--url=http://127.0.0.1:1", "--job=a"}, "connection refused"},
 		{exitUsage, []string{"--url=nowhere", "--job=a"}, "--url=\"nowhere\": want an absolute URL"},
 		{exitUsage, []string{"--url=" + s.URL, "--policy.file=x", "--job=a"}, "leave out --policy.file"},

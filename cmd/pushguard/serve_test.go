@@ -310,6 +310,19 @@ func TestAdminAddress(t *testing.T) {
 	if body := get(t, s.url+"/guard/metrics"); body != "404 page not found\n" {
 		t.Errorf("the push address serves /guard/metrics:\n%.500s", body)
 	}
+	runbooks, err := os.ReadFile(filepath.Join("..", "..", "docs", "runbooks.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := regexp.MustCompile("(GUARD|PUSH)(/[^\\s`]*)").FindAllStringSubmatch(string(runbooks), -1)
+	for _, m := range asked {
+		if body := get(t, map[string]string{"GUARD": admin, "PUSH": s.url}[m[1]]+m[2]); body == "404 page not found\n" {
+			t.Errorf("docs/runbooks.md: %s is not there", m[0])
+		}
+	}
+	if len(asked) < 5 {
+		t.Errorf("docs/runbooks.md asks a guard %d times: %v", len(asked), asked)
+	}
 	status := make(chan int, 1)
 	go func() { status <- s.push("a 1\n") }()
 	awaitPush(t, arrived)
