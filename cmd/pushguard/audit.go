@@ -35,15 +35,15 @@ func newAuditCommand(app *kingpin.Application) *auditCommand {
 		PlaceHolder("RE")
 	cmd.Flag("owner", "Only of jobs of this owner.").PlaceHolder("OWNER").StringVar(&c.filter.Owner)
 	cmd.Flag("finding", "Only those with a finding of this id.").PlaceHolder("ID").StringVar(&c.filter.Finding)
-	cmd.Flag("outcome", "Only those that became, or would under enforcement: passed, changed, refused, skipped, failed, removed or forecast.").PlaceHolder("OUTCOME").
-		EnumVar(&c.filter.Outcome, "passed", "changed", "refused", "skipped", "failed", "removed", audit.OutcomeForecast)
+	word(cmd, "outcome", "Only those that became, or would under enforcement: passed, changed, refused, skipped, failed, removed or forecast.", &c.filter.Outcome,
+		"passed", "changed", "refused", "skipped", "failed", "removed", audit.OutcomeForecast).PlaceHolder("OUTCOME")
 	cmd.Flag("client", "Only of this client: an address, with or without its port.").PlaceHolder("ADDRESS").StringVar(&c.filter.Client)
 	flag(cmd, "since", "Only what came since: a time such as 2026-03-04T05:06:07Z, or how long ago, such as 1h.", &c.since, parseMoment).
 		PlaceHolder("TIME")
 	flag(cmd, "until", "Only what came before: as --since.", &c.until, parseMoment).PlaceHolder("TIME")
 	cmd.Flag("follow", "Go on with what is written after, across rotations, until SIGINT or SIGTERM. Of one FILE.").BoolVar(&c.follow)
 	cmd.Flag("would-be", "Sum up what enforcement would have made of the pushes to each job in report under its latest policy, say which jobs are safe to enforce, and sum up by owner.").BoolVar(&c.wouldBe)
-	cmd.Flag("output", "table or json, one record a line.").Default("table").EnumVar(&c.output, "table", "json")
+	word(cmd, "output", "table or json, one record a line.", &c.output, "table", "json").Default("table")
 	flag(cmd, "limit", "Only the latest so many. 0 is all.", &c.limit, orNone(parseCount)).Default("0")
 	return c
 }

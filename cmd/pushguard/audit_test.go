@@ -46,7 +46,7 @@ func TestAuditFaults(t *testing.T) {
 		"no file named": {2, "FILE", nil},
 		"no time":       {2, "--since", []string{"x", "--since=yesterday"}},
 		"no expression": {2, "--job", []string{"x", "--job=("}},
-		"no outcome":    {2, "enum value must be one of passed", []string{"x", "--outcome=nice"}},
+		"no outcome":    {2, `--outcome="nice": want passed, changed, refused, skipped, failed, removed or forecast, try --help`, []string{"x", "--outcome=nice"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := command(t, append([]string{"audit"}, tc.args...)...)

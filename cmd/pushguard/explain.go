@@ -50,16 +50,16 @@ func newExplainCommand(app *kingpin.Application) *explainCommand {
 	cmd.Flag("policy.file", "The policy: a file, or a folder of files. It, or --url, is required.").PlaceHolder("FILE").StringVar(&c.policyFile)
 	cmd.Flag("job", "The job that pushes. Required without --capture.").PlaceHolder("NAME").StringVar(&c.job)
 	cmd.Flag("grouping", "Another label of the grouping key. Repeatable.").PlaceHolder("NAME=VALUE").StringsVar(&c.grouping)
-	cmd.Flag("method", "PUT, POST or DELETE.").Default(http.MethodPut).EnumVar(&c.method, http.MethodPut, http.MethodPost, http.MethodDelete)
+	word(cmd, "method", "PUT, POST or DELETE.", &c.method, http.MethodPut, http.MethodPost, http.MethodDelete).Default(http.MethodPut)
 	cmd.Flag("content-type", "Content-Type of the push. The text format by default.").PlaceHolder("TYPE").StringVar(&c.contentType)
 	cmd.Flag("push.enable-utf8-names", "Accept UTF-8 metric and label names, as serve does with this flag.").BoolVar(&c.utf8Names)
 	flag(cmd, "statsd.address", "StatsD socket, as serve has it: without one counters go to the guard's own totals. Nothing is sent there either.", &c.statsd, parseSocket).
 		PlaceHolder("URL")
 	cmd.Flag("capture", "File with a recorded request to explain instead: JSON with request.method, .target, .headers and .body_base64.").
 		PlaceHolder("FILE").StringVar(&c.capture)
-	cmd.Flag("output", "text for people, json for machines.").Default("text").EnumVar(&c.output, "text", "json")
-	cmd.Flag("color", "Colour the text: auto is on a terminal, unless the environment has NO_COLOR.").
-		Default("auto").EnumVar(&c.color, "auto", "always", "never")
+	word(cmd, "output", "text for people, json for machines.", &c.output, "text", "json").Default("text")
+	word(cmd, "color", "Colour the text: auto is on a terminal, unless the environment has NO_COLOR.", &c.color, "auto", "always", "never").
+		Default("auto")
 	cmd.Flag("url", "Ask this guard, with its route prefix if it has one, in place of a policy: by what it holds now and its own flags.").
 		PlaceHolder("URL").StringVar(&c.url)
 	cmd.Flag("as", "With --url, the user who would push; without, somebody who may.").PlaceHolder("NAME").StringVar(&c.as)

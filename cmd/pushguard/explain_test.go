@@ -126,7 +126,7 @@ func TestExplainWrongFlags(t *testing.T) {
 		want string
 	}{
 		{"no job", nil, "--job is required: the job that pushes, or --capture with a recorded request"},
-		{"a method that pushes nothing", []string{job, "--method=GET"}, "enum value must be one of PUT,POST,DELETE, got 'GET'"},
+		{"a method that pushes nothing", []string{job, "--method=GET"}, `--method="GET": want PUT, POST or DELETE`},
 		{"a pair without a value", []string{job, "--grouping=a"}, `--grouping="a": want name=value`},
 		{"a pair without a name", []string{job, "--grouping==a"}, `--grouping="=a": want name=value`},
 		{"the job twice", []string{job, "--grouping=job=a"}, `--grouping="job=a": the job is --job`},

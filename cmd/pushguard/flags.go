@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,17 @@ func flag[T any](cmd *kingpin.CmdClause, name, help string, target *T, parse fun
 	f := cmd.Flag(name, help)
 	f.SetValue(flagValue[T]{name, target, parse})
 	return f
+}
+
+// word adds a flag whose value is one of words.
+func word(cmd *kingpin.CmdClause, name, help string, target *string, words ...string) *kingpin.FlagClause {
+	return flag(cmd, name, help, target, func(s string) (string, error) {
+		if !slices.Contains(words, s) {
+			last := len(words) - 1
+			return "", fmt.Errorf("want %s or %s", strings.Join(words[:last], ", "), words[last])
+		}
+		return s, nil
+	}).HintOptions(words...)
 }
 
 // cut keeps a message short whatever the value it complains about, and without the user and

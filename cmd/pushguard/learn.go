@@ -39,8 +39,8 @@ func newLearnCommand(app *kingpin.Application) *learnCommand {
 		PlaceHolder("URL|FILE").Required().StringVar(&c.from)
 	cmd.Flag("output", "File to write the draft to, which must not exist; standard output without it.").
 		Short('o').PlaceHolder("FILE").StringVar(&c.output)
-	cmd.Flag("mode", "Mode of all entries: open, report or enforce.").
-		Default(string(policy.Report)).EnumVar(&c.mode, string(policy.Open), string(policy.Report), string(policy.Enforce))
+	word(cmd, "mode", "Mode of all entries: open, report or enforce.", &c.mode, string(policy.Open), string(policy.Report), string(policy.Enforce)).
+		Default(string(policy.Report))
 	cmd.Flag("pushgateway.config.file", "File that says how to speak to the URL, as serve has it.").
 		PlaceHolder("FILE").StringVar(&c.configFile)
 	flag(cmd, "timeout", "How long reading may take.", &c.timeout, parseTimeout).Default("10m")

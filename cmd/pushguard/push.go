@@ -52,7 +52,7 @@ func newPushCommand(app *kingpin.Application) *pushCommand {
 	cmd.Flag("gauge", "Push a gauge, such as 'rows{table=\"t\"}=7'. Repeatable.").PlaceHolder("SERIES=VALUE").StringsVar(&c.gauges)
 	cmd.Flag("counter", "Push a counter. Repeatable.").PlaceHolder("SERIES=VALUE").StringsVar(&c.counters)
 	cmd.Flag("increment", "Counters begin with this push: pushguard adds them to its totals whole. A Pushgateway alone shows them as they are.").BoolVar(&c.increment)
-	cmd.Flag("method", "post replaces the metrics of the same name in the group, put replaces the group.").Default("post").EnumVar(&c.method, "post", "put")
+	word(cmd, "method", "post replaces the metrics of the same name in the group, put replaces the group.", &c.method, "post", "put").Default("post")
 	cmd.Flag("delete", "Delete the group.").BoolVar(&c.remove)
 	cmd.Flag("fail-on-push", "Exit with 1 if the push fails, though the command did not.").BoolVar(&c.failOnPush)
 	flag(cmd, "timeout", "How long to try, all attempts and waits together.", &c.timeout, parseTimeout).Default("1m")

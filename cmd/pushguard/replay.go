@@ -46,7 +46,7 @@ func newReplayCommand(app *kingpin.Application) *replayCommand {
 		PlaceHolder("FILE").StringsVar(&c.rules)
 	cmd.Flag("dashboards", "A Grafana dashboard as JSON, or a folder of them, of which to name the panels that do. Repeatable.").
 		PlaceHolder("FILE").StringsVar(&c.dashboards)
-	cmd.Flag("output", "text for people, json for machines.").Default("text").EnumVar(&c.output, "text", "json")
+	word(cmd, "output", "text for people, json for machines.", &c.output, "text", "json").Default("text")
 	cmd.Flag("exit-zero", "Exit with 0 even if something differs.").BoolVar(&c.exitZero)
 	cmd.Flag("push.enable-utf8-names", "Accept UTF-8 metric and label names, as serve does with this flag.").BoolVar(&c.utf8Names)
 	c.limits.add(cmd)
