@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -62,6 +63,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		"man":        func() error { return printManual(app, stdout) },
 	}
 
+	if err := valuedSwitch(app, args); err != nil {
+		return exit(stderr, err)
+	}
 	code := exitOK
 	command, err := app.Parse(args)
 	answer, given := answered()
@@ -104,6 +108,28 @@ func newApplication(brief bool, page, stderr io.Writer) (app *kingpin.Applicatio
 		app.UsageWriter(io.Discard)
 	})
 	return app, func() (int, bool) { return answer, given }
+}
+
+// valuedSwitch is the fault of a flag that is given or not, if one has a value: kingpin would
+// take that for an argument, and true for the file to push.
+func valuedSwitch(app *kingpin.Application, args []string) error {
+	switches := map[string]bool{}
+	for _, of := range append([]*kingpin.CmdModel{{FlagGroupModel: app.Model().FlagGroupModel}}, app.Model().Commands...) {
+		for _, f := range of.Flags {
+			switches[f.Name] = switches[f.Name] || f.IsBoolFlag()
+		}
+	}
+	for _, arg := range args {
+		given, value, valued := strings.Cut(arg, "=")
+		name := strings.TrimPrefix(strings.TrimPrefix(given, "--"), "no-")
+		switch {
+		case arg == "--":
+			return nil
+		case valued && strings.HasPrefix(arg, "--") && switches[name]:
+			return flagFault("%s=%s: it takes no value: --%s, or --no-%s", given, cut(value), name, name)
+		}
+	}
+	return nil
 }
 
 // sheet is stdout for who does not look whether it takes what is written: check, test, and

@@ -59,6 +59,9 @@ func TestWrongFlags(t *testing.T) {
 		{"a Pushgateway that stays and leaves", append(good, "--pushgateway.leaving=http://127.0.0.1:1/"), `--pushgateway.leaving="http://127.0.0.1:1/": --pushgateway.url names it, too`},
 		{"standard input, of check", []string{"check", "-"}, "- is not standard input here: name a file, such as /dev/stdin; for learn it is --from=-"},
 		{"standard input, of learn, after a blank", []string{"learn", "--from", "-"}, "- is not standard input here: name a file, such as /dev/stdin; for learn it is --from=-"},
+		{"a switch with a value", append(good, "--web.enable-lifecycle=true"), "--web.enable-lifecycle=true: it takes no value: --web.enable-lifecycle, or --no-web.enable-lifecycle"},
+		{"a switch with a value, before an argument", []string{"sweep", "--dry-run=false", "http://h"}, "--dry-run=false: it takes no value: --dry-run, or --no-dry-run"},
+		{"a switch set off with a value", []string{"push", "--job=x", "--no-increment=true", "--gauge=a=1"}, "--no-increment=true: it takes no value: --increment, or --no-increment"},
 		{"log level", append(good, "--log.level=loud"), "unrecognized log level loud"},
 		{"log format", append(good, "--log.format=xml"), "unrecognized log format xml"},
 		{
