@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/pushguard/pushguard/proxy"
 	"github.com/pushguard/pushguard/proxy/audit"
 )
 
@@ -47,7 +48,8 @@ func printable(s string) string {
 
 func orDash(s string) string { return cmp.Or(s, "-") }
 
-// why is what was found, and how often a record came.
+// why is what was found, with which status a push failed or was refused that nothing was
+// found in, and how often a record came.
 func why(r *audit.Record) string {
 	var parts []string
 	if r.Reason != "" {
@@ -65,6 +67,10 @@ func why(r *audit.Record) string {
 	}
 	if f := r.Forecast; f != nil {
 		parts = append(parts, fmt.Sprintf("%d pushes: %d would pass, %d change, %d be refused", f.Pushes, f.Passed, f.Changed, f.Refused))
+	}
+	status := cmp.Or(r.Status, r.UpstreamStatus)
+	if r.Outcome == proxy.Failed.String() && status > 0 || len(parts) == 0 && status >= 400 {
+		parts = append(parts, fmt.Sprintf("status %d", status))
 	}
 	out := cmp.Or(strings.Join(parts, ", "), "-")
 	if r.Count > 0 && r.First != nil {
