@@ -21,8 +21,8 @@ type auditFlags struct {
 }
 
 func (a *auditFlags) add(cmd *kingpin.CmdClause) {
-	cmd.Flag("audit.file", "File to which one JSON line is appended for every push that was refused or changed. By default there is none, and the newest 1000 are kept in memory, for GET /guard/api/v1/audit.").
-		PlaceHolder("FILE").StringVar(&a.file)
+	flag(cmd, "audit.file", "File to which one JSON line is appended for every push that was refused or changed. By default there is none, and the newest 1000 are kept in memory, for GET /guard/api/v1/audit.", &a.file, parseGiven).
+		PlaceHolder("FILE")
 	cmd.Flag("audit.all", "Keep a line of every push, not only for those refused or changed.").
 		BoolVar(&a.all)
 	flag(cmd, "audit.max-size", "How large the file may grow. It is then set aside under its name and the time, and a new one begun. 0 sets nothing aside by size.", &a.maxSize, orNone(parseSize)).

@@ -28,8 +28,8 @@ type eventFlags struct {
 func (f *eventFlags) add(cmd *kingpin.CmdClause) {
 	cmd.Flag("events.url", "Event log that gets what leaves as an event, and what is taken away, refused or deleted: loki+http://host:3100, elasticsearch+http://host:9200/DATA-STREAM, clickhouse+http://host:8123/DATABASE/TABLE, otlp+http://host:4318 (or https), file:///PATH or stdout:. Repeatable. None by default.").
 		PlaceHolder("URL").StringsVar(&f.urls)
-	cmd.Flag("events.config.file", "File with event logs that want more than a URL: tenant, user, headers, and Prometheus' http_config.").
-		PlaceHolder("FILE").StringVar(&f.configFile)
+	flag(cmd, "events.config.file", "File with event logs that want more than a URL: tenant, user, headers, and Prometheus' http_config.", &f.configFile, parseGiven).
+		PlaceHolder("FILE")
 	cmd.Flag("events.instance", "What this guard is called in the records. The host's name by default.").
 		PlaceHolder("NAME").StringVar(&f.instance)
 	flag(cmd, "events.queue-size", "How much may wait for one event log in --state.dir, from 1MiB on. Without that directory 10,000 records may wait, in memory.", &f.queueSize, parseQueueSize).

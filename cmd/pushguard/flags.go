@@ -71,6 +71,15 @@ func cut(s string) string {
 	return s
 }
 
+// parseGiven refuses an empty text, as a variable that nobody has set leaves it: the guard would
+// do as if the flag were not there, and have another policy or keep nothing.
+func parseGiven(s string) (string, error) {
+	if s == "" {
+		return "", errors.New("want a value, or the flag left out")
+	}
+	return s, nil
+}
+
 func parseTimeout(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil || d <= 0 {

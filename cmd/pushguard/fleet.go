@@ -32,12 +32,12 @@ type fleetFlags struct {
 }
 
 func (f *fleetFlags) add(cmd *kingpin.CmdClause) {
-	cmd.Flag("state.url", "Redis in which the guards of a fleet, all in front of one Pushgateway, share the ledger, counters' baselines and totals: redis://HOST:6379/0, rediss://USER:PASSWORD@HOST:6379 for TLS, or unix://PATH. While it does not answer, --state.on-outage says what becomes of pushes. See docs/many-guards.md.").
-		PlaceHolder("URL").StringVar(&f.url)
-	cmd.Flag("state.url-file", "File with the URL of --state.url, which keeps its password off the command line.").
-		PlaceHolder("FILE").StringVar(&f.urlFile)
-	cmd.Flag("state.tls-config.file", "File that says how to speak TLS to a Redis of rediss://: ca_file, cert_file, key_file, server_name, as in Prometheus' tls_config. Without it the certificate is checked by the system's authorities.").
-		PlaceHolder("FILE").StringVar(&f.tlsFile)
+	flag(cmd, "state.url", "Redis in which the guards of a fleet, all in front of one Pushgateway, share the ledger, counters' baselines and totals: redis://HOST:6379/0, rediss://USER:PASSWORD@HOST:6379 for TLS, or unix://PATH. While it does not answer, --state.on-outage says what becomes of pushes. See docs/many-guards.md.", &f.url, parseGiven).
+		PlaceHolder("URL")
+	flag(cmd, "state.url-file", "File with the URL of --state.url, which keeps its password off the command line.", &f.urlFile, parseGiven).
+		PlaceHolder("FILE")
+	flag(cmd, "state.tls-config.file", "File that says how to speak TLS to a Redis of rediss://: ca_file, cert_file, key_file, server_name, as in Prometheus' tls_config. Without it the certificate is checked by the system's authorities.", &f.tlsFile, parseGiven).
+		PlaceHolder("FILE")
 	flag(cmd, "state.fleet", "Name of the fleet, which leads all its keys in Redis: guards of one name share what they know.", &f.name, parseFleet).
 		Default("pushguard")
 	flag(cmd, "state.timeout", "How long the Redis may take to answer one request.", &f.timeout, parseTimeout).

@@ -62,6 +62,9 @@ func TestWrongFlags(t *testing.T) {
 		{"a switch with a value", append(good, "--web.enable-lifecycle=true"), "--web.enable-lifecycle=true: it takes no value: --web.enable-lifecycle, or --no-web.enable-lifecycle"},
 		{"a switch with a value, before an argument", []string{"sweep", "--dry-run=false", "http://h"}, "--dry-run=false: it takes no value: --dry-run, or --no-dry-run"},
 		{"a switch set off with a value", []string{"push", "--job=x", "--no-increment=true", "--gauge=a=1"}, "--no-increment=true: it takes no value: --increment, or --no-increment"},
+		{"a policy of no name", []string{"serve", "--policy.file="}, `--policy.file="": want a value, or the flag left out`},
+		{"a state directory of no name", append(good, "--state.dir", ""), `--state.dir="": want a value, or the flag left out`},
+		{"an address of no name", append(good, "--admin.listen-address="), `--admin.listen-address="": want a value, or the flag left out`},
 		{"log level", append(good, "--log.level=loud"), "unrecognized log level loud"},
 		{"log format", append(good, "--log.format=xml"), "unrecognized log format xml"},
 		{

@@ -25,8 +25,8 @@ type recordFlags struct {
 }
 
 func (f *recordFlags) add(cmd *kingpin.CmdClause) {
-	cmd.Flag("record.file", "File to which pushes are recorded for pushguard replay, redacted: values of samples are scaled, values of labels without bound become others of the same shape. None by default.").
-		PlaceHolder("FILE").StringVar(&f.file)
+	flag(cmd, "record.file", "File to which pushes are recorded for pushguard replay, redacted: values of samples are scaled, values of labels without bound become others of the same shape. None by default.", &f.file, parseGiven).
+		PlaceHolder("FILE")
 	flag(cmd, "record.rate", "How many pushes a second are recorded at most, over ten seconds; further ones are counted. 0 is no limit.", &f.rate, orNone(parseCount)).
 		Default("100")
 	flag(cmd, "record.max-size", "How large the file may grow before it is set aside as an audit log is. 0 sets nothing aside.", &f.maxSize, orNone(parseSize)).

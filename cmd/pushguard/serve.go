@@ -68,10 +68,10 @@ func newServeCommand(app *kingpin.Application) *serveCommand {
 		PlaceHolder("URL").SetValue(upstreams{"pushgateway.url", &s.gatewayURLs})
 	cmd.Flag("pushgateway.leaving", "URL of a Pushgateway that is to be taken out of several: its groups move to the others, and it gets no new ones. Repeatable.").
 		PlaceHolder("URL").SetValue(upstreams{"pushgateway.leaving", &s.leavingURLs})
-	cmd.Flag("pushgateway.config.file", "File that says how to speak to the Pushgateway behind: basic_auth, authorization, oauth2, tls_config, http_headers or a proxy, as in Prometheus' http_config. What it sets replaces what a client sends. Redirects and HTTP/2 are never used. Without the file, clients' own credentials are forwarded.").
-		PlaceHolder("FILE").StringVar(&s.gatewayConfigFile)
-	cmd.Flag("policy.file", "The policy: a file, or a folder of files, *.yml and *.yaml but for *_test.yml, in the order of their names. By default the one built in, which is deploy/policy.example.yml: enforced without a Pushgateway behind, in report in front of one.").
-		PlaceHolder("FILE").StringVar(&s.policyFile)
+	flag(cmd, "pushgateway.config.file", "File that says how to speak to the Pushgateway behind: basic_auth, authorization, oauth2, tls_config, http_headers or a proxy, as in Prometheus' http_config. What it sets replaces what a client sends. Redirects and HTTP/2 are never used. Without the file, clients' own credentials are forwarded.", &s.gatewayConfigFile, parseGiven).
+		PlaceHolder("FILE")
+	flag(cmd, "policy.file", "The policy: a file, or a folder of files, *.yml and *.yaml but for *_test.yml, in the order of their names. By default the one built in, which is deploy/policy.example.yml: enforced without a Pushgateway behind, in report in front of one.", &s.policyFile, parseGiven).
+		PlaceHolder("FILE")
 	flag(cmd, "policy.watch", "How often the policy's files are looked at: a change that is seen twice is read as by SIGHUP. 0s never.", &s.policyWatch, parseDuration).
 		Default("0s")
 	flag(cmd, "pushgateway.timeout", "How long the Pushgateway may take to answer one request.", &s.gatewayTimeout, parseTimeout).
@@ -103,8 +103,8 @@ func (s *serveCommand) addWebFlags(cmd *kingpin.CmdClause) {
 		BoolVar(&s.enableLifecycle)
 	cmd.Flag("web.enable-admin-api", "Permit PUT of /api/v1/admin/wipe, which empties the Pushgateway behind, or the guard where there is none.").
 		BoolVar(&s.enableAdminAPI)
-	cmd.Flag("admin.listen-address", "Address for /guard/, /-/reload, /-/quit and /api/v1/admin/wipe, which --web.listen-address then does not serve. --web.config.file holds for both.").
-		PlaceHolder("ADDRESS").StringVar(&s.adminAddress)
+	flag(cmd, "admin.listen-address", "Address for /guard/, /-/reload, /-/quit and /api/v1/admin/wipe, which --web.listen-address then does not serve. --web.config.file holds for both.", &s.adminAddress, parseGiven).
+		PlaceHolder("ADDRESS")
 	cmd.Flag("web.trusted-proxies", "Networks of the proxies in front, such as 10.0.0.0/8: from them, the client's address is taken from X-Forwarded-For, for the log and the audit. Comma separated; repeatable.").
 		PlaceHolder("CIDR").SetValue(networks{"web.trusted-proxies", &s.trustedProxies})
 	flag(cmd, "web.read-timeout", "How long a client may take to send one whole request.", &s.readTimeout, parseTimeout).

@@ -27,8 +27,8 @@ type stateFlags struct {
 
 func (f *stateFlags) add(cmd *kingpin.CmdClause) {
 	f.fleet.add(cmd)
-	cmd.Flag("state.dir", "Directory for what outlives the process: the snapshots, unless a Pushgateway has them, the ledger, counters' baselines and totals, and what waits: events, and pushes for a Pushgateway that is away. It belongs to one guard at a time. With --state.url it is for waiting events alone. By default all is kept in memory, and begins anew with the process.").
-		PlaceHolder("DIR").StringVar(&f.dir)
+	flag(cmd, "state.dir", "Directory for what outlives the process: the snapshots, unless a Pushgateway has them, the ledger, counters' baselines and totals, and what waits: events, and pushes for a Pushgateway that is away. It belongs to one guard at a time. With --state.url it is for waiting events alone. By default all is kept in memory, and begins anew with the process.", &f.dir, parseGiven).
+		PlaceHolder("DIR")
 	flag(cmd, "state.lock-timeout", "How long to wait at the start for another guard to let go of --state.dir.", &f.wait, parseTimeout).
 		Default("10s")
 	flag(cmd, "state.sync", "When what is in --state.dir is made to survive the loss of power: always, before a push is answered; interval, in the background; or never, which leaves it to the system. The end of the process loses nothing in any case.", &f.sync, parseSync).
