@@ -2,11 +2,13 @@ package record
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 
 	"github.com/pushguard/pushguard/proxy/audit"
 )
@@ -19,8 +21,10 @@ type Line struct {
 }
 
 // Read yields the entries of a file, compressed or not, one after the other; their
-// number begins with 1. Of a file that a guard recorded the lines that a crash has torn
-// are left out, and counted in torn. Of others what is no JSON yields its error last.
+// number begins with 1. Of a file that a guard recorded the lines that a crash or a full
+// disk has torn are left out, and counted in torn, also those before the first whole one.
+// Of others what is no JSON yields its error last, and so does any file that cannot be read
+// to its end.
 func Read(r io.Reader, torn *int) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		plain, err := audit.Decompress(r)
@@ -29,48 +33,73 @@ func Read(r io.Reader, torn *int) iter.Seq2[Line, error] {
 			return
 		}
 		defer plain.Close()
-		in, recorded := json.NewDecoder(plain), false
+		source := &source{r: bufio.NewReader(plain)}
+		in, rest := json.NewDecoder(source), io.Reader(source)
+		recorded, others := false, false // there were such captures
+		var fault error                  // the first
 		for n := 1; ; n++ {
 			var line Line
 			broken := in.Decode(&line.Raw)
 			if errors.Is(broken, io.EOF) {
+				break
+			}
+			if broken != nil && source.err != nil {
+				yield(Line{}, fmt.Errorf("capture %d: %w", n, source.err))
 				return
 			}
 			err := broken
 			if err == nil {
 				err = json.Unmarshal(line.Raw, &line.Entry)
 			}
+			recorded = recorded || err == nil && line.Happened != nil
+			others = others || err == nil && !recorded
+			if err != nil {
+				fault = cmp.Or(fault, fmt.Errorf("capture %d: %w", n, err))
+			}
 			switch {
+			case fault != nil && others && !recorded:
+				yield(Line{}, fault)
+				return
 			case err == nil:
-				recorded = recorded || line.Happened != nil
 				if !yield(line, nil) {
 					return
 				}
 				continue
-			case !recorded:
-				yield(Line{}, fmt.Errorf("capture %d: %w", n, err))
-				return
 			}
 			*torn++
-			if errors.As(broken, new(*json.SyntaxError)) {
-				in = afterLine(in, plain)
-			} else if broken != nil {
-				return // in the middle of the last line
+			if broken != nil {
+				in, rest = afterLine(in, rest)
 			}
+		}
+		if fault != nil && !recorded {
+			yield(Line{}, fault)
 		}
 	}
 }
 
-// afterLine reads on behind the line that could not be read.
-func afterLine(in *json.Decoder, rest io.Reader) *json.Decoder {
-	left := bufio.NewReader(io.MultiReader(in.Buffered(), rest))
-	for begun := false; ; {
-		part, err := left.ReadSlice('\n')
-		for _, c := range part {
-			begun = begun || c > ' ' // what ends the line before comes first
-		}
-		if err == nil && begun || err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return json.NewDecoder(left)
-		}
+// source notes why it cannot be read on, which a decoder does not tell from what it reads.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
 	}
+	return n, err
+}
+
+// afterLine reads on behind the line that could not be read, and returns what is read then.
+func afterLine(in *json.Decoder, rest io.Reader) (*json.Decoder, io.Reader) {
+	left := io.MultiReader(in.Buffered(), rest) // not by a buffer, of which the next one would know nothing
+	var c [1]byte
+	for begun := false; !begun || c[0] != '\n'; {
+		if _, err := io.ReadFull(left, c[:]); err != nil {
+			break // there is no more
+		}
+		begun = begun || !strings.ContainsRune(" \t\r\n", rune(c[0])) // what ends the line before comes first
+	}
+	return json.NewDecoder(left), left
 }

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -339,6 +340,12 @@ func TestATornFile(t *testing.T) {
 		"noise":                     {good + "\nx\n\n" + good + "\n", 2, 1, false},
 		"not recorded, and torn":    {`{"request":{}}` + "\n" + `{"requ`, 1, 0, true},
 		"nothing":                   {"", 0, 0, false},
+		"the first is torn":         {good[:50] + "\n" + good + "\n", 1, 1, false},
+		"all are torn":              {good[:50] + "\n" + good[:60], 0, 2, true},
+		"torn, and not recorded":    {good[:50] + "\n" + `{"request":{}}` + "\n" + good, 0, 1, true},
+		"zeroed by a loss of power": {good + "\n" + strings.Repeat("\x00", 700) + "\n" + good + "\n", 2, 1, false},
+		"torn often":                {strings.Repeat(good+"\n"+good[:50]+"\n", 20) + strings.Repeat(good+"\n", 50), 70, 20, false},
+		"torn before the last":      {good + "\n" + good[:8] + "\n" + good + "\n", 2, 1, false},
 		"compressed, but it is not": {"\x1f\x8bxx", 0, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -353,6 +360,33 @@ func TestATornFile(t *testing.T) {
 				t.Errorf("%d entries, %d torn, %v; want %d and %d", n, torn, fault, tc.entries, tc.torn)
 			}
 		})
+	}
+}
+
+// TestADamagedFile has no file that cannot be read to its end look as one that ends with a
+// torn line.
+func TestADamagedFile(t *testing.T) {
+	var plain, packed bytes.Buffer
+	for n := range 1000 {
+		fmt.Fprintf(&plain, `{"time":"2026-03-04T05:06:07Z","request":{"method":"PUT","target":"/metrics/job/%d"},"happened":{"job":"a","outcome":"passed"}}`+"\n", n*n)
+	}
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write(plain.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	flipped := bytes.Clone(packed.Bytes())
+	flipped[len(flipped)/2] ^= 0x55
+	for how, content := range map[string][]byte{"a bit": flipped, "the end": packed.Bytes()[:packed.Len()/2]} {
+		torn, last := 0, error(nil)
+		for _, err := range Read(bytes.NewReader(content), &torn) {
+			last = err
+		}
+		if last == nil {
+			t.Errorf("%s: %d torn, and no error", how, torn)
+		}
 	}
 }
 
