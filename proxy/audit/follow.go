@@ -17,7 +17,7 @@ import (
 // with those that are written after, across rotations, until ctx ends or visit fails.
 // How often it looks is every. A line whose end is not written yet waits for it.
 func Follow(ctx context.Context, path string, every time.Duration, skipped *Skipped, visit func(Line) error) error {
-	files, err := openLog(path)
+	files, err := openLog(path, skipped)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (f *follower) drain(ctx context.Context) error {
 // newer opens the files that were begun after the last one that is open.
 func (f *follower) newer() ([]*os.File, error) {
 	last := f.files[len(f.files)-1]
-	all, err := openLog(f.path)
+	all, err := openLog(f.path, new(Skipped)) // what cannot be opened was named at the beginning
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil // between being set aside and begun anew
 	}

@@ -25,7 +25,7 @@ type Page struct {
 	// Next is the cursor of the page behind; empty if there is none.
 	Next string `json:"next,omitempty"`
 	// Skipped is how many lines were met that are no records, and files that cannot be
-	// read to their end.
+	// read, or not to their end.
 	Skipped int `json:"skipped,omitempty"`
 	// Kept is where the records are: in a file, or in memory, where the oldest go soon.
 	Kept string `json:"kept,omitempty"`
@@ -47,13 +47,13 @@ func readPage(ctx context.Context, path string, f *Filter, cursor string, n int)
 	if err != nil {
 		return Page{}, err
 	}
-	files, err := openLog(path)
+	var skipped Skipped
+	files, err := openLog(path, &skipped)
 	if err != nil {
 		return Page{}, err
 	}
 	defer closeAll(files)
 	s := selection{most: n + from.given}
-	var skipped Skipped
 	for i := len(files) - 1; i >= 0 && !s.beyond(rotatedTime(path, files[i].Name())); i-- {
 		line := 0
 		for record, err := range scanFile(files[i], path, &skipped) {

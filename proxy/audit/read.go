@@ -29,8 +29,8 @@ type Skipped struct {
 	// FILE:LINE.
 	Lines  int
 	Places []string
-	// Damaged are the files that were set aside and cannot be read to their end, each
-	// with the reason: what is before that was read.
+	// Damaged are the files that were set aside and cannot be read, or not to their end,
+	// each with the reason: what is before that was read.
 	Damaged []string
 }
 
@@ -54,7 +54,7 @@ func (s *Skipped) String() string {
 		parts = append(parts, fmt.Sprintf("lines skipped that are no records: %d (%s%s)", s.Lines, strings.Join(s.Places, ", "), more))
 	}
 	if len(s.Damaged) > 0 {
-		parts = append(parts, "files that cannot be read to their end: "+strings.Join(s.Damaged, ", "))
+		parts = append(parts, "files that cannot be read, or not to their end: "+strings.Join(s.Damaged, ", "))
 	}
 	return strings.Join(parts, "; ")
 }
@@ -161,7 +161,7 @@ func (h *head) advance() { h.line, h.err, h.more = h.next() }
 // readLog yields the records of one log.
 func readLog(path string, skipped *Skipped) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
-		files, err := openLog(path)
+		files, err := openLog(path, skipped)
 		if err != nil {
 			yield(Line{}, err)
 			return
@@ -212,25 +212,30 @@ func Size(paths []string) int64 {
 }
 
 // openLog opens all files of a log before the first is read, so that none is missed or
-// read twice when it is set aside meanwhile.
-func openLog(path string) ([]*os.File, error) {
+// read twice when it is set aside meanwhile. Of those that were set aside it names what
+// cannot be opened, unless it is gone.
+func openLog(path string, skipped *Skipped) ([]*os.File, error) {
 	live, err := os.Open(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	names, listErr := Rotated(path)
-	if listErr != nil {
-		names = nil
-	}
 	if live == nil && len(names) == 0 {
 		return nil, err
 	}
+	if listErr != nil {
+		skipped.Damaged = append(skipped.Damaged, listErr.Error())
+	}
 	var files []*os.File
 	for _, name := range names {
-		if f, err := os.Open(name); err == nil && !same(f, live) {
-			files = append(files, f)
-		} else if err == nil {
+		switch f, err := os.Open(name); {
+		case errors.Is(err, os.ErrNotExist):
+		case err != nil:
+			skipped.Damaged = append(skipped.Damaged, err.Error())
+		case same(f, live):
 			_ = f.Close()
+		default:
+			files = append(files, f)
 		}
 	}
 	if live != nil {
