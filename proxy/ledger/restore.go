@@ -32,7 +32,7 @@ type Restored struct {
 func Open(dir *state.Dir, cfg Config) (*Book, Restored, error) {
 	b := NewBook(cfg)
 	b.clock.read()
-	r := restorer{book: b}
+	r := restorer{book: b, ours: true}
 	log, err := dir.Log(logName, state.LogOptions{}, r.apply)
 	if err != nil {
 		return nil, Restored{}, err
@@ -50,7 +50,7 @@ func Open(dir *state.Dir, cfg Config) (*Book, Restored, error) {
 // restorer applies records to a book that nobody uses yet.
 type restorer struct {
 	book    *Book
-	ours    bool // what comes is hashed by the book's key
+	ours    bool // what comes is hashed by the book's key, unless a record says that it is by another
 	foreign int
 }
 
