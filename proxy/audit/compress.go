@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -129,17 +130,22 @@ func compressFile(from, to string, by Compression) (err error) {
 	return out.Sync()
 }
 
-// removeUnfinished deletes what a guard that was killed had begun to compress.
+// removeUnfinished deletes what a guard that was killed had begun to compress, also where
+// the original went meanwhile.
 func (f *File) removeUnfinished() error {
-	names, err := Rotated(f.path)
+	dir, _ := filepath.Split(f.path)
+	entries, err := os.ReadDir(filepath.Clean(dir))
 	if err != nil {
-		return err
+		return fmt.Errorf("list the audit logs: %w", err)
 	}
-	for _, name := range names {
-		for _, suffix := range suffixes {
-			if err := ignoreMissing(os.Remove(name + suffix + unfinished)); err != nil {
-				return err
-			}
+	for _, e := range entries {
+		name := dir + e.Name()
+		to, ok := strings.CutSuffix(name, unfinished)
+		if !ok || !isCompressed(to) || rotatedTime(f.path, to).IsZero() {
+			continue
+		}
+		if err := ignoreMissing(os.Remove(name)); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -160,6 +160,10 @@ func TestACrashWhileCompressing(t *testing.T) {
 		if err := os.WriteFile(names[1]+suffixes[by]+unfinished, []byte("in part"), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		gone := path + ".20260101T000000.000000000Z" // it was deleted while it was compressed
+		if err := os.WriteFile(gone+suffixes[by]+unfinished, []byte("in part"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		if got := jobsRead(t, path); got != want {
 			t.Errorf("%s after the crash: %s", by, got)
 		}
