@@ -267,6 +267,20 @@ func TestWhatAnotherSecretHashedIsDropped(t *testing.T) {
 	}
 }
 
+// TestStartsLeaveNoFiles has a guard end again and again before it does anything.
+func TestStartsLeaveNoFiles(t *testing.T) {
+	path := t.TempDir()
+	k := openKept(t, path, newHand())
+	admit(t, k.Book, push(http.MethodPut, group1, Budget{}, "a")).Settle(Applied)
+	for range 20 {
+		k.close()
+		k.open(secret)
+	}
+	if logs, err := filepath.Glob(filepath.Join(path, "ledger.*")); err != nil || len(logs) > 2 || k.Len() != 1 {
+		t.Errorf("%d groups, %q, %v", k.Len(), logs, err)
+	}
+}
+
 func TestWhatIsDamagedIsMissing(t *testing.T) {
 	path := t.TempDir()
 	k := openKept(t, path, newHand())

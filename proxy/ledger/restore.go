@@ -42,8 +42,10 @@ func Open(dir *state.Dir, cfg Config) (*Book, Restored, error) {
 		b.restored = toSecond(b.clock.last)
 	}
 	b.journal = &journal{log: log, bulk: make(chan struct{}, 1)}
-	b.journal.buf = appendKey(b.journal.buf, b.hashKey.check())
-	b.journal.flush()
+	if !r.keyed { // else a guard that ends before it serves would leave a file with each start
+		b.journal.buf = appendKey(b.journal.buf, b.hashKey.check())
+		b.journal.flush()
+	}
 	return b, Restored{Groups: b.size, Series: b.series, Foreign: r.foreign}, nil
 }
 
@@ -51,6 +53,7 @@ func Open(dir *state.Dir, cfg Config) (*Book, Restored, error) {
 type restorer struct {
 	book    *Book
 	ours    bool // what comes is hashed by the book's key, unless a record says that it is by another
+	keyed   bool // a record says that it is
 	foreign int
 }
 
@@ -92,7 +95,8 @@ func (r *restorer) pass(at int64) {
 // key begins what is hashed by a key. If it is another than that of what came
 // before, that is worth nothing.
 func (r *restorer) key(check uint64) {
-	if r.ours = check == r.book.hashKey.check(); !r.ours {
+	r.ours = check == r.book.hashKey.check()
+	if r.keyed = r.ours; !r.ours {
 		r.foreign += r.book.size
 		r.book.wipe()
 	}
