@@ -51,7 +51,8 @@ type counting struct {
 	added    counter.Increments
 	push     counter.Push
 
-	held      []int32 // families whose names are claimed for totals
+	held      []int32  // families whose names are claimed for totals
+	helps     []string // of the push's families; filled by helpOf
 	committed bool
 	forgets   bool // a client deletes its group
 }
@@ -76,6 +77,8 @@ func (n *counting) reset() {
 	clear(n.byName)
 	clear(n.claimed)
 	n.held = n.held[:0]
+	clear(n.helps)
+	n.helps = n.helps[:0]
 	n.push, n.committed, n.forgets = counter.Push{}, false, false
 }
 

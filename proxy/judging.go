@@ -127,7 +127,7 @@ func (v *passage) judgeMetrics(c *verdicts) {
 		h := hash ^ maphash.String(c.seed, m.Identity)
 		said := table.get(h, f.Name, m.Identity)
 		if said == nil {
-			said = judge(v.entry, v.group, c.secret, p, i)
+			said = judge(v.entry, v.group, c.secret, p, i, v.nameOf(m.Family))
 			if c.asProtobuf && p.Encoding == wire.Text && v.enforced() {
 				said.keepFields()
 			}

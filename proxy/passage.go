@@ -86,6 +86,7 @@ type passage struct {
 	claim    claim
 	lent     claim // whose tables are those of the known shape
 	counts   counting
+	names    []string         // of the push's families; filled by nameOf
 	last     map[string]int32 // the last family of a name; filled by superseded
 	// safety are the fates that hold in every mode, nil if all pass.
 	safety   []wire.Fate
@@ -121,6 +122,8 @@ func (v *passage) reset() {
 	v.own.reset()
 	v.lent.Claim = ledger.Claim{}
 	clear(v.last)
+	clear(v.names)
+	v.names = v.names[:0]
 	v.findings.Reset()
 	v.refusals.Reset()
 }
@@ -274,6 +277,18 @@ func counts(f *wire.Family) bool {
 	default:
 		return false
 	}
+}
+
+// nameOf is the name of a family in memory that outlives the push: one for all its metrics,
+// since a long name that each had for itself would make much of a small push.
+func (v *passage) nameOf(family int32) string {
+	if len(v.names) == 0 {
+		v.names = append(v.names, make([]string, len(v.push.Families))...)
+	}
+	if v.names[family] == "" {
+		v.names[family] = strings.Clone(v.push.Families[family].Name)
+	}
+	return v.names[family]
 }
 
 // enforced reports whether what the rules said is done.

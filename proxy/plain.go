@@ -70,7 +70,7 @@ func (v *passage) verdict(metric int) *verdict {
 		return v.verdicts[metric]
 	}
 	if v.latest == nil || v.latestOf != metric {
-		v.latest, v.latestOf = judge(v.entry, v.group, v.secret, &v.push, metric), metric
+		v.latest, v.latestOf = judge(v.entry, v.group, v.secret, &v.push, metric, v.nameOf(v.push.Metrics()[metric].Family)), metric
 	}
 	return v.latest
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
@@ -95,13 +96,40 @@ func (v *passage) shape(i int, value *wire.Reading) shape {
 func (v *passage) series(metric int, ls []labels.Label) *counter.Series {
 	family := v.push.Metrics()[metric].Family
 	s := &counter.Series{
-		Name: strings.Clone(v.push.Families[family].Name), Kind: kindOf(v.push.Families[family].Type),
-		Help: v.push.Help(int(family)), Labels: v.outputLabels(ls),
+		Name: v.nameOf(family), Kind: kindOf(v.push.Families[family].Type),
+		Help: v.helpOf(family), Labels: v.outputLabels(ls),
 	}
 	for _, b := range v.counts.values.All[metric].Buckets {
 		s.Bounds = append(s.Bounds, b.Bound)
 	}
 	return s
+}
+
+// longestHelp is how much of a help text is kept of what is added up, in bytes.
+const longestHelp = 1 << 10
+
+// helpOf is the help text of a family, cut, for all its series, as nameOf is its name.
+func (v *passage) helpOf(family int32) string {
+	n := &v.counts
+	if len(n.helps) == 0 {
+		n.helps = append(n.helps, make([]string, len(v.push.Families))...)
+	}
+	if n.helps[family] == "" {
+		n.helps[family] = cutHelp(v.push.Help(int(family)))
+	}
+	return n.helps[family]
+}
+
+// cutHelp cuts a help text at the end of a character.
+func cutHelp(text string) string {
+	if len(text) <= longestHelp {
+		return text
+	}
+	end := longestHelp
+	for end > longestHelp-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return strings.Clone(text[:end])
 }
 
 // outputLabels are the labels of a metric in its group, in memory of their own.

@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -82,7 +81,7 @@ func (g *Guard) readUnit(v *passage, e *epoch, u *unit, evidence counter.Evidenc
 	r := counter.Reading{Identity: n.raw.Of(&raw), Semantics: semantics(n.classes[family].Semantics)}
 	r.Source, r.Began = evidence.Source(v.started)
 	r.Output = g.outputsOf(v).series(n.output.Of(&output), func() *counter.Series {
-		s := &counter.Series{Name: strings.Clone(name), Kind: counter.Histogram, Labels: v.outputLabels(u.labels)}
+		s := &counter.Series{Name: v.nameOf(family)[:len(name)], Kind: counter.Histogram, Labels: v.outputLabels(u.labels)}
 		for _, b := range u.value.Buckets {
 			s.Bounds = append(s.Bounds, b.Bound)
 		}

@@ -180,10 +180,10 @@ func (c *verdicts) account(t *verdictTable, delta int) {
 	}
 }
 
-// judge decides about one metric whose verdict is not cached.
-func judge(entry *policy.Entry, group wire.Key, secret uint64, p *wire.Push, metric int) *verdict {
+// judge decides about one metric whose verdict is not cached. The name is that of its family.
+func judge(entry *policy.Entry, group wire.Key, secret uint64, p *wire.Push, metric int, name string) *verdict {
 	m := &p.Metrics()[metric]
-	v := &verdict{identity: strings.Clone(m.Identity), family: strings.Clone(p.Families[m.Family].Name)}
+	v := &verdict{identity: strings.Clone(m.Identity), family: name}
 	v.counts = counts(&p.Families[m.Family])
 	ls := p.Labels(make([]labels.Label, 0, 8), metric)
 	v.pushed = newPrint(secret, ls)
