@@ -80,8 +80,13 @@ func (s shape) fits(series *counter.Series) bool {
 	return s.kind == series.Kind && slices.EqualFunc(s.buckets, series.Bounds, func(b wire.Bucket, bound float64) bool { return b.Bound == bound })
 }
 
-// keptOutputs bounds one generation of the output series that are remembered.
-const keptOutputs = 1 << 15
+// keptOutputs bounds one generation of the output series that are remembered, and
+// outputBytes what they weigh together: also those are among them for which a budget has
+// no room.
+const (
+	keptOutputs = 1 << 15
+	outputBytes = 32 << 20
+)
 
 // outputs remember the series that increments are added to, so that a push that
 // comes again makes none. It forgets the older half when it is full: a series
@@ -89,6 +94,7 @@ const keptOutputs = 1 << 15
 type outputs struct {
 	mu         sync.RWMutex
 	young, old map[counter.Identity]*counter.Series
+	bytes      int // of the young, at the most
 }
 
 func newOutputs() *outputs {
@@ -113,9 +119,11 @@ func (o *outputs) series(id counter.Identity, build func() *counter.Series, want
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.young) >= keptOutputs {
-		o.old, o.young = o.young, make(map[counter.Identity]*counter.Series, keptOutputs)
+	size := s.Size()
+	if len(o.young) >= keptOutputs || o.bytes+size > outputBytes {
+		o.old, o.young, o.bytes = o.young, map[counter.Identity]*counter.Series{}, 0
 	}
 	o.young[id] = s
+	o.bytes += size
 	return s
 }

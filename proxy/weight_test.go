@@ -11,9 +11,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pushguard/pushguard/policy"
+	"github.com/pushguard/pushguard/proxy/counter"
 	"github.com/pushguard/pushguard/proxy/store"
 )
 
@@ -75,6 +77,21 @@ func TestWeightOfOnePush(t *testing.T) {
 			}
 			runtime.KeepAlive(g)
 		})
+	}
+}
+
+// What is remembered of output series weighs no more than it may, however long their labels
+// are.
+func TestOutputsAreBounded(t *testing.T) {
+	o, h := newOutputs(), counter.NewHasher(nil)
+	for i := range 200 {
+		var group counter.GroupHash
+		ls := []labels.Label{{Name: "l", Value: strings.Repeat(fmt.Sprint(i%10), 1<<20)}, {Name: "n", Value: fmt.Sprint(i)}}
+		h.Group(&group, ls)
+		o.series(group.Identity(), func() *counter.Series { return &counter.Series{Name: "x_total", Kind: counter.Counter, Labels: ls} }, shape{kind: counter.Counter})
+	}
+	if kept := len(o.young) + len(o.old); kept > 2*outputBytes>>20 {
+		t.Errorf("%d series of a MiB are remembered", kept)
 	}
 }
 

@@ -32,6 +32,15 @@ type Series struct {
 	Bounds []float64
 }
 
+// Size is how many bytes of memory the series takes, by and large.
+func (s *Series) Size() int {
+	n := 128 + len(s.Name) + len(s.Help) + 8*len(s.Bounds)
+	for _, l := range s.Labels {
+		n += 32 + len(l.Name) + len(l.Value)
+	}
+	return n
+}
+
 // Increment is what is to be added to one series. All of it is finite and, but for the
 // Sum of one with NoSum, not negative.
 type Increment struct {

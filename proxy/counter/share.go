@@ -97,10 +97,7 @@ func (s *sharing) meet(outputs []*Series, toTotals bool) {
 			continue
 		}
 		if to := t.families[o.Name].totals[labelsKey(o.Labels)]; to != nil && !to.other {
-			if len(t.known) >= 2*t.cfg.Series {
-				clear(t.known)
-			}
-			t.known[o] = to
+			t.know(o, to)
 		}
 	}
 }

@@ -184,6 +184,7 @@ func (s *sharing) Restore(saved []byte) error {
 	defer t.mu.Unlock()
 	fresh := NewTotals(t.cfg)
 	t.families, t.names, t.known, t.count, t.births = fresh.families, fresh.names, fresh.known, 0, 0
+	t.heavy = 0
 	t.scrapers, t.byBirth = fresh.scrapers, map[uint64]*total{}
 	if len(saved) == 0 {
 		return nil

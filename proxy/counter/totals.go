@@ -37,6 +37,7 @@ type Totals struct {
 	names    map[string]*family // that the families take in an exposition
 	// known finds the total of a series that was added to before.
 	known map[*Series]*total
+	heavy int // what was put there weighs, with what has gone since
 	count int
 	// births counts the totals ever made; each is born as one of them.
 	births   uint64
@@ -153,11 +154,23 @@ func (t *Totals) learn(s *Series) *total {
 		to = t.bear(f, ls, s.Bounds)
 		to.other = other
 	}
-	if len(t.known) >= 2*t.cfg.Series {
+	t.know(s, to)
+	return to
+}
+
+// knownBytes bounds what the series weigh that are known. Many are nobody's any more: a
+// push makes those anew for which its caller, or a budget, had no room.
+const knownBytes = 64 << 20
+
+// know remembers the total of a series. When that is too much, it begins anew.
+func (t *Totals) know(s *Series, to *total) {
+	size := s.Size()
+	if len(t.known) >= 2*t.cfg.Series || t.heavy+size > knownBytes {
 		clear(t.known)
+		t.heavy = 0
 	}
 	t.known[s] = to
-	return to
+	t.heavy += size
 }
 
 // bear makes a total at zero.

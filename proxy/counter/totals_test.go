@@ -320,3 +320,18 @@ func BenchmarkPage(b *testing.B) {
 		totals.Page(context.Background(), "").Families()
 	}
 }
+
+// What is known of series weighs no more than it may: a push makes those anew for which
+// there was no room.
+func TestKnownSeriesAreBounded(t *testing.T) {
+	totals := NewTotals(TotalsConfig{})
+	for i := range 200 {
+		totals.Add([]Increment{{Series: &Series{Name: "x_total", Kind: Counter, Help: strings.Repeat(fmt.Sprint(i%10), 1<<20)}, Value: 1}})
+	}
+	if kept := len(totals.known); kept > knownBytes>>20 || kept == 0 {
+		t.Errorf("%d series of a MiB are known", kept)
+	}
+	if page := text(t, totals.Page(context.Background(), "")); !strings.Contains(page, "x_total 200\n") {
+		t.Errorf("not all is counted: …%s", page[max(0, len(page)-100):])
+	}
+}

@@ -27,6 +27,7 @@ type Sender struct {
 	series   map[string]*series
 	families families
 	known    map[*counter.Series]*series // found before; some are gone
+	heavy    int                         // what was put there weighs
 	queued   list                        // those with something pending, the first to become so first
 	settled  list                        // the others, the last used first
 	beats    list                        // all, the first that must be sent as zero first
@@ -145,6 +146,9 @@ func (s *Sender) file(sr *series) {
 	}
 }
 
+// knownBytes bounds what the series weigh that were found before.
+const knownBytes = 64 << 20
+
 // find returns the series of src, a new one if there is none.
 func (s *Sender) find(src *counter.Series, now int64) (*series, Refusal) {
 	if sr := s.known[src]; sr != nil && !sr.gone {
@@ -152,10 +156,13 @@ func (s *Sender) find(src *counter.Series, now int64) (*series, Refusal) {
 	}
 	sr, why := s.lookUp(src, now)
 	if why == "" {
-		if len(s.known) >= 2*s.cfg.MaxSeries {
+		size := src.Size()
+		if len(s.known) >= 2*s.cfg.MaxSeries || s.heavy+size > knownBytes {
 			clear(s.known)
+			s.heavy = 0
 		}
 		s.known[src] = sr
+		s.heavy += size
 	}
 	return sr, why
 }

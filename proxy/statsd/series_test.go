@@ -337,3 +337,18 @@ func TestFamilyIsFreeWhenItsLastSeriesIsForgotten(t *testing.T) {
 		t.Errorf("%q afterwards, %d names", why, len(f))
 	}
 }
+
+// What is known of series weighs no more than it may, though all of them are one on the wire.
+func TestKnownSeriesAreBounded(t *testing.T) {
+	s := newSender(t, Config{Address: parse(t, "udp://127.0.0.1:9")})
+	for i := range 200 {
+		ls := []labels.Label{{Name: "l", Value: strings.Repeat("v", 1<<20) + strconv.Itoa(i)}}
+		s.Add([]counter.Increment{{Series: &counter.Series{Name: "x_total", Kind: counter.Counter, Labels: ls}, Value: 1}})
+	}
+	if kept := len(s.known); kept > knownBytes>>20 || kept == 0 {
+		t.Errorf("%d series of a MiB are known", kept)
+	}
+	if len(s.series) != 1 || pending(s) != 1 {
+		t.Errorf("%d series, of which %d are pending", len(s.series), pending(s))
+	}
+}
