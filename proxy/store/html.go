@@ -21,6 +21,7 @@ type shownGroup struct {
 	Pushed, Failed string
 	Bad            bool
 	Families       []shownFamily
+	More           int // families for which the page has no room
 }
 
 type shownFamily struct {
@@ -47,8 +48,9 @@ func (s *Store) serveGroups(w http.ResponseWriter, _ *http.Request) {
 		Apart         bool
 		Groups        []shownGroup
 	}{Total: len(all), Hidden: max(0, len(all)-mostShown), Apart: s.cfg.Apart}
+	room := mostText
 	for _, g := range all[:min(len(all), mostShown)] {
-		data.Groups = append(data.Groups, g.shown())
+		data.Groups = append(data.Groups, g.shown(&room))
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
@@ -56,19 +58,31 @@ func (s *Store) serveGroups(w http.ResponseWriter, _ *http.Request) {
 	_ = page.Execute(w, data)
 }
 
-// shownText is how much of a family the page for people shows.
-const shownText = 16 << 10
+const (
+	// shownText is how much of a family the page for people shows.
+	shownText = 16 << 10
+	// mostText is how much it shows of all of them, and familyCost what each takes of that
+	// beside its text: a page is made whole in memory, and a browser has to take it.
+	mostText   = 2 << 20
+	familyCost = 256
+)
 
-func (p pinned) shown() shownGroup {
+// shown takes the room of what is shown, as long as there is any.
+func (p pinned) shown(room *int) shownGroup {
 	out := shownGroup{Path: strings.TrimPrefix(p.key.Path(), "/"), Pushed: timeText(p.pushed), Failed: timeText(p.failed), Bad: p.failed >= p.pushed}
 	for _, l := range p.key.Labels() {
 		out.Labels = append(out.Labels, [2]string{l.Name, l.Value})
 	}
-	for _, f := range p.families {
+	for i, f := range p.families {
+		if *room <= 0 {
+			out.More = len(p.families) - i
+			break
+		}
 		text := f.appendText(nil, p.text)
 		if len(text) > shownText {
 			text = append(text[:shownText], "…"...)
 		}
+		*room -= len(text) + len(f.shape.help) + familyCost
 		out.Families = append(out.Families, shownFamily{
 			Name: f.shape.Name, Type: typeWord(f.shape.Type), Help: f.shape.help, Series: len(f.shape.lines), Text: strings.ToValidUTF8(string(text), "\ufffd"),
 		})
