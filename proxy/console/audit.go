@@ -23,7 +23,7 @@ type auditPage struct {
 	Older   string
 	Kept    string // file or memory
 	Skipped int
-	from    uint64 // in the feed, where the page ends
+	from    string // where the page ends, as the feed's word for it
 	live    bool
 }
 
@@ -31,7 +31,7 @@ func (p *auditPage) stream() url.Values {
 	if !p.live {
 		return nil
 	}
-	q := url.Values{"of": {"audit"}, "from": {number10(p.from)}}
+	q := url.Values{"of": {"audit"}, "from": {p.from}}
 	for _, name := range filters {
 		if v := p.Query.Get(name); v != "" {
 			q.Set(name, v)
@@ -53,7 +53,8 @@ var filters = []string{"job", "owner", "finding", "outcome", "client", "since", 
 
 func (c *Console) audit(r *http.Request) (any, error) {
 	q := r.URL.Query()
-	p := &auditPage{Now: c.cfg.Now(), Query: q, from: c.feed.end().next}
+	now := c.cfg.Now()
+	p := &auditPage{Now: now, Query: q, from: c.feed.word(c.feed.end(), now)}
 	page, err := c.guard.AuditPage(r.Context(), q, recordsShown)
 	if err != nil {
 		return nil, err

@@ -111,7 +111,7 @@ func New(cfg Config) *Console {
 		cfg.Pace = fresh
 	}
 	c := &Console{
-		cfg: cfg, templates: parse(), history: newHistory(), feed: newFeed(),
+		cfg: cfg, templates: parse(), history: newHistory(), feed: newFeed(cfg.Now()),
 		streams: make(chan struct{}, maxStreams), explaining: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	c.route()

@@ -1,7 +1,9 @@
 package console
 
 import (
+	"fmt"
 	"sync"
+	"time"
 
 	"github.com/pushguard/pushguard/proxy/audit"
 )
@@ -12,6 +14,7 @@ const maxFeed = 1000
 // feed is the newest records of the audit log, each with a number that grows, for all
 // who look. It is safe for concurrent use.
 type feed struct {
+	born   int64 // tells it from that of another guard, or of before a restart
 	mu     sync.Mutex
 	ring   [maxFeed]audit.Record
 	next   uint64        // the number of the next record
@@ -19,7 +22,9 @@ type feed struct {
 	news   chan struct{} // closed when a record comes
 }
 
-func newFeed() *feed { return &feed{news: make(chan struct{})} }
+func newFeed(now time.Time) *feed {
+	return &feed{born: now.UnixNano(), news: make(chan struct{})}
+}
 
 func (f *feed) add(r audit.Record, missed int) {
 	f.mu.Lock()
@@ -44,6 +49,38 @@ func (f *feed) end() mark {
 	defer f.mu.Unlock()
 	return mark{f.next, f.missed}
 }
+
+// word is a mark as a page has it, who may come again with it to another guard, or to one
+// that was started again: these go by the time.
+func (f *feed) word(m mark, now time.Time) string {
+	return fmt.Sprintf("%d-%d-%d", f.born, m.next, now.UnixNano())
+}
+
+// markOf is the mark that a word stands for: of another feed that of the first record since
+// then, of none the end.
+func (f *feed) markOf(word string) mark {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := mark{f.next, f.missed}
+	var born, at int64
+	var next uint64
+	switch _, err := fmt.Sscanf(word, "%d-%d-%d", &born, &next, &at); {
+	case err != nil:
+	case born == f.born:
+		m.next = min(next, f.next)
+	default:
+		for m.next > f.oldest() && f.ring[(m.next-1)%maxFeed].Time.UnixNano() > at {
+			m.next--
+		}
+		if m.next == f.oldest() {
+			m.next = 0 // there were others before, which are told of as missed
+		}
+	}
+	return m
+}
+
+// oldest is the number of the oldest record that is kept; f.mu is held.
+func (f *feed) oldest() uint64 { return max(f.next, maxFeed) - maxFeed }
 
 // recent returns all that match, the newest first.
 func (f *feed) recent(match func(*audit.Record) bool) []audit.Record {
@@ -70,10 +107,7 @@ type news struct {
 func (f *feed) since(from mark, n int, match func(*audit.Record) bool) (out news, next mark) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	oldest := from.next
-	if f.next > maxFeed {
-		oldest = max(oldest, f.next-maxFeed)
-	}
+	oldest := max(from.next, f.oldest())
 	out.Missed = int(oldest-from.next) + f.missed - from.missed
 	for i := f.next; i > oldest; i-- {
 		switch r := &f.ring[(i-1)%maxFeed]; {

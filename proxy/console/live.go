@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/pushguard/pushguard/proxy/audit"
@@ -74,11 +73,7 @@ func (s *stream) prepare() (err error) {
 	case "overview", "jobs", "job":
 		return nil
 	case "audit":
-		s.next = s.console.feed.end()
-		from, err := strconv.ParseUint(cmp.Or(s.last, s.query.Get("from")), 10, 64)
-		if err == nil && from < s.next.next { // else it is of a guard that was started again
-			s.next.next = from
-		}
+		s.next = s.console.feed.markOf(cmp.Or(s.last, s.query.Get("from")))
 		s.filter, err = s.console.guard.AuditFilter(s.query)
 		return err
 	default:
@@ -109,7 +104,7 @@ func (s *stream) run(r *http.Request) {
 		case <-end.C:
 			return
 		case <-beat.C:
-			err = s.write(": here\n\n")
+			err = s.write("event: here\ndata:\n\n") // a comment is not seen by a page's script
 		case <-news:
 			time.Sleep(100 * time.Millisecond) // records that come together go together
 		case <-pace.C:
@@ -145,7 +140,7 @@ func (s *stream) records() error {
 	if err != nil {
 		return err
 	}
-	if err := s.write("id: " + number10(s.next.next) + "\n"); err != nil {
+	if err := s.write("id: " + s.console.feed.word(s.next, s.console.cfg.Now()) + "\n"); err != nil {
 		return err
 	}
 	return s.send(string(data))

@@ -87,12 +87,12 @@ func TestStreamBeatsAndEnds(t *testing.T) {
 		lines, beats := bufio.NewScanner(a.Body), 0
 		for lines.Scan() {
 			switch text := lines.Text(); text {
-			case ": here":
+			case "event: here":
 				beats++
 				if since := time.Since(begun); since != time.Duration(beats)*15*time.Second {
 					t.Fatalf("beat %d after %v", beats, since)
 				}
-			case "retry: 3000", "":
+			case "retry: 3000", "data:", "":
 			default:
 				t.Fatalf("a line of a page that does not change: %q", text)
 			}
@@ -138,6 +138,17 @@ func TestSlowReaderIsDropped(t *testing.T) {
 	})
 }
 
+// end is the end of the audit log as a page has it that is loaded now.
+func end(t *testing.T, w *world) string {
+	t.Helper()
+	_, from, _ := strings.Cut(w.get(t, http.StatusOK, "/guard/audit"), "live?from=")
+	from, _, ok := strings.Cut(from, "&")
+	if !ok {
+		t.Fatal("the page has no stream")
+	}
+	return from
+}
+
 // TestComingAgain goes on from the last message that was read: nothing comes twice, and
 // nothing is left out.
 func TestComingAgain(t *testing.T) {
@@ -168,13 +179,48 @@ func TestComingAgain(t *testing.T) {
 		}
 		w.push(t, 422, "broken_0", tooMany)
 		synctest.Wait()
+		from := end(t, w)
 		w.push(t, 422, "broken_1", tooMany)
 		synctest.Wait()
-		last := read("of=audit&from=1", "broken_1")
+		last := read("of=audit&from="+from, "broken_1")
 		w.push(t, 422, "broken_2", tooMany)
 		w.push(t, 422, "broken_3", tooMany)
 		synctest.Wait()
-		read("of=audit&from=1&last="+last, "broken_2", "broken_3")
+		read("of=audit&from="+from+"&last="+last, "broken_2", "broken_3")
+	})
+}
+
+// TestComingAgainAfterARestart has a page come to a guard that was started while it looked
+// away: it is sent all records since, though that guard has counted further, or less far.
+func TestComingAgainAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := newWorld(t)
+		for range 3 {
+			before.push(t, 200, "passing", "rows{run_id=\"1\"} 1\n")
+		}
+		synctest.Wait()
+		from := end(t, before)
+		time.Sleep(time.Second)
+		w, client := watched(t)
+		for i := range 5 {
+			w.push(t, 422, fmt.Sprint("broken_", i), tooMany)
+		}
+		synctest.Wait()
+		a := look(t, client, "of=audit&from="+from)
+		defer a.Body.Close()
+		lines := bufio.NewScanner(a.Body)
+		for lines.Scan() {
+			data, ok := strings.CutPrefix(lines.Text(), "data: ")
+			for i := 0; ok && i < 5; i++ {
+				if !strings.Contains(data, fmt.Sprint("broken_", i)) {
+					t.Errorf("broken_%d is missing", i)
+				}
+			}
+			if ok {
+				return
+			}
+		}
+		t.Error("nothing came")
 	})
 }
 
@@ -183,6 +229,7 @@ func TestComingAgain(t *testing.T) {
 func TestMissedRecordsAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, client := watched(t)
+		from := end(t, w)
 		for i := range 60 {
 			w.push(t, 200, fmt.Sprint("changed_", i, "_"), "rows{run_id=\"1\"} 1\n")
 		}
@@ -190,7 +237,7 @@ func TestMissedRecordsAreTold(t *testing.T) {
 			w.push(t, 422, fmt.Sprint("broken_", i), tooMany)
 		}
 		synctest.Wait() // the console has them all
-		a := look(t, client, "of=audit&from=0&outcome=changed")
+		a := look(t, client, "of=audit&from="+from+"&outcome=changed")
 		defer a.Body.Close()
 		lines := bufio.NewReader(a.Body)
 		for {

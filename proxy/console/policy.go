@@ -55,6 +55,3 @@ func (c *Console) place(file string, line int) string {
 	}
 	return "policy#" + anchor(i, line)
 }
-
-// number10 is a number as machines read it.
-func number10(n uint64) string { return strconv.FormatUint(n, 10) }

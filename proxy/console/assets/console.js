@@ -8,6 +8,7 @@
   const toggle = document.getElementById("live-toggle");
   const news = document.getElementById("news");
   const most = 200;
+  const quiet = 40000; // milliseconds: a stream says every 15 seconds that it lives
 
   // A label of time follows the reader's clock no further than its title.
   for (const select of document.querySelectorAll(".filters select")) {
@@ -18,6 +19,9 @@
   let stream = null;
   let paused = false;
   let retry = 0;
+  let watch = 0;
+  let pressed = false; // a click is not over yet
+  let held = null; // a change that waits until whoever copies or clicks is done
   let waiting = 0; // records that came since they were last told of
   let last = ""; // the id of the last message: whoever comes again goes on from there
 
@@ -47,7 +51,12 @@
   };
 
   const replace = (part, html) => {
-    if (selecting(part)) return; // whoever copies is not disturbed
+    held = null;
+    if (pressed || selecting(part)) {
+      held = () => replace(part, html);
+      if (!pressed) show("not live", false);
+      return;
+    }
     const again = focused(part);
     const open = Array.from(part.querySelectorAll("details"), (d) => d.open);
     const scrolled = Array.from(part.querySelectorAll(".scroll"), (d) => [d.scrollLeft, d.scrollTop]);
@@ -57,11 +66,26 @@
     if (again) again();
   };
 
+  const release = () => {
+    if (!held || paused) return;
+    if (stream && stream.readyState === EventSource.OPEN) show("live", true);
+    held();
+  };
+  document.addEventListener("selectionchange", release);
+  document.addEventListener("pointerdown", (event) => { pressed = event.button === 0; });
+  for (const done of ["pointerup", "pointercancel"]) {
+    document.addEventListener(done, () => setTimeout(() => { pressed = false; release(); }, 0)); // behind the click
+  }
+
   const put = (part, message) => {
     const rows = document.createElement("tbody");
     rows.innerHTML = message.html;
-    for (const row of rows.children) row.classList.add("fresh");
-    const fresh = Array.from(rows.children);
+    // A record that came while the page was made is on it already.
+    const links = (of) => Array.from(of.querySelectorAll("td:first-child a"), (a) => a.getAttribute("href"));
+    const known = new Set(links(part).filter(Boolean));
+    const fresh = Array.from(rows.children).filter((row) => !links(row).some((href) => known.has(href)));
+    if (!fresh.length) return;
+    for (const row of fresh) row.classList.add("fresh");
     part.prepend(...fresh);
     setTimeout(() => fresh.forEach((row) => row.classList.remove("fresh")), 4000);
     for (const again of part.querySelectorAll(".missed a")) again.onclick = () => location.reload();
@@ -76,8 +100,15 @@
     waiting += message.number || 0;
   };
 
+  // A connection may be gone without a word: a network that was left, a laptop that slept.
+  const heard = () => {
+    clearTimeout(watch);
+    watch = setTimeout(() => { show("not live", false); open(); }, quiet);
+  };
+
   const close = () => {
     clearTimeout(retry);
+    clearTimeout(watch);
     if (stream) stream.close();
     stream = null;
   };
@@ -85,8 +116,11 @@
   const open = () => {
     close();
     stream = new EventSource(last ? source + "&last=" + encodeURIComponent(last) : source);
-    stream.onopen = () => show("live", true);
+    heard();
+    stream.onopen = () => { heard(); show("live", true); };
+    stream.addEventListener("here", heard);
     stream.onmessage = (event) => {
+      heard();
       const message = JSON.parse(event.data);
       last = event.lastEventId;
       const part = document.getElementById(message.id);

@@ -214,10 +214,39 @@ async function live(context) {
   await overview.close();
 }
 
+// undisturbed has a page change while somebody clicks, and while they have selected text: the
+// click is one all the same, and what came stands there when the text is let go.
+async function undisturbed(context) {
+  const page = await open(context, "");
+  const other = await open(context, "");
+  const state = (word) => page.waitForFunction((w) => document.getElementById("live-state").textContent === w, word);
+  await state("live");
+  const seen = async (job, at) => {
+    await push(job, `x{${labels(20)}} 1\n`, 422);
+    await at.locator(".events", { hasText: job }).waitFor();
+    await new Promise((done) => setTimeout(done, 500)); // the other page has it by now
+  };
+  await page.evaluate(() => window.getSelection().selectAllChildren(document.getElementById("health")));
+  await seen("while_selected", other);
+  await state("not live");
+  assert.strictEqual(await page.locator(".events", { hasText: "while_selected" }).count(), 0);
+  await page.evaluate(() => window.getSelection().removeAllRanges());
+  await page.locator(".events", { hasText: "while_selected" }).waitFor();
+  await state("live");
+  await page.locator(".tiles a").first().hover();
+  await page.mouse.down();
+  await seen("while_pressed", other);
+  await page.mouse.up();
+  await page.waitForURL(/guard\/jobs$/);
+  await page.close();
+  await other.close();
+}
+
 // reconnects breaks a page's connection, and sees that it is live again by itself, and
 // that what came meanwhile stands there once.
 async function reconnects(context) {
   const sockets = new Set();
+  let silent = false; // nothing comes through, and nobody says so
   const to = new URL(base);
   const between = net.createServer((near) => {
     const far = net.connect(to.port, to.hostname);
@@ -225,11 +254,15 @@ async function reconnects(context) {
       sockets.add(a);
       a.on("error", () => b.destroy());
       a.on("close", () => b.destroy());
-      a.pipe(b);
+      a.on("data", (data) => silent || b.write(data));
     }
   });
   await new Promise((done) => between.listen(0, "127.0.0.1", done));
   const page = await context.newPage();
+  await page.addInitScript(() => { // silence is long after 5 seconds instead of 40
+    const real = window.setTimeout;
+    window.setTimeout = (f, ms) => real(f, ms === 40000 ? 5000 : ms);
+  });
   await page.goto(`http://127.0.0.1:${between.address().port}${to.pathname.replace(/\/$/, "")}/guard/audit?outcome=refused`);
   const state = (word) => page.waitForFunction((w) => document.getElementById("live-state").textContent === w, word, { timeout: 60000 });
   await state("live");
@@ -240,7 +273,13 @@ async function reconnects(context) {
   await push("while_it_was_away", `x{${labels(20)}} 1\n`, 422);
   await state("live");
   await page.locator("#records th", { hasText: "while_it_was_away" }).waitFor({ timeout: 60000 });
-  for (const job of ["before_it_broke", "while_it_was_away"]) assert.strictEqual(await page.locator("#records th", { hasText: job }).count(), 1, `${job} stands there more than once`);
+  silent = true;
+  await push("while_it_was_silent", `x{${labels(20)}} 1\n`, 422);
+  await state("not live");
+  silent = false;
+  await state("live");
+  await page.locator("#records th", { hasText: "while_it_was_silent" }).waitFor({ timeout: 60000 });
+  for (const job of ["before_it_broke", "while_it_was_away", "while_it_was_silent"]) assert.strictEqual(await page.locator("#records th", { hasText: job }).count(), 1, `${job} stands there more than once`);
   await page.close();
   for (const s of sockets) s.destroy();
   await new Promise((done) => between.close(done));
@@ -344,7 +383,7 @@ async function withoutScripts(browser) {
     await new Promise((done) => setTimeout(done, 2200)); // pages share what was seen two seconds ago
     await eachPage(browser);
     const context = await browser.newContext(wide);
-    for (const story of [jobs, labelsOfAJob, audit, markup, live, reconnects, byKeyboard]) await story(context);
+    for (const story of [jobs, labelsOfAJob, audit, markup, live, undisturbed, reconnects, byKeyboard]) await story(context);
     await withoutScripts(browser);
     await policies(browser);
     assert.deepStrictEqual(faults, []);
