@@ -94,19 +94,30 @@ var order = map[string]func(a, b *row) int{
 	"owner":   func(a, b *row) int { return strings.Compare(a.Owner, b.Owner) },
 	"mode":    func(a, b *row) int { return strings.Compare(a.Mode, b.Mode) },
 	"held":    func(a, b *row) int { return cmp.Compare(a.Held, b.Held) },
-	"used":    func(a, b *row) int { return cmp.Compare(share(a.Held, a.Granted), share(b.Held, b.Granted)) },
+	"used":    func(a, b *row) int { return cmp.Compare(used(&a.JobView), used(&b.JobView)) },
 	"hour":    func(a, b *row) int { return cmp.Compare(a.NewThisHour, b.NewThisHour) },
 	"day":     func(a, b *row) int { return cmp.Compare(a.NewThisDay, b.NewThisDay) },
 	"refused": func(a, b *row) int { return cmp.Compare(a.Refused, b.Refused) },
 	"last":    func(a, b *row) int { return moment(a.LastPush).Compare(moment(b.LastPush)) },
-	"would":   func(a, b *row) int { return cmp.Compare(a.wouldHurt(), b.wouldHurt()) },
+	"would":   func(a, b *row) int { return slices.Compare(a.wouldHurt(), b.wouldHurt()) },
 }
 
-func (r *row) wouldHurt() int {
-	if r.Forecast == nil {
-		return -1
+// used is the part of its series that a job holds, which may be more than all of them; 0
+// where nothing limits them.
+func used(j *proxy.JobView) float64 {
+	if j.Granted <= 0 {
+		return 0
 	}
-	return r.Forecast.Refused*1000 + r.Forecast.Changed
+	return float64(j.Held) / float64(j.Granted)
+}
+
+// wouldHurt is how many pushes enforcement would refuse, and how many change; nothing
+// where that is not known.
+func (r *row) wouldHurt() []int {
+	if r.Forecast == nil {
+		return nil
+	}
+	return []int{r.Forecast.Refused, r.Forecast.Changed}
 }
 
 // headings are the columns, in order.

@@ -74,9 +74,7 @@ func nearest(all []proxy.JobView, n int) []proxy.JobView {
 			out = append(out, j)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b proxy.JobView) int {
-		return cmp.Compare(share(b.Held, b.Granted), share(a.Held, a.Granted))
-	})
+	slices.SortStableFunc(out, func(a, b proxy.JobView) int { return cmp.Compare(used(&b), used(&a)) })
 	return out[:min(n, len(out))]
 }
 

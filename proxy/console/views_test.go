@@ -195,6 +195,26 @@ func TestSharedViewsAreBounded(t *testing.T) {
 	}
 }
 
+// TestOrderBeyondTheBudget sorts jobs that hold more than they were granted by how much
+// more, and puts what enforcement would refuse above all that it would change.
+func TestOrderBeyondTheBudget(t *testing.T) {
+	of := func(name string, held, refused, changed int) *row {
+		return &row{JobView: proxy.JobView{Job: name, Mode: "report", Held: held, Granted: 10, Forecast: &proxy.OutlookView{Forecast: audit.Forecast{Refused: refused, Changed: changed}}}}
+	}
+	for key, want := range map[string]string{"used": "b a c", "would": "c b a"} {
+		rows := []*row{of("a", 12, 0, 900), of("b", 40, 0, 5000), of("c", 11, 1, 0)}
+		p := &jobsPage{Query: url.Values{"sort": {key}, "dir": {"down"}}}
+		p.sort(rows)
+		if got := rows[0].Job + " " + rows[1].Job + " " + rows[2].Job; got != want {
+			t.Errorf("by %s: %s, want %s", key, got, want)
+		}
+	}
+	near := nearest([]proxy.JobView{of("a", 12, 0, 0).JobView, of("b", 40, 0, 0).JobView}, 1)
+	if near[0].Job != "b" {
+		t.Errorf("nearest is %s", near[0].Job)
+	}
+}
+
 // TestJobsWithoutNames: of a job that the guard's metrics do not name, no page says that
 // nothing of it was refused, or that nothing came.
 func TestJobsWithoutNames(t *testing.T) {
