@@ -34,6 +34,7 @@ type jobPage struct {
 	Records   []audit.Record
 	LabelRows []labelRow
 	Most      int // values of its first label
+	Unlooked  int // labels, of all jobs, for which the guard's estimate has no room
 	Totals    int // series that are in no group: those of counters that are added up
 	// First and Last are the groups that are shown, from 1; Prev and Next lead to the
 	// others.
@@ -66,10 +67,13 @@ type noticed struct {
 	Place   string // the link to the line behind it
 }
 
+// noJob is what is said of a job of which nothing is known.
+const noJob = "no job of that name holds anything or was refused lately; names are those after folding"
+
 func (c *Console) job(r *http.Request) (any, error) {
 	p, ok := c.jobPage(c.snapshot(), r.URL.Query())
 	if !ok {
-		return nil, &fault{http.StatusNotFound, "no job of that name holds anything or was refused lately; names are those after folding"}
+		return nil, &fault{http.StatusNotFound, noJob}
 	}
 	return p, nil
 }
@@ -89,6 +93,7 @@ func (c *Console) jobPage(s *snapshot, q url.Values) (*jobPage, bool) {
 	}
 	p := &jobPage{Now: s.at, JobDetail: detail, Row: s.counts.row(detail.JobView, c.history.refusals(s)[name])}
 	p.Place = c.place(p.File, p.Line)
+	p.Unlooked = int(s.counts.sum("pushguard_labels_untracked", nil))
 	p.Totals = totalsOf(&detail)
 	hour, day, ok := c.history.of(name)
 	p.Hour, p.Day, p.Followed = drawn(hour, p.Granted), drawn(day, p.Granted), ok

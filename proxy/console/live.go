@@ -118,7 +118,7 @@ func (s *stream) update() error {
 		return s.records()
 	}
 	v := s.console.view(s.query.Get("of"), s.query)
-	if v.err != nil || v.data == "" || v.sum == s.sent {
+	if v.err != nil || v.sum == s.sent {
 		return v.err
 	}
 	s.sent = v.sum

@@ -24,7 +24,7 @@ type made struct {
 // view is what changes by itself of a page, as it is sent.
 type view struct {
 	making sync.Once
-	data   string // a message; empty: there is nothing to show
+	data   string // a message
 	sum    uint64 // tells it from the one before
 	err    error
 }
@@ -61,11 +61,12 @@ func (m *made) viewOf(name string) *view {
 func (c *Console) view(of string, q url.Values) *view {
 	s := c.snapshot()
 	return s.view(viewName(of, q), func() ([]byte, error) {
+		part := of + "-live"
 		data, ok := c.liveData(s, of, q)
-		if !ok {
-			return nil, nil
+		if !ok { // a job that was there when the page was loaded
+			part, data = "gone", noJob
 		}
-		html, err := c.fragment(of+"-live", data)
+		html, err := c.fragment(part, data)
 		if err != nil {
 			return nil, err
 		}

@@ -195,6 +195,34 @@ func TestSharedViewsAreBounded(t *testing.T) {
 	}
 }
 
+// TestJobThatIsGone has a page look at a job of which nothing is known any more, as after a
+// restart: it says so, and does not go on to show what was.
+func TestJobThatIsGone(t *testing.T) {
+	c := newCrowd(t, 1)
+	if v := c.console.view("job", url.Values{"name": {"gone"}}); v.err != nil || !strings.Contains(v.data, noJob) {
+		t.Errorf("sent is %q, %v", v.data, v.err)
+	}
+}
+
+// TestLabelsWithoutRoom has more labels than the guard's estimate looks at: no page says that
+// none was pushed.
+func TestLabelsWithoutRoom(t *testing.T) {
+	c := newCrowd(t, 0)
+	var many strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&many, "label_%d=\"v\",", i)
+	}
+	for i := range 180 {
+		c.push(t, fmt.Sprintf("job_%05d", i), "rows{"+many.String()+"} 1\n")
+	}
+	c.push(t, "late", "rows{table=\"t\"} 1\n")
+	w := httptest.NewRecorder()
+	c.console.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/guard/job?name=late", nil))
+	if page := w.Body.String(); !strings.Contains(page, "Nothing is known of its labels") || strings.Contains(page, "No label was pushed") {
+		t.Errorf("the page of a job whose labels have no room:\n%s", page)
+	}
+}
+
 // TestOrderBeyondTheBudget sorts jobs that hold more than they were granted by how much
 // more, and puts what enforcement would refuse above all that it would change.
 func TestOrderBeyondTheBudget(t *testing.T) {
