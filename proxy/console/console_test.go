@@ -479,6 +479,9 @@ func TestExplain(t *testing.T) {
 	if page = w.ask(t, 200, form("PUT", "http://guard:9091/push/metrics/job/broken", tooMany)); !strings.Contains(page, "answered <strong>422</strong>") || !strings.Contains(page, "Nothing goes on") {
 		t.Errorf("of a push that would be refused: %s", page)
 	}
+	if page = w.ask(t, 200, form("PUT", "http://guard:9091/metrics/job/broken?by=cron#1", "a 1\n")); !strings.Contains(page, "is the group <code>{job=&#34;broken&#34;}</code>") {
+		t.Errorf("of an address with a query: %s", page)
+	}
 	if held := w.Jobs(10); len(held.Jobs) != 1 {
 		t.Errorf("an explanation has booked %+v", held.Jobs)
 	}

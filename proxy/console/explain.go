@@ -112,6 +112,9 @@ func (p *explainPage) request() (proxy.Request, error) {
 	if i := strings.Index(p.Path, "/metrics/"); i > 0 {
 		p.Path = p.Path[i:] // of a whole URL, or one with the route prefix
 	}
+	if i := strings.IndexAny(p.Path, "?#"); i >= 0 {
+		p.Path = p.Path[:i] // what stands behind them is no part of the path that a client sends
+	}
 	if !strings.HasPrefix(p.Path, "/metrics/") {
 		return proxy.Request{}, &fault{http.StatusBadRequest, "path: want that of a push, such as /metrics/job/nightly"}
 	}
