@@ -86,7 +86,8 @@ func (r walk) run(t *testing.T, command string) string {
 		if r.guard == "" || !strings.HasPrefix(background, "pushguard serve") {
 			return ""
 		}
-		command = "curl -s -o /dev/null --retry 60 --retry-connrefused --retry-delay 1 http://" + r.guard + "/-/ready\n"
+		// With -f, as what an answer of 503 says could not be taken back from there: exit status 23.
+		command = "curl -sf -o /dev/null --retry 60 --retry-connrefused --retry-delay 1 http://" + r.guard + "/-/ready\n"
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
