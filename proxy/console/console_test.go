@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html/template"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -494,4 +495,40 @@ func TestExplain(t *testing.T) {
 	w.ask(t, 400, form("POST", "/-/quit", ""))
 	w.ask(t, 200, form("POST", "/metrics/job/a", strings.Repeat("a", 1<<20-100)))
 	w.ask(t, 413, form("POST", "/metrics/job/a", strings.Repeat("a", 1<<20)))
+}
+
+// TestWhatCannotBeExplained has a form that cannot be answered come back as it was sent,
+// with what is wrong with it.
+func TestWhatCannotBeExplained(t *testing.T) {
+	w := newWorld(t)
+	const asked = `rows{table="</textarea><b>"} 1`
+	form := func(path string) url.Values {
+		return url.Values{"method": {"PUT"}, "path": {path}, "as": {"data"}, "body": {asked + "\r\n"}}
+	}
+	check := func(page, path, fault string) {
+		t.Helper()
+		for _, text := range []string{
+			`role="alert">` + fault, `<option selected>PUT`, `name="path" value="` + path + `"`, `name="as" value="data"`,
+			"<textarea name=\"body\" rows=\"6\" spellcheck=\"false\" autocomplete=\"off\">\n" + template.HTMLEscapeString(asked) + "\n</textarea>",
+		} {
+			if !strings.Contains(page, text) {
+				t.Errorf("no %q in %s", text, page)
+			}
+		}
+		if strings.Contains(page, `id="outcome"`) || strings.Index(page, "role=\"alert\"") > strings.Index(page, "<h1>Explain") {
+			t.Errorf("the fault does not come first and alone: %s", page)
+		}
+	}
+	check(w.ask(t, 503, form("/metrics/job/early")), "/metrics/job/early", "")
+	w.push(t, 200, "known", "rows 1\n") // from now on the guard knows what is there
+	check(w.ask(t, 400, form("metric/job/a?by=cron")), "metric/job/a?by=cron", "path: want that of a push")
+	page := w.ask(t, 413, url.Values{"path": {"/metrics/job/a"}, "body": {strings.Repeat("a", 1<<20)}})
+	if !strings.Contains(page, `role="alert">the form is larger than 1 MiB`) || !strings.Contains(page, "<textarea") {
+		t.Errorf("of a form that is too large: %s", page)
+	}
+	for path, want := range map[string]string{"metrics/job/a": "/metrics/job/a", "metrics/job/a/url/metrics/b": "/metrics/job/a/url/metrics/b", "metrics/metrics/job/a": "/metrics/job/a"} {
+		if page := w.ask(t, 200, form(path)); !strings.Contains(page, `name="path" value="`+want+`"`) {
+			t.Errorf("%s is not taken for %s: %s", path, want, page)
+		}
+	}
 }

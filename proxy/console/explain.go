@@ -64,23 +64,24 @@ func (c *Console) explainForm(*http.Request) (any, error) {
 	return &explainPage{Method: http.MethodPost, Path: "/metrics/job/nightly_load", Body: explainExample}, nil
 }
 
-// explain answers the form. It changes nothing, but only the console's own page may
-// ask: an explanation costs what a push costs.
+// explain answers the form, which comes back with what was read of it. It changes nothing,
+// but only the console's own page may ask: an explanation costs what a push costs.
 func (c *Console) explain(r *http.Request) (any, error) {
 	if err := http.NewCrossOriginProtection().Check(r); err != nil {
 		return nil, &fault{http.StatusForbidden, "another site has sent this form, or a proxy in front does not hand on the Host that it was asked for"}
 	}
-	if err := r.ParseForm(); err != nil {
-		return nil, formFault(err)
-	}
+	faulty := r.ParseForm()
 	p := &explainPage{
 		Method: r.PostForm.Get("method"), Path: strings.TrimSpace(r.PostForm.Get("path")), As: r.PostForm.Get("as"),
 		// Browsers end lines with two characters, Prometheus' text with one.
 		Body: strings.ReplaceAll(r.PostForm.Get("body"), "\r\n", "\n"),
 	}
+	if faulty != nil {
+		return p, formFault(faulty)
+	}
 	request, err := p.request()
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), explainTime)
 	defer cancel()
@@ -88,10 +89,10 @@ func (c *Console) explain(r *http.Request) (any, error) {
 	case c.explaining <- struct{}{}:
 		defer func() { <-c.explaining }()
 	case <-ctx.Done():
-		return nil, &fault{http.StatusServiceUnavailable, "others ask for explanations, and one is made at a time: try again"}
+		return p, &fault{http.StatusServiceUnavailable, "others ask for explanations, and one is made at a time: try again"}
 	}
 	if p.Trace, err = c.guard.Explain(ctx, request, p.As); err != nil {
-		return nil, &fault{http.StatusServiceUnavailable, err.Error()}
+		return p, &fault{http.StatusServiceUnavailable, err.Error()}
 	}
 	c.tell(p)
 	return p, nil
@@ -109,15 +110,20 @@ func (p *explainPage) request() (proxy.Request, error) {
 	if p.Method != http.MethodPut && p.Method != http.MethodPost && p.Method != http.MethodDelete {
 		return proxy.Request{}, &fault{http.StatusBadRequest, "method: want PUT, POST or DELETE"}
 	}
-	if i := strings.Index(p.Path, "/metrics/"); i > 0 {
-		p.Path = p.Path[i:] // of a whole URL, or one with the route prefix
+	path := p.Path
+	if strings.HasPrefix(path, "metrics/job") {
+		path = "/" + path
 	}
-	if i := strings.IndexAny(p.Path, "?#"); i >= 0 {
-		p.Path = p.Path[:i] // what stands behind them is no part of the path that a client sends
+	if i := strings.Index(path, "/metrics/"); i > 0 {
+		path = path[i:] // of a whole URL, or one with the route prefix
 	}
-	if !strings.HasPrefix(p.Path, "/metrics/") {
+	if i := strings.IndexAny(path, "?#"); i >= 0 {
+		path = path[:i] // what stands behind them is no part of the path that a client sends
+	}
+	if !strings.HasPrefix(path, "/metrics/") {
 		return proxy.Request{}, &fault{http.StatusBadRequest, "path: want that of a push, such as /metrics/job/nightly"}
 	}
+	p.Path = path
 	return proxy.Request{
 		Method: p.Method, Path: p.Path, Header: http.Header{}, Client: "console",
 		Body: io.NopCloser(strings.NewReader(p.Body)), Length: int64(len(p.Body)),

@@ -130,7 +130,7 @@ type page struct {
 	Live        string // the query of its stream; empty is none
 	Status      int
 	Fault       string
-	Data        any
+	Data        any // with a fault: what is shown besides; nil is nothing
 }
 
 // live is implemented by data of pages that change by themselves.
@@ -141,7 +141,8 @@ var titles = map[string]string{
 	"explain": "Explain", "policy": "Policy", "missing": "Not found",
 }
 
-// show serves a page whose data make makes.
+// show serves a page whose data make makes. Of an error it tells at the top of the page,
+// or where there is no data instead of it.
 func (c *Console) show(name string, make func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		data, err := make(r)
