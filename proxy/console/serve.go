@@ -9,6 +9,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pushguard/pushguard/proxy"
 )
@@ -89,13 +90,8 @@ func asset(w http.ResponseWriter, r *http.Request) {
 	kind := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 	w.Header().Set("Content-Type", kind[path.Ext(r.PathValue("name"))])
 	w.Header().Set("Cache-Control", "no-cache")
-	etag := `"` + strconv.FormatUint(sum(data), 36) + `"`
-	w.Header().Set("ETag", etag)
-	if r.Header.Get("If-None-Match") == etag {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	_, _ = w.Write(data)
+	w.Header().Set("ETag", `"`+strconv.FormatUint(sum(data), 36)+`"`)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 }
 
 // fault is an error with the status it is answered with, and words for people.
