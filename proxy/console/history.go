@@ -34,6 +34,10 @@ type history struct {
 	outcome [minutes]tally
 	behind  [minutes]answers
 	jobs    map[string]*past
+	// beyond is a job for which there was no room, by the minute: of the minute in which the
+	// room ended, so that it is new. full says that some job had none at the last sample.
+	beyond [minutes]string
+	full   bool
 }
 
 // past is that of one job.
@@ -61,9 +65,16 @@ func (h *history) add(now time.Time, s *snapshot) {
 		h.outcome[at%minutes] = h.outcome[at%minutes].plus(s.counts.all.since(h.counts.all))
 		h.behind[at%minutes] = h.behind[at%minutes].plus(s.counts.behind.since(h.counts.behind))
 	}
+	beyond := ""
 	for i := range s.jobs.Jobs {
-		h.hold(at, &s.jobs.Jobs[i])
+		if name := s.jobs.Jobs[i].Job; !h.hold(at, &s.jobs.Jobs[i]) && len(name) <= maxName {
+			beyond = cmp.Or(beyond, name)
+		}
 	}
+	if !h.full {
+		h.beyond[at%minutes] = beyond
+	}
+	h.full = beyond != ""
 	for name, t := range s.counts.byJob {
 		if n := t.since(h.counts.byJob[name])[refused]; name != "" && n > 0 && h.begun < at {
 			if p := h.past(name, at); p != nil {
@@ -78,7 +89,7 @@ func (h *history) add(now time.Time, s *snapshot) {
 // are gone for a day.
 func (h *history) turn(at int64) {
 	for m := max(h.minute+1, at-minutes+1); m <= at; m++ {
-		h.outcome[m%minutes], h.behind[m%minutes] = tally{}, answers{}
+		h.outcome[m%minutes], h.behind[m%minutes], h.beyond[m%minutes] = tally{}, answers{}, ""
 	}
 	for name, p := range h.jobs {
 		if at-p.last > tens*10 {
@@ -113,11 +124,19 @@ func (h *history) past(name string, at int64) *past {
 	return p
 }
 
-func (h *history) hold(at int64, j *proxy.JobView) {
-	if p := h.past(j.Job, at); p != nil {
-		p.first = cmp.Or(p.first, at)
-		p.byMinute[at%minutes], p.byTen[at/10%tens] = uint32(j.Held), uint32(j.Held)
+// hold takes what a job holds, and reports whether there is room for it.
+func (h *history) hold(at int64, j *proxy.JobView) bool {
+	p := h.past(j.Job, at)
+	if p == nil {
+		return false
 	}
+	first := at
+	if h.full { // it may have waited for room, so it is not called new
+		first = h.begun
+	}
+	p.first = cmp.Or(p.first, first)
+	p.byMinute[at%minutes], p.byTen[at/10%tens] = uint32(j.Held), uint32(j.Held)
+	return true
 }
 
 // bar is what became of the pushes of one minute.
@@ -208,25 +227,32 @@ func (h *history) of(name string) (hour, day line, ok bool) {
 	return hour, day, true
 }
 
-// born is a job that first held something within the last hour.
+// born is a job that first held something within the last hour. One beyond those that are
+// followed stands for others of its minute, too.
 type born struct {
-	Job  string
-	Time time.Time
+	Job    string
+	Time   time.Time
+	Beyond bool
 }
 
 // newJobs are the jobs that first held something within the last hour, newest first; not
 // those that did when the guard started.
-func (h *history) newJobs(n int) []born {
+func (h *history) newJobs() []born {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var out []born
 	for name, p := range h.jobs {
 		if p.first > h.begun && p.first > h.minute-minutes {
-			out = append(out, born{name, time.Unix(p.first*60, 0).UTC()})
+			out = append(out, born{Job: name, Time: time.Unix(p.first*60, 0).UTC()})
+		}
+	}
+	for m := max(h.begun, h.minute-minutes) + 1; m <= h.minute; m++ {
+		if name := h.beyond[m%minutes]; name != "" {
+			out = append(out, born{name, time.Unix(m*60, 0).UTC(), true})
 		}
 	}
 	slices.SortFunc(out, func(a, b born) int {
 		return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Job, b.Job))
 	})
-	return out[:min(n, len(out))]
+	return out
 }

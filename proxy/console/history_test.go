@@ -2,6 +2,7 @@ package console
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,6 +34,39 @@ func TestHistoryIsBounded(t *testing.T) {
 	if _, _, ok := h.of("b1"); !ok || len(h.jobs) != 10 {
 		t.Errorf("a day later: %d jobs, the new one among them: %v", len(h.jobs), ok)
 	}
+}
+
+// TestNewJobsBeyondThoseFollowed has no number of new jobs that is not theirs where there is
+// no room to follow them all, and takes none for new that has waited for room.
+func TestNewJobsBeyondThoseFollowed(t *testing.T) {
+	h, now := newHistory(), time.Unix(1_800_000_000, 0)
+	told := func(prefix string, from, to int) (texts []string) {
+		now = now.Add(time.Minute)
+		s := holding(now, prefix, to, 1, tally{})
+		s.jobs.Jobs = s.jobs.Jobs[from:]
+		h.add(now, s)
+		for _, one := range births(h.newJobs()) {
+			texts = append(texts, one.Text)
+		}
+		return texts
+	}
+	check := func(got []string, want ...string) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("told: %q, want %q", got, want)
+		}
+	}
+	const many, one, most = "1\u202f990 jobs are new, a10 among them", "at least 1 job is new, a2000 among them", "at least 1\u202f991 jobs are new, b0 among them"
+	check(told("a", 0, 10))
+	check(told("a", 0, maxFollowed), many)
+	check(told("a", 0, maxFollowed+3000), one, many)
+	check(told("a", 0, maxFollowed+3000), one, many)
+	now = now.Add(25 * time.Hour)
+	check(told("a", maxFollowed, maxFollowed+10)) // they have waited for room
+	check(told("b", 0, 5002), most)
+	check(told("b", 0, 5002), most)
+	now = now.Add(time.Hour)
+	check(told("b", 0, 5002))
 }
 
 func TestHistoryOfAnHour(t *testing.T) {

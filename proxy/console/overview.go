@@ -82,7 +82,7 @@ func nearest(all []proxy.JobView, n int) []proxy.JobView {
 // what was refused, failed or deleted.
 func (c *Console) changes(p proxy.PolicyView) []change {
 	out := policyChanges(p)
-	out = append(out, births(c.history.newJobs(maxFollowed))...)
+	out = append(out, births(c.history.newJobs())...)
 	seen := map[string]int{}
 	recent := c.feed.recent(func(r *audit.Record) bool {
 		return r.Outcome != "passed" && r.Outcome != "changed" && r.Forecast == nil
@@ -104,17 +104,22 @@ func (c *Console) changes(p proxy.PolicyView) []change {
 	return out[:min(changesShown, len(out))]
 }
 
-// births tells of new jobs, those of one minute together.
+// births tells of new jobs, those of one minute together. Where not all of them are
+// followed there are at least so many.
 func births(all []born) []change {
 	var out []change
 	for i := 0; i < len(all); {
-		n := i + 1
-		for n < len(all) && all[n].Time.Equal(all[i].Time) {
-			n++
+		n, beyond := i, false
+		for ; n < len(all) && all[n].Time.Equal(all[i].Time); n++ {
+			beyond = beyond || all[n].Beyond
 		}
 		one := change{all[i].Time, "new", "job " + cut(all[i].Job) + " is new", "job" + query("name", all[i].Job), 1}
-		if n > i+1 {
-			one.Text, one.Link = number(n-i)+" jobs are new, "+cut(all[i].Job)+" among them", "jobs?sort=last"
+		if beyond || n > i+1 {
+			many := number(n-i) + " jobs are new"
+			if beyond {
+				many = "at least " + plural(n-i, "job is new", "jobs are new")
+			}
+			one.Text, one.Link = many+", "+cut(all[i].Job)+" among them", "jobs?sort=last"
 		}
 		out, i = append(out, one), n
 	}
