@@ -207,6 +207,21 @@ func TestWhatCannotBeAsked(t *testing.T) {
 	}
 }
 
+// TestRefusedForWantOfAJob has no page of a job for pushes that name none.
+func TestRefusedForWantOfAJob(t *testing.T) {
+	w := newWorld(t)
+	w.push(t, 404, "", "a 1\n")
+	w.eventually(t, "/guard/", "no job: POST refused")
+	for _, path := range []string{"/guard/job", "/guard/job?name="} {
+		if page := w.get(t, 404, path); !strings.Contains(page, "no job of that name") {
+			t.Errorf("%s: %s", path, page)
+		}
+	}
+	if page := w.get(t, 200, "/guard/jobs"); strings.Contains(page, `href="job?`) {
+		t.Errorf("a job is listed: %s", page)
+	}
+}
+
 // TestMarkupIsText puts markup wherever a client or a policy may put it.
 func TestMarkupIsText(t *testing.T) {
 	const script, image = `<script>alert(1)</script>`, `<img src=x onerror=alert(2)>`

@@ -80,6 +80,9 @@ func (c *Console) job(r *http.Request) (any, error) {
 
 func (c *Console) jobPage(s *snapshot, q url.Values) (*jobPage, bool) {
 	name := q.Get("name")
+	if name == "" { // what was refused for want of a name is no job's
+		return nil, false
+	}
 	records := c.feed.recent(func(r *audit.Record) bool { return r.Governed == name && r.Forecast == nil })
 	n, _ := strconv.Atoi(q.Get("groups"))
 	n = max(1, min(n, maxGroupPages))
