@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -165,6 +166,8 @@ func groupingKey(job string, grouping []string, utf8Names bool) (wire.Key, error
 			return wire.Key{}, flagFault("--grouping=%q: want name=value", cut(pair))
 		case name == model.JobLabel:
 			return wire.Key{}, flagFault("--grouping=%q: the job is --job", cut(pair))
+		case slices.ContainsFunc(ls, func(l labels.Label) bool { return l.Name == name }): // the last would count
+			return wire.Key{}, flagFault("--grouping=%q: the label %q is there twice", cut(pair), cut(name))
 		case !model.LegacyValidation.IsValidLabelName(name) && !utf8Names:
 			return wire.Key{}, flagFault("--grouping=%q: a label name like this wants --push.enable-utf8-names", cut(pair))
 		}

@@ -130,6 +130,7 @@ func TestExplainWrongFlags(t *testing.T) {
 		{"a pair without a value", []string{job, "--grouping=a"}, `--grouping="a": want name=value`},
 		{"a pair without a name", []string{job, "--grouping==a"}, `--grouping="=a": want name=value`},
 		{"the job twice", []string{job, "--grouping=job=a"}, `--grouping="job=a": the job is --job`},
+		{"a label twice", []string{job, "--grouping=a=1", "--grouping=a=2"}, `--grouping="a=2": the label "a" is there twice`},
 		{"a UTF-8 name", []string{job, "--grouping=a.b=c"}, `--grouping="a.b=c": a label name like this wants --push.enable-utf8-names`},
 		{"a capture and a job", []string{job, "--capture=" + capture}, "--capture has the whole request in it: leave out --job, --grouping and --content-type"},
 		{"a capture that is no push", []string{"--capture=" + capture}, "--capture: " + capture + `: not the capture of a push: request.method "GET": want PUT, POST or DELETE`},

@@ -470,6 +470,8 @@ func TestPushRefusesBeforeItRuns(t *testing.T) {
 		{"a token that is empty", 2, []string{"--job=x", "--gauge=a=1", "--bearer-token-file=" + empty}, "--bearer-token-file: the file is empty"},
 		{"--fail-on-push alone", 2, []string{"--job=x", "--gauge=a=1", "--fail-on-push"}, "--fail-on-push is for commands"},
 		{"a wrong flag before a command", 2, []string{"--job=x", "--gauge=a", "--", "touch", ran}, `--gauge="a": want`},
+		{"a label twice", 2, []string{"--job=x", "--grouping=a=", "--grouping=a=2", "--gauge=b=1"}, `--grouping="a=2": the label "a" is there twice, try --help`},
+		{"the job as a label", 2, []string{"--job=x", "--grouping=job=y", "--gauge=b=1"}, `--grouping="job=y": the job is --job, try --help`},
 		{"a wrong grouping before a command", 2, []string{"--job=x", "--grouping=a", "--", "touch", ran}, `--grouping="a": want name=value`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
