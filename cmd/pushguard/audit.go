@@ -41,7 +41,7 @@ func newAuditCommand(app *kingpin.Application) *auditCommand {
 	flag(cmd, "since", "Only what came since: a time such as 2026-03-04T05:06:07Z, or how long ago, such as 1h.", &c.since, parseMoment).
 		PlaceHolder("TIME")
 	flag(cmd, "until", "Only what came before: as --since.", &c.until, parseMoment).PlaceHolder("TIME")
-	cmd.Flag("follow", "Go on with what is written after, across rotations, until SIGINT or SIGTERM. Of one FILE.").BoolVar(&c.follow)
+	cmd.Flag("follow", "Go on with what is written after, across rotations, until SIGINT or SIGTERM. Of one FILE, without --until, --would-be and --limit.").BoolVar(&c.follow)
 	cmd.Flag("would-be", "Sum up what enforcement would have made of the pushes to each job in report under its latest policy, say which jobs are safe to enforce, and sum up by owner.").BoolVar(&c.wouldBe)
 	word(cmd, "output", "table or json, one record a line.", &c.output, "table", "json").Default("table")
 	flag(cmd, "limit", "Only the latest so many. 0 is all.", &c.limit, orNone(parseCount)).Default("0")
@@ -72,8 +72,8 @@ func (c *auditCommand) run(ctx context.Context, now time.Time, stdout, stderr io
 	if c.until != nil {
 		c.filter.Until = c.until(now)
 	}
-	if c.follow && (c.wouldBe || c.limit > 0 || len(c.files) > 1) {
-		return flagFault("--follow is for one FILE, without --would-be and --limit")
+	if c.follow && (c.until != nil || c.wouldBe || c.limit > 0 || len(c.files) > 1) {
+		return flagFault("--follow is for one FILE, without --until, --would-be and --limit")
 	}
 	var skipped audit.Skipped
 	var err error

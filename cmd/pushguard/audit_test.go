@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"strings"
 	"testing"
 )
@@ -54,6 +56,19 @@ func TestAuditFaults(t *testing.T) {
 				t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
 			}
 		})
+	}
+}
+
+// TestAuditFollowsWithoutAnEnd refuses what would be waited for in vain.
+func TestAuditFollowsWithoutAnEnd(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // which ends what is followed all the same
+	for _, with := range []string{"--until=1h", "--limit=1", "--would-be", "testdata/audit/other.jsonl"} {
+		var out, errs bytes.Buffer
+		code := run(ctx, []string{"audit", "testdata/audit/audit.jsonl", "--follow", with}, strings.NewReader(""), &out, &errs)
+		if code != exitUsage || out.Len() > 0 || errs.String() != "pushguard: --follow is for one FILE, without --until, --would-be and --limit, try --help\n" {
+			t.Errorf("%s: exit code %d, %q, %q", with, code, &out, &errs)
+		}
 	}
 }
 
