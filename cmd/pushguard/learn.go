@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -133,7 +136,11 @@ func (c *learnCommand) open(ctx context.Context, stdin io.Reader) (io.ReadCloser
 	case c.from == "-":
 		return io.NopCloser(stdin), nil
 	case !strings.HasPrefix(c.from, "http://") && !strings.HasPrefix(c.from, "https://"):
-		return os.Open(c.from)
+		file, err := os.Open(c.from)
+		if errors.Is(err, fs.ErrNotExist) && meantAsURL(c.from) {
+			return nil, flagFault("--from=%q: there is no such file, and a URL begins with http:// or https://", cut(c.from))
+		}
+		return file, err
 	}
 	upstream, err := c.upstream()
 	if err != nil {
@@ -145,6 +152,13 @@ func (c *learnCommand) open(ctx context.Context, stdin io.Reader) (io.ReadCloser
 		return nil, err
 	}
 	return upstreamPage{page, upstream}, nil
+}
+
+// meantAsURL reports whether what names no file was rather the address of a server, as
+// localhost:9091 is.
+func meantAsURL(s string) bool {
+	u, err := url.Parse("http://" + s)
+	return strings.Contains(s, "://") || err == nil && u.Port() != ""
 }
 
 // upstreamPage closes with the page what it came from.

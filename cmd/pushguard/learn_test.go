@@ -37,6 +37,23 @@ func TestLearnFromAPushgateway(t *testing.T) {
 	}
 }
 
+// Who leaves out the scheme is told so; a file that is not there is one whatever its name.
+func TestLearnFromWhatIsNotThere(t *testing.T) {
+	const scheme = "there is no such file, and a URL begins with http:// or https://, try --help"
+	for from, want := range map[string]string{
+		"localhost:9091":                 `--from="localhost:9091": ` + scheme,
+		"[::1]:9091/prefix":              `--from="[::1]:9091/prefix": ` + scheme,
+		"HTTP://localhost":               `--from="HTTP://localhost": ` + scheme,
+		"etl:secret@guard:9091":          `--from="…@guard:9091": ` + scheme,
+		"none.prom":                      "open none.prom: no such file or directory",
+		"audit-2026-03-04T05:06:07.json": "open audit-2026-03-04T05:06:07.json: no such file or directory",
+	} {
+		if code, stdout, stderr := command(t, "learn", "--from", from); code == 0 || stdout != "" || stderr != "pushguard: "+want+"\n" {
+			t.Errorf("%s: exit code %d, %q, %q", from, code, stdout, stderr)
+		}
+	}
+}
+
 // A reading that is interrupted ends at once, and leaves no half of a draft.
 func TestLearnIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
