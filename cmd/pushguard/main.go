@@ -95,7 +95,7 @@ func newApplication(brief bool, page, stderr io.Writer) (app *kingpin.Applicatio
 		app.UsageTemplate(briefTemplate)
 	}
 	app.UsageWriter(page)
-	app.ErrorWriter(stderr)
+	app.ErrorWriter(faultWriter{app.Name + ": error: ", stderr})
 
 	// Kingpin expects Terminate to end the process. Where it does not, Parse
 	// goes on and may print help after the version: only the first answer counts.
@@ -143,6 +143,18 @@ func (s *sheet) Write(b []byte) (int, error) {
 	if s.err == nil {
 		_, s.err = s.w.Write(b)
 	}
+	return len(b), nil
+}
+
+// faultWriter has what kingpin tells of itself, where help is asked for a command that there is
+// not, read as any other fault of the flags.
+type faultWriter struct {
+	prefix string
+	w      io.Writer
+}
+
+func (f faultWriter) Write(b []byte) (int, error) {
+	exit(f.w, flagFault("%s", strings.TrimPrefix(strings.TrimSpace(string(b)), f.prefix)))
 	return len(b), nil
 }
 

@@ -276,10 +276,13 @@ func TestHelpOfServe(t *testing.T) {
 	}
 }
 
+// TestHelpOfNoCommand has help answer what the command itself would.
 func TestHelpOfNoCommand(t *testing.T) {
-	code, stdout, stderr := command(t, "help", "frobnicate")
-	if code != exitUsage || stdout != "" || !strings.Contains(stderr, `expected command but got "frobnicate"`) {
-		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	want := "pushguard: expected command but got \"frobnicate\", try --help\n"
+	for _, args := range [][]string{{"help", "frobnicate"}, {"frobnicate"}} {
+		if code, stdout, stderr := command(t, args...); code != exitUsage || stdout != "" || stderr != want {
+			t.Errorf("%v: exit code %d, stdout %q, stderr %q", args, code, stdout, stderr)
+		}
 	}
 }
 
