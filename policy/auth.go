@@ -104,6 +104,10 @@ func (c *compiler) compileAuth(a auth) {
 		c.usersFile(a.usersFile, &run.Users)
 	}
 	c.usersUnread = a.faulty["users"] || a.faulty["users_file"] || len(c.faults) > before
+	// A users_file without one is no fault: whom it lacks may come with the next reload.
+	if run.PushRequired && run.Users.Len() == 0 && !a.usersFile.written() && !c.usersUnread {
+		c.fault(a.push.spot, "auth: push", "nobody can push: want users or a users_file beside it")
+	}
 	run.Read = Right{anyone: !a.read.written(), names: texts(a.read)}
 	run.Admin = Right{anyone: !a.admin.written() && !run.PushRequired, names: texts(a.admin)}
 	c.known(a.read, "auth: read")

@@ -51,6 +51,9 @@ func TestAuthFaults(t *testing.T) {
 		{"a list", "auth: {users: [hunter2hunter2]}", "", "policy.yml:2:15: auth: users: want a mapping of users to hashes"},
 		{"a user twice", "auth: {users: {a: \"" + someHash + "\", a: \"" + someHash + "\"}}", "", "policy.yml:2:94: auth: users: duplicate user \"a\""},
 		{"a mode", "auth: {push: on}", "", "policy.yml:2:14: auth: unknown push \"on\""},
+		{"nobody at all", "auth: {push: required}", "", "policy.yml:2:14: auth: push: nobody can push: want users or a users_file beside it"},
+		{"nobody among the users", "auth:\n  users: {}\n  push: required", "", "policy.yml:4:9: auth: push: nobody can push: want users or a users_file beside it"},
+		{"a password of the only one", "auth: {push: required, users: {a: hunter2hunter2}}", "", "policy.yml:2:32: auth: users: user \"a\": want the bcrypt hash"},
 		{"nobody of that name", "auth: {read: [a]}", "", "policy.yml:2:15: auth: read: unknown user \"a\""},
 		{"nor in an entry", "jobs: [{job: j, push: [a]}]", "", "policy.yml:2:24: job \"j\": push: unknown user \"a\""},
 		{"no file", "auth: {users_file: none}", "", "policy.yml:2:20: auth: users_file: stat "},
@@ -71,6 +74,14 @@ func TestAuthFaults(t *testing.T) {
 		if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), "12345678") {
 			t.Errorf("%s: %v repeats the secret", test.name, err)
 		}
+	}
+}
+
+// A file of users may be empty yet: nobody is needed before its next reading.
+func TestUsersFileWithoutUsers(t *testing.T) {
+	dir := folder(t, map[string]string{"policy.yml": "version: v1\nauth: {push: required, users_file: users}\n", "users": "# none yet\n"})
+	if _, err := Load(filepath.Join(dir, "policy.yml")); err != nil {
+		t.Error(err)
 	}
 }
 

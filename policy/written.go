@@ -178,7 +178,8 @@ type auth struct {
 	faulty map[string]bool
 
 	// `required`: a push or a delete wants a user whom its entry's `push` names. `off`,
-	// and left out: anybody may push as any job.
+	// and left out: anybody may push as any job. `required` wants `users` or a
+	// `users_file`.
 	push word `key:"push" default:"off" example:"push: required"`
 	// Names of users who may scrape and read the API, or `*` for each of them. Left
 	// out: anybody.
