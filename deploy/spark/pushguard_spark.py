@@ -73,6 +73,7 @@ class Run:
 
     def gauge(self, name, value, **labels):
         """Sets a value; the last one stands."""
+        value = number(value)
         self.family(name, "gauge")[tuple(sorted(labels.items()))] = value
 
     def family(self, name, kind):
@@ -190,7 +191,7 @@ def begun(r):
 
 def sample(name, labels, value):
     pairs = ",".join('%s="%s"' % (k, escape(str(v))) for k, v in labels)
-    return "%s%s %r" % (name, "{%s}" % pairs if pairs else "", number(value))
+    return "%s%s %r" % (name, "{%s}" % pairs if pairs else "", value)
 
 
 def number(value):

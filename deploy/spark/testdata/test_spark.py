@@ -100,6 +100,16 @@ class SparkTest(unittest.TestCase):
         for wrong in (lambda: run.count("a", 1), lambda: run.count("b", -1), lambda: run.gauge("no name", 1)):
             self.assertRaises(ValueError, wrong)
 
+    def test_what_no_number_is(self):
+        with pushguard_spark.run("load") as run:
+            self.assertRaises(TypeError, run.count, "rows_total", None)
+            self.assertRaises(TypeError, run.gauge, "partitions", None)
+            self.assertRaises(ValueError, run.gauge, "partitions", "many")
+            run.gauge("files", 3)
+        self.assertIn("files 3", self.lines())
+        self.assertNotIn("partitions", "\n".join(self.lines()))
+        self.assertTrue([l for l in self.lines() if l.startswith("job_last_success_unixtime ")])
+
     def test_a_push_never_fails_a_job(self):
         for broken in ({"PUSHGUARD_TIMEOUT": "soon"}, {"PUSHGUARD_URL": "no url"}, {"PUSHGUARD_TOKEN_FILE": "/no/such"}):
             with unittest.mock.patch.dict(os.environ, broken), self.assertLogs("pushguard", "WARNING"):
