@@ -108,7 +108,7 @@ func New(cfg Config) (*Guard, error) {
 	g := &Guard{
 		cfg: cfg, logger: cfg.Logger,
 		shadow:   ledger.NewBook(ledger.Config{Wait: cfg.GroupWait, Now: cfg.Now}),
-		outlooks: &outlooks{jobs: map[string]*outlook{}}, searching: make(chan struct{}, 1), explaining: make(chan struct{}, 1),
+		outlooks: newOutlooks(cfg.Rhythm.Forecast), searching: make(chan struct{}, 1), explaining: make(chan struct{}, 1),
 		found: newJobFindings(cfg.Now), demand: demand.New(demand.Config{Now: cfg.Now, Shape: shapeOf}), outputs: newOutputs(),
 		syncing: make(chan struct{}, 1),
 	}

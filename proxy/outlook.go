@@ -5,17 +5,25 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/pushguard/pushguard/policy"
 	"github.com/pushguard/pushguard/proxy/audit"
 	"github.com/pushguard/pushguard/rules/finding"
 )
 
-// outlooks are what enforcement would have made of the pushes of each job in report.
-// Safe for concurrent use.
+// outlookKept is how long a job is not pushed to before its outlook may make room for
+// another's: so long that a job of every day, late for once, is not begun anew.
+const outlookKept = 48 * time.Hour
+
+// outlooks are what enforcement would have made of the pushes of each job in report:
+// of maxJobs by name, and of all others together. Safe for concurrent use.
 type outlooks struct {
+	kept time.Duration
+
 	mu   sync.Mutex
 	jobs map[string]*outlook
+	full time.Time // until when none of them is old
 }
 
 // outlook is that of one job.
@@ -23,6 +31,13 @@ type outlook struct {
 	policy string         // the digest of the policy that judged them
 	all    audit.Forecast // since that policy is in force
 	fresh  audit.Forecast // since the last record of it
+	last   time.Time      // when the last of them came
+}
+
+// newOutlooks keeps each for outlookKept at least, and until a record that is written so
+// often has been, a tenth later than that at times.
+func newOutlooks(recorded time.Duration) *outlooks {
+	return &outlooks{kept: max(outlookKept, 2*recorded), jobs: map[string]*outlook{otherJobs: {}}}
 }
 
 // note counts a push that was handed on, and what was said of it.
@@ -44,7 +59,8 @@ func (o *outlooks) note(v *passage, digest string, outcome Outcome) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	job := o.job(v.job, digest)
+	job := o.job(v.job, digest, v.started)
+	job.last = v.started
 	job.all.Add(one)
 	job.fresh.Add(one)
 }
@@ -58,22 +74,44 @@ func goingLabel(f finding.Finding) string {
 	return strings.Clone(f.Label)
 }
 
-// job is the outlook of a job, anew if the policy is another. Those beyond maxJobs
-// share one.
-func (o *outlooks) job(name, digest string) *outlook {
+// job is the outlook of a job, anew if the policy is another. Those without room share
+// one.
+func (o *outlooks) job(name, digest string, now time.Time) *outlook {
 	job := o.jobs[name]
-	if job == nil && (len(o.jobs) >= maxJobs || len(name) > maxJobName) {
-		name = otherJobs
-		job = o.jobs[name]
-	}
-	if job == nil {
-		job = &outlook{policy: digest}
+	switch {
+	case job != nil:
+	case len(name) > maxJobName || !o.room(now):
+		job = o.jobs[otherJobs]
+	default:
+		job = &outlook{}
 		o.jobs[strings.Clone(name)] = job
 	}
 	if job.policy != digest {
 		job.policy, job.all = digest, audit.Forecast{}
 	}
 	return job
+}
+
+// room reports whether there is room for one more by name, once those that are old are
+// forgotten. It looks for them only where there may be one: jobs without room push often.
+func (o *outlooks) room(now time.Time) bool {
+	if len(o.jobs) <= maxJobs { // and otherJobs
+		return true
+	}
+	if now.Before(o.full) {
+		return false
+	}
+	o.full = now.Add(o.kept)
+	for name, job := range o.jobs {
+		switch old := job.last.Add(o.kept); {
+		case name == otherJobs:
+		case !now.Before(old):
+			delete(o.jobs, name)
+		case old.Before(o.full):
+			o.full = old
+		}
+	}
+	return len(o.jobs) <= maxJobs
 }
 
 // of is what is known of a job, nil if nothing is.

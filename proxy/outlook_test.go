@@ -130,23 +130,92 @@ jobs: [{job: enforced, mode: enforce}]
 
 // Beyond maxJobs, jobs share an outlook; another policy begins anew.
 func TestOutlooksAreBounded(t *testing.T) {
-	o := &outlooks{jobs: map[string]*outlook{}}
-	note := func(job, digest string) {
-		o.note(&passage{job: job, entry: &policy.Entry{Mode: policy.Report}}, digest, Passed)
-	}
+	o := newOutlooks(0)
 	for i := range maxJobs + 3 {
-		note(fmt.Sprint("j", i), "one")
+		noteAt(o, fmt.Sprint("j", i), "one", time.Time{})
 	}
-	note(strings.Repeat("x", maxJobName+1), "one")
+	noteAt(o, strings.Repeat("x", maxJobName+1), "one", time.Time{})
 	if f := o.of(otherJobs); len(o.jobs) != maxJobs+1 || f == nil || f.Pushes != 4 {
 		t.Errorf("%d outlooks, the shared one %+v", len(o.jobs), f)
 	}
-	note("j7", "two")
+	noteAt(o, "j7", "two", time.Time{})
 	if f := o.of("j7"); f == nil || f.Pushes != 1 {
 		t.Errorf("after a reload: %+v", f)
 	}
 	if o.of("never") != nil {
 		t.Error("a job that never pushed has an outlook")
+	}
+}
+
+func noteAt(o *outlooks, job, digest string, now time.Time) {
+	o.note(&passage{job: job, entry: &policy.Entry{Mode: policy.Report}, started: now}, digest, Passed)
+}
+
+// A job that comes where there is no room takes that of those that nobody has pushed to
+// for outlookKept, and of no others; what is not written down yet stays in any case.
+func TestOldOutlooksMakeRoom(t *testing.T) {
+	begun := time.Unix(1e9, 0)
+	for _, tc := range []struct {
+		name           string
+		jobs           int
+		recorded, wait time.Duration
+		kept, shared   int // of the jobs that are old, and pushes of those without room
+	}{
+		{"under the bound", maxJobs - 2, 0, outlookKept, maxJobs - 2, 0},
+		{"at the bound with the first", maxJobs - 1, 0, outlookKept, 1, 0},
+		{"at the bound, not old yet", maxJobs, 0, outlookKept - 1, maxJobs, 2},
+		{"at the bound", maxJobs, 0, outlookKept, 1, 0},
+		{"over the bound", maxJobs + 1, 0, outlookKept, 1, 1},
+		{"with a record every other day", maxJobs, outlookKept, outlookKept, maxJobs, 2},
+		{"and two records later", maxJobs, outlookKept, 2 * outlookKept, 1, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := newOutlooks(tc.recorded)
+			for i := range tc.jobs {
+				noteAt(o, fmt.Sprint("old", i), "one", begun)
+			}
+			noteAt(o, "old7", "one", begun.Add(time.Second))
+			now := begun.Add(tc.wait)
+			noteAt(o, "fresh0", "one", now)
+			noteAt(o, "fresh1", "one", now)
+			kept, shared := 0, 0
+			for i := range tc.jobs {
+				if o.of(fmt.Sprint("old", i)) != nil {
+					kept++
+				}
+			}
+			if f := o.of(otherJobs); f != nil {
+				shared = f.Pushes
+			}
+			if f := o.of("old7"); kept != tc.kept || shared != tc.shared || f == nil || f.Pushes != 2 {
+				t.Errorf("kept %d, shared %d, want %d and %d; the one pushed to since: %+v", kept, shared, tc.kept, tc.shared, f)
+			}
+			for i := range maxJobs {
+				noteAt(o, fmt.Sprint("more", i), "one", now)
+			}
+			if n := len(o.fresh()); n != maxJobs+1 {
+				t.Errorf("then %d outlooks are recorded, want %d and the shared one", n, maxJobs)
+			}
+		})
+	}
+}
+
+// Looking for room is put off until an outlook is old, and no longer: room that comes
+// back later is found as well.
+func TestRoomForOutlooksComesBackAgain(t *testing.T) {
+	o := newOutlooks(0)
+	now := time.Unix(1e9, 0)
+	for i := range maxJobs {
+		noteAt(o, fmt.Sprint("j", i), "one", now.Add(time.Duration(i)*time.Minute))
+	}
+	noteAt(o, "early", "one", now.Add(outlookKept-time.Second))
+	for i := range maxJobs {
+		late := now.Add(outlookKept + time.Duration(i)*time.Minute)
+		noteAt(o, fmt.Sprint("late", i), "one", late)
+		noteAt(o, "later", "one", late)
+		if o.of(fmt.Sprint("late", i)) == nil || o.of("later") != nil || o.of(fmt.Sprint("j", i)) != nil {
+			t.Fatalf("after %d minutes: %d outlooks", i, len(o.jobs))
+		}
 	}
 }
 
