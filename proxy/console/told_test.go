@@ -43,3 +43,18 @@ func TestReasonsInWords(t *testing.T) {
 		}
 	}
 }
+
+// TestForecastsInWords has what enforcement would make of one push, and of several.
+func TestForecastsInWords(t *testing.T) {
+	log := audit.InMemory()
+	w := newWorld(t, func(c *proxy.Config) { c.Audit = log })
+	for _, f := range []audit.Forecast{{Pushes: 1, Refused: 1}, {Pushes: 2, Passed: 1, Changed: 1}} {
+		log.Write(audit.Record{Time: time.Now(), Job: "tried", Governed: "tried", Mode: "report", Outcome: audit.OutcomeForecast, Forecast: &f})
+	}
+	page := w.get(t, 200, "/guard/audit")
+	for _, want := range []string{">1 push: 0 would pass, 0 be changed, 1 be refused<", ">2 pushes: 1 would pass, 1 be changed, 0 be refused<"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %q in %s", want, page)
+		}
+	}
+}
