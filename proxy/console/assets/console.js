@@ -10,8 +10,9 @@
   const most = 200;
   const quiet = 40000; // milliseconds: a stream says every 15 seconds that it lives
 
-  // A label of time follows the reader's clock no further than its title.
-  for (const select of document.querySelectorAll(".filters select")) {
+  // What a list is filtered by is asked for as soon as it is chosen. A push to explain is not:
+  // its method is chosen before the rest is there.
+  for (const select of document.querySelectorAll("form[method=get] select")) {
     select.addEventListener("change", () => select.form.requestSubmit());
   }
 

@@ -286,8 +286,12 @@ async function reconnects(context) {
 }
 
 async function explainOne(page) {
+  let asked = 0;
+  page.on("request", (r) => { if (r.method() === "POST") asked++; });
+  await page.getByLabel("Method").selectOption("PUT"); // asks nothing before the rest is there
   await page.getByLabel("Path").fill("/metrics/job/nightly_load");
   await page.getByLabel("Body").fill('rows_loaded{table="items",run_id="r9"} 7\n');
+  assert.strictEqual(asked, 0, "a push was explained that nobody had asked for");
   await page.getByRole("button", { name: "Explain" }).click();
   await page.waitForSelector("#outcome");
   assert.match(await text(page, "main"), /run_id[^]*dropped/);
