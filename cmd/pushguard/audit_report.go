@@ -66,7 +66,7 @@ func why(r *audit.Record) string {
 		parts = append(parts, text)
 	}
 	if f := r.Forecast; f != nil {
-		parts = append(parts, fmt.Sprintf("%d pushes: %d would pass, %d change, %d be refused", f.Pushes, f.Passed, f.Changed, f.Refused))
+		parts = append(parts, fmt.Sprintf("%s: %d would pass, %d change, %d be refused", plural(f.Pushes, "push"), f.Passed, f.Changed, f.Refused))
 	}
 	status := cmp.Or(r.Status, r.UpstreamStatus)
 	if r.Outcome == proxy.Failed.String() && status > 0 || len(parts) == 0 && status >= 400 {

@@ -72,16 +72,18 @@ func TestAuditFollowsWithoutAnEnd(t *testing.T) {
 	}
 }
 
-// TestAuditTellsOfFailures has the table say what became of a push of which no rule tells.
-func TestAuditTellsOfFailures(t *testing.T) {
+// TestAuditTellsWhy has the table say what became of a push of which no rule tells, and what
+// would of one.
+func TestAuditTellsWhy(t *testing.T) {
 	for want, line := range map[string]string{
-		"  status 400\n":                      `"outcome":"failed","status":400,"upstream_status":400`,
-		"  status 502\n":                      `"outcome":"failed","status":502`,
-		"  run-ids(run_id), status 504\n":     `"outcome":"failed","status":504,"findings":[{"id":"run-ids","label":"run_id"}]`,
-		"  spooled {job=\"a\"}, status 400\n": `"outcome":"failed","reason":"spooled","group":"{job=\"a\"}","status":0,"upstream_status":400`,
-		"  status 404\n":                      `"outcome":"refused","status":404`,
-		"  run-ids(run_id)\n":                 `"outcome":"refused","status":422,"findings":[{"id":"run-ids","label":"run_id"}]`,
-		"  -\n":                               `"outcome":"passed","status":200`,
+		"  status 400\n":                                   `"outcome":"failed","status":400,"upstream_status":400`,
+		"  status 502\n":                                   `"outcome":"failed","status":502`,
+		"  run-ids(run_id), status 504\n":                  `"outcome":"failed","status":504,"findings":[{"id":"run-ids","label":"run_id"}]`,
+		"  spooled {job=\"a\"}, status 400\n":              `"outcome":"failed","reason":"spooled","group":"{job=\"a\"}","status":0,"upstream_status":400`,
+		"  status 404\n":                                   `"outcome":"refused","status":404`,
+		"  run-ids(run_id)\n":                              `"outcome":"refused","status":422,"findings":[{"id":"run-ids","label":"run_id"}]`,
+		"  1 push: 1 would pass, 0 change, 0 be refused\n": `"outcome":"forecast","forecast":{"pushes":1,"passed":1}`,
+		"  -\n": `"outcome":"passed","status":200`,
 	} {
 		file := write(t, "audit.jsonl", `{"time":"2026-03-04T05:06:07Z","job":"a","method":"POST",`+line+"}\n")
 		if code, stdout, stderr := command(t, "audit", file); code != 0 || !strings.HasSuffix(stdout, want) {

@@ -201,7 +201,7 @@ func (c *learnCommand) write(summary *learn.Summary, stdout, stderr io.Writer) e
 		return err
 	}
 	if n := summary.Pushes(); n > 0 {
-		fmt.Fprintf(stderr, "%s of %s read\n", countPushes(n), plural(summary.Jobs(), "job"))
+		fmt.Fprintf(stderr, "%s of %s read\n", plural(n, "push"), plural(summary.Jobs(), "job"))
 	} else {
 		fmt.Fprintf(stderr, "%d series of %s read, %d without a job passed over\n", summary.Series(), plural(summary.Jobs(), "job"), summary.Without())
 	}
@@ -209,13 +209,6 @@ func (c *learnCommand) write(summary *learn.Summary, stdout, stderr io.Writer) e
 		fmt.Fprintf(stderr, "not in the draft: %s without an entry, %d series of jobs beyond what is kept\n", plural(leftOut, "job"), summary.Beyond())
 	}
 	return nil
-}
-
-func countPushes(n int) string {
-	if n == 1 {
-		return "1 push"
-	}
-	return fmt.Sprintf("%d pushes", n)
 }
 
 // store overwrites nothing: a policy that somebody worked on may have the name.

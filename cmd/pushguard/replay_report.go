@@ -118,20 +118,12 @@ func (r replayReport) write(w io.Writer, output string) error {
 	}
 	switch {
 	case r.Differing == 0:
-		fmt.Fprintf(&b, "%s: no difference\n", countOf(r.Pushes))
+		fmt.Fprintf(&b, "%s: no difference\n", plural(r.Pushes, "push"))
 	default:
-		fmt.Fprintf(&b, "%s: %s, of %s\n", countOf(r.Pushes), differ(r.Differing), plural(len(r.Jobs), "job"))
+		fmt.Fprintf(&b, "%s: %s, of %s\n", plural(r.Pushes, "push"), differ(r.Differing), plural(len(r.Jobs), "job"))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// countOf says how many pushes, whose plural has a letter more.
-func countOf(pushes int) string {
-	if pushes == 1 {
-		return "1 push"
-	}
-	return fmt.Sprintf("%d pushes", pushes)
 }
 
 // differ says how many of them do.
@@ -147,12 +139,12 @@ func (j *jobReport) text(b *strings.Builder) {
 	if j.Job == "" {
 		name = "no job"
 	}
-	fmt.Fprintf(b, "%s: %s, %s\n", name, countOf(j.Pushes), differ(j.Differing))
+	fmt.Fprintf(b, "%s: %s, %s\n", name, plural(j.Pushes, "push"), differ(j.Differing))
 	line := func(what, format string, args ...any) {
 		fmt.Fprintf(b, "  %-8s %s\n", what, fmt.Sprintf(format, args...))
 	}
 	for _, c := range j.Outcomes {
-		line("outcome", "%s %s, was %s", countOf(c.Pushes), c.After, c.Before)
+		line("outcome", "%s %s, was %s", plural(c.Pushes, "push"), c.After, c.Before)
 	}
 	if j.Lost+j.Gained > 0 {
 		line("series", "%d, was %d: %d lost, %d gained", j.After, j.Before, j.Lost, j.Gained)
@@ -161,19 +153,19 @@ func (j *jobReport) text(b *strings.Builder) {
 		line("gone", "%s", g)
 	}
 	for _, found := range slices.Sorted(maps.Keys(j.Refused)) {
-		line("refused", "%s: %s", countOf(j.Refused[found]), found)
+		line("refused", "%s: %s", plural(j.Refused[found], "push"), found)
 	}
 	for _, found := range slices.Sorted(maps.Keys(j.LetIn)) {
-		line("let in", "%s, refused before: %s", countOf(j.LetIn[found]), found)
+		line("let in", "%s, refused before: %s", plural(j.LetIn[found], "push"), found)
 	}
 	for _, id := range slices.Sorted(maps.Keys(j.Noticed)) {
-		line("noticed", "%s in %s, not before", id, countOf(j.Noticed[id]))
+		line("noticed", "%s in %s, not before", id, plural(j.Noticed[id], "push"))
 	}
 	for _, id := range slices.Sorted(maps.Keys(j.Quiet)) {
-		line("quiet", "%s in %s before, not now", id, countOf(j.Quiet[id]))
+		line("quiet", "%s in %s before, not now", id, plural(j.Quiet[id], "push"))
 	}
 	for _, c := range j.Budgets {
-		line("budget", "%s passed by %s, was %d", c.Budget, countOf(c.After), c.Before)
+		line("budget", "%s passed by %s, was %d", c.Budget, plural(c.After, "push"), c.Before)
 	}
 	for _, u := range j.Breaks {
 		line("breaks", "%s: %s", u.Place, u.Gone)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -185,9 +186,13 @@ func (c *testCommand) result(suites []suite, stdout io.Writer) error {
 	return nil
 }
 
+// plural counts what has a plural with an s, or like push with es.
 func plural(n int, noun string) string {
-	if n == 1 {
+	switch {
+	case n == 1:
 		return "1 " + noun
+	case strings.HasSuffix(noun, "sh"):
+		noun += "e"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }
