@@ -113,6 +113,48 @@ func (p *promises) without(g *group) (groups, series int) {
 	return groups, series
 }
 
+// lately are the groups that were evicted within the last 10 to 20 seconds. A Pushgateway
+// says that it has deleted a group before it has, and lists it for as long as pushes are
+// ahead of the DELETE: the book would take it for one that is there, and younger than it
+// was, and have others go in its place.
+type lately struct {
+	young, old map[string]struct{} // by id
+	turned     second              // when the young were begun
+}
+
+// latelyTime is how long a Pushgateway may take to delete a group, in seconds.
+const latelyTime = 10
+
+func (l *lately) add(id string, now second) {
+	l.turn(now)
+	if l.young == nil {
+		l.young = map[string]struct{}{}
+	}
+	l.young[id] = struct{}{}
+}
+
+// turn forgets those of long ago.
+func (l *lately) turn(now second) {
+	switch passed := int64(now) - int64(l.turned); {
+	case passed < 0, passed >= 2*latelyTime:
+		l.young, l.old, l.turned = nil, nil, now
+	case passed >= latelyTime:
+		l.young, l.old, l.turned = nil, l.young, now
+	}
+}
+
+// known are they as what a listing knows less of than the book.
+func (l *lately) known(now second) map[string]*since {
+	l.turn(now)
+	out := make(map[string]*since, len(l.young)+len(l.old))
+	for _, ids := range []map[string]struct{}{l.young, l.old} {
+		for id := range ids {
+			out[id] = &since{whole: true}
+		}
+	}
+	return out
+}
+
 // series is what counts of the group now.
 func (g *group) series() int { return g.booked().series() + g.upkeep() }
 

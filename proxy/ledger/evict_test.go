@@ -390,3 +390,58 @@ func TestAResyncFindsMoreThanThereMayBe(t *testing.T) {
 	wantEvicts(t, r, 0, 1)
 	wantOver(t, b, nth(3, 1, Budget{Groups: 2}).word(Trim), GroupsLimit, 4, 2)
 }
+
+// TestWhatWasEvictedDoesNotComeBack has a Pushgateway list a group that it has said to have
+// deleted, as it does while pushes are ahead of the DELETE.
+func TestWhatWasEvictedDoesNotComeBack(t *testing.T) {
+	budget := Budget{Groups: 3}
+	b, clock := three(t, budget)
+	var listed []Group
+	for n := range 3 {
+		listed = append(listed, Group{Key: nth(n, 1, budget).Group, Pushed: clock.now})
+	}
+	g := admit(t, b, nth(3, 1, budget))
+	g.Settle(Applied)
+	admit(t, b, evicting(g.Evict[0])).Settle(Applied)
+	load := func(more ...Group) {
+		t.Helper()
+		if err := b.Load(func() ([]Group, func(wire.Key) bool, error) { return append(more, listed...), nil, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listed[0].Pushed = clock.now.Add(-time.Second) // one that was restored may be taken for younger
+	load(Group{Key: g.group.key(), Pushed: clock.now})
+	if b.Has(g.Evict[0]) {
+		t.Error("it is there again")
+	}
+	r, err := b.Peek(nth(4, 1, budget))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEvicts(t, r, 1)
+
+	clock.wait(2 * latelyTime * time.Second)
+	load(Group{Key: nth(3, 1, budget).Group, Pushed: clock.now})
+	if !b.Has(nth(0, 1, budget).Group) {
+		t.Error("it is listed for long, and not there")
+	}
+}
+
+// TestLately has evictions be known for as long as latelyTime at the least, twice as long at
+// the most, and not once the clock was set back.
+func TestLately(t *testing.T) {
+	var l lately
+	l.add("a", 1000)
+	for _, at := range []second{1000, 1000 + latelyTime - 1, 1000 + latelyTime, 1000 + 2*latelyTime - 1} {
+		if l.known(at)["a"] == nil {
+			t.Errorf("not known at %d", at)
+		}
+	}
+	if len(l.known(1000+2*latelyTime)) != 0 {
+		t.Error("known for too long")
+	}
+	l.add("b", 1025)
+	if l.known(1019); len(l.known(1025)) != 0 {
+		t.Error("known after the clock was set back")
+	}
+}

@@ -26,6 +26,7 @@ type Grant struct {
 	fresh   int           // series that counted as new
 	made    bool          // it makes the group
 	victims []*group      // promised to be evicted
+	evicts  bool          // it keeps such a promise
 
 	foreseen *foresight // nil if it was admitted
 	id       grantID    // of a book that several guards share
@@ -169,6 +170,9 @@ func (b *Book) settle(grant *Grant, o Outcome, now second) {
 	if grant.Method == http.MethodDelete {
 		if g.job != nil {
 			g.job.promised.end(g)
+		}
+		if grant.evicts && o == Applied {
+			b.evicted.add(g.id, now)
 		}
 	} else {
 		g.age(grant, o, now)

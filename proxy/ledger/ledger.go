@@ -95,6 +95,7 @@ type Book struct {
 	journal  *journal
 	restored second            // when groups were; 0: none was
 	settled  map[string]*since // while Load reads: the groups settled meanwhile
+	evicted  lately            // groups that went
 	shared   *sharing          // nil if no other guard has this book
 	alone    *alone            // not nil of a guard that goes on by itself
 }
@@ -172,7 +173,7 @@ func (b *Book) grant(grant *Grant, c *Claim) error {
 	}
 	grant.shared = v.shared
 	if c.Method == http.MethodDelete {
-		grant.Ruling = v.Ruling
+		grant.Ruling, grant.evicts = v.Ruling, c.Evict
 		return nil
 	}
 	grant.bring(c, &v)

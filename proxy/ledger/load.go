@@ -33,7 +33,8 @@ type Group struct {
 //
 // Requests go on meanwhile, so the listing may be older than what the book has
 // learnt from them. A group that was settled while read ran, or is taken now,
-// is therefore never forgotten, and one that was deleted does not come back. Of
+// is therefore never forgotten, and one that was deleted does not come back; nor does one
+// that was evicted some seconds before, which a Pushgateway may list still. Of
 // the times when a group was pushed to, the later stands; one that nobody knows
 // is now. What is listed counts in no window.
 // If read fails, the table stays as it is and Load returns its error; if Wipe
@@ -50,7 +51,7 @@ func (b *Book) Load(read func() (groups []Group, unknown func(wire.Key) bool, er
 		return b.loadShared(read)
 	}
 	b.mu.Lock()
-	b.settled = make(map[string]*since)
+	b.settled = b.evicted.known(toSecond(b.clock.read()))
 	wipes := b.wipes
 	b.mu.Unlock()
 
