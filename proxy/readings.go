@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
@@ -16,6 +15,7 @@ import (
 	"github.com/pushguard/pushguard/proxy/ledger"
 	"github.com/pushguard/pushguard/proxy/wire"
 	"github.com/pushguard/pushguard/rules"
+	"github.com/pushguard/pushguard/rules/finding"
 )
 
 func kindOf(t dto.MetricType) counter.Kind {
@@ -125,11 +125,7 @@ func cutHelp(text string) string {
 	if len(text) <= longestHelp {
 		return text
 	}
-	end := longestHelp
-	for end > longestHelp-utf8.UTFMax && !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return strings.Clone(text[:end])
+	return strings.Clone(finding.Head(text, longestHelp))
 }
 
 // outputLabels are the labels of a metric in its group, in memory of their own.

@@ -143,7 +143,7 @@ func (r *rule) apply(value, normal string) (Action, string) {
 	case Bucket:
 		return Replace, r.bucket(value)
 	case Truncate:
-		if cut := head(value, r.Length); cut != "" || value == "" {
+		if cut := finding.Head(value, r.Length); cut != "" || value == "" {
 			return Replace, cut
 		}
 		return Drop, ""
@@ -208,7 +208,7 @@ func short(name string) string {
 	if len(name) <= maxName {
 		return name
 	}
-	return head(name, maxName-len("…")) + "…"
+	return finding.Head(name, maxName-len("…")) + "…"
 }
 
 // overLimit returns the finding about the first limit that labels exceed, in

@@ -5,7 +5,8 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/pushguard/pushguard/rules/finding"
 )
 
 // maxShapeLook is how much of a value the patterns read. A longer value is told
@@ -192,20 +193,7 @@ func (s *shape) normalize(label, value string) (string, bool) {
 }
 
 // headOf returns what the patterns read of value: all of it, or its beginning.
-func headOf(value string) string { return head(value, maxShapeLook) }
-
-// head returns the first n bytes of s, fewer where they would end within a
-// character.
-func head(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	end := n
-	for end > max(0, n-utf8.UTFMax) && !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end]
-}
+func headOf(value string) string { return finding.Head(value, maxShapeLook) }
 
 // shapesNamed returns the set of the named shape, or of all.
 func shapesNamed(name string) (shapeSet, bool) {

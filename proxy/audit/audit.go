@@ -18,7 +18,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/pushguard/pushguard/rules/finding"
 )
@@ -332,11 +331,7 @@ func (r Record) bounded() Record {
 // text cuts s to maxText bytes and makes it valid UTF-8.
 func text(s string) string {
 	if len(s) > maxText {
-		end := maxText
-		for end > maxText-utf8.UTFMax && !utf8.RuneStart(s[end]) {
-			end--
-		}
-		s = s[:end] + "…"
+		s = finding.Head(s, maxText) + "…"
 	}
 	return strings.ToValidUTF8(s, "\ufffd")
 }

@@ -100,3 +100,16 @@ func cut(b []byte, limit int, more bool) []byte {
 	}
 	return append(bytes.TrimSuffix(b[:end], []byte(ellipsis)), ellipsis...)
 }
+
+// Head returns the first n bytes of s, fewer where they would end within a character. It
+// shares the memory of s.
+func Head(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	end := n
+	for end > max(0, n-utf8.UTFMax) && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
+}
